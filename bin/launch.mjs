@@ -1,0 +1,28 @@
+// Starts the vireo program under whichever Node runs this: in this process when
+// it is new enough, else in the pinned Node. Plain JavaScript for Node 20.
+import { existsSync } from 'node:fs';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { findNode, runOn, tooOldMessage } from './node.mjs';
+
+const root = new URL('../', import.meta.url);
+
+/** @param {string[]} args The command line after the program's name. */
+export async function launch(args) {
+  const program = programPath();
+  const node = findNode();
+  if (node === undefined) {
+    process.stderr.write(`vireo: ${tooOldMessage()}\n`);
+    process.exitCode = 1;
+  } else if (node === process.execPath) {
+    process.argv = [process.execPath, program, ...args];
+    await import(pathToFileURL(program).href);
+  } else {
+    await runOn(node, [program, ...args]);
+  }
+}
+
+/** The sources in a checkout, the built program in the published package. */
+function programPath() {
+  const source = new URL('src/cli/main.ts', root);
+  return fileURLToPath(existsSync(source) ? source : new URL('dist/cli/main.js', root));
+}

@@ -1,0 +1,389 @@
+/**
+ * Decoded code: records by guest physical page and mode.
+ *
+ * Records and entry tables come from one arena that is emptied as a whole.
+ * A page that changes gets its records rewritten to `lookup`, so that whoever
+ * still runs or links to them finds the new code by itself.
+ */
+import {
+  decode,
+  type Feature,
+  type Instruction,
+  type InstructionTable,
+  modeBits,
+  normalizeVariant,
+  operandShape,
+  type ParsedRow,
+  registerNumber,
+  state,
+  type Variant,
+  variantKey,
+} from '../../target/index.ts';
+import { ops } from './interpreter.ts';
+import { code, entryTableSize, record } from './layout.ts';
+import type { TcgMemory } from './memory.ts';
+
+/** What the interpreter has for an instruction: a case of its own, or a handler function. */
+export interface HandlerReference {
+  readonly op: number;
+  readonly handler: number;
+}
+
+/** Where handlers come from. */
+export interface HandlerSource {
+  handler(parsed: ParsedRow, variant: Variant, key: string): HandlerReference;
+  /** The case for two instructions run as one, or 0. */
+  fused(firstKey: string, secondKey: string): number;
+}
+
+interface CodePage {
+  readonly physical: number;
+  readonly mode: number;
+  /** Engine address of the entry table. */
+  readonly table: number;
+  /** Engine addresses and counts of its records. */
+  readonly records: { at: number; count: number }[];
+}
+
+interface Run {
+  readonly page: CodePage;
+  readonly first: number;
+  at: number;
+  offset: number;
+  previousKey: string;
+}
+
+const maxBlock = 48;
+const pageSize = 4096;
+
+export class CodeCache {
+  /** Instructions decoded so far. */
+  decoded = 0;
+  flushes = 0;
+  private readonly memory: TcgMemory;
+  private readonly view: DataView;
+  private readonly words: Int32Array;
+  private readonly table: InstructionTable;
+  private readonly features: ReadonlySet<Feature>;
+  private readonly handlers: HandlerSource;
+  private readonly failures: { readonly undefinedOpcode: ParsedRow; readonly tooLong: ParsedRow };
+  private next: number = code.base;
+  private pages = new Map<number, CodePage>();
+  /** Modes in which a physical page has code. */
+  private modesOf = new Map<number, CodePage[]>();
+  /** Which bytes of a physical page are decoded: a bit a byte. */
+  private covered = new Map<number, Uint8Array>();
+  private crossing = new Map<string, number>();
+  private readonly scratch = new Uint8Array(32);
+
+  constructor(
+    memory: TcgMemory,
+    table: InstructionTable,
+    features: ReadonlySet<Feature>,
+    handlers: HandlerSource,
+    failures: CodeCache['failures'],
+  ) {
+    this.memory = memory;
+    this.view = new DataView(memory.buffer);
+    this.words = new Int32Array(memory.buffer);
+    this.table = table;
+    this.features = features;
+    this.handlers = handlers;
+    this.failures = failures;
+  }
+
+  /** True when there is decoded code in the physical page: writes to it must be told. */
+  hasCode(physicalPage: number): boolean {
+    return this.covered.has(physicalPage);
+  }
+
+  /** True when the arena may not hold another block: call `flush` before decoding. */
+  get full(): boolean {
+    return this.next + entryTableSize + 4 * maxBlock * record.size > code.base + code.size;
+  }
+
+  /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
+  flush(): void {
+    this.next = code.base;
+    this.pages.clear();
+    this.modesOf.clear();
+    this.covered.clear();
+    this.crossing.clear();
+    this.flushes++;
+  }
+
+  /** Entry table of a physical page for a mode, made if needed. */
+  entryTable(physicalPage: number, mode: number): number {
+    return this.page(physicalPage, mode).table;
+  }
+
+  /** Decodes the block that starts at `offset` of a page, unless it is there. */
+  ensure(physicalPage: number, mode: number, offset: number): void {
+    const page = this.page(physicalPage, mode);
+    if (this.words[(page.table >> 2) + offset] === 0) this.decodeBlock(page, offset);
+  }
+
+  /** A write changed [base, base + length) of guest physical memory: drops the code of these bytes' pages. Returns true if there was any. */
+  invalidate(base: number, length: number): boolean {
+    let any = false;
+    if (this.covered.size === 0) return false;
+    const last = base + length - 1;
+    if (length > pageSize * this.covered.size) {
+      for (const page of [...this.covered.keys()])
+        if (page + pageSize > base && page <= last) any = this.dropPage(page) || any;
+      return any;
+    }
+    for (let page = base - (base % pageSize); page <= last; page += pageSize) {
+      const bits = this.covered.get(page);
+      if (bits && overlaps(bits, Math.max(base - page, 0), Math.min(last - page, pageSize - 1)))
+        any = this.dropPage(page) || any;
+    }
+    return any;
+  }
+
+  /**
+   * Record for an instruction that crosses into another page, followed by one
+   * that goes on behind it. `bytes` are the instruction's, from both pages.
+   */
+  crossingRecord(first: number, second: number, mode: number, offset: number, bytes: Uint8Array): number {
+    const key = `${first},${second},${mode},${offset}`;
+    const known = this.crossing.get(key);
+    if (known !== undefined) return known;
+    const page = this.page(first, mode);
+    const at = this.next;
+    this.scratch.set(bytes.subarray(0, 32));
+    const instruction = decode(this.table, this.features, mode, this.scratch, 0, Math.min(bytes.length, 15));
+    const length = this.writeInstruction(at, offset, instruction);
+    this.writeSpecial(at + record.size, mode & modeBits.step ? ops.step : ops.lookup, offset + length, 0);
+    this.next = at + 2 * record.size;
+    page.records.push({ at, count: 2 });
+    this.page(second, mode).records.push({ at, count: 2 });
+    this.cover(first, offset, pageSize - 1);
+    this.cover(second, 0, offset + length - 1 - pageSize);
+    this.crossing.set(key, at);
+    return at;
+  }
+
+  private page(physical: number, mode: number): CodePage {
+    const key = physical * 256 + mode;
+    let page = this.pages.get(key);
+    if (!page) {
+      page = { physical, mode, table: this.next, records: [] };
+      this.next += entryTableSize;
+      this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
+      this.pages.set(key, page);
+      const modes = this.modesOf.get(physical);
+      if (modes) modes.push(page);
+      else this.modesOf.set(physical, [page]);
+    }
+    return page;
+  }
+
+  private cover(physicalPage: number, first: number, last: number): void {
+    let bits = this.covered.get(physicalPage);
+    if (!bits) {
+      bits = new Uint8Array(pageSize / 8);
+      this.covered.set(physicalPage, bits);
+    }
+    for (let i = first; i <= last; i++) bits[i >> 3] |= 1 << (i & 7);
+  }
+
+  private dropPage(physicalPage: number): boolean {
+    this.covered.delete(physicalPage);
+    for (const page of this.modesOf.get(physicalPage) ?? []) {
+      for (const { at, count } of page.records) {
+        for (let i = 0; i < count; i++) this.view.setUint16(at + i * record.size + record.op, ops.lookup, true);
+      }
+      page.records.length = 0;
+      this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
+    }
+    this.crossing.clear();
+    return true;
+  }
+
+  private decodeBlock(page: CodePage, start: number): void {
+    const { words } = this;
+    const source = this.memory.hostAddress(page.physical);
+    // Copied, because guest RAM is shared and decoding looks at a byte more than once.
+    const bytes = this.memory.bytes.slice(source, source + pageSize);
+    const run: Run = { page, first: this.next, at: this.next, offset: start, previousKey: '' };
+    const stepping = (page.mode & modeBits.step) !== 0;
+    let shadow = -1;
+    for (let n = 0; ; n++) {
+      if (run.offset === pageSize || n === maxBlock) {
+        this.emitSpecial(run, ops.lookup, 0);
+        break;
+      }
+      const existing = n > 0 ? words[(page.table >> 2) + run.offset] : 0;
+      if (existing && shadow < 0) {
+        this.emitSpecial(run, ops.link, existing);
+        break;
+      }
+      const instruction = decode(this.table, this.features, page.mode, bytes, run.offset, pageSize);
+      if (instruction === 'truncated') {
+        if (!words[(page.table >> 2) + run.offset]) words[(page.table >> 2) + run.offset] = run.at;
+        this.emitSpecial(run, ops.stop, 0);
+        break;
+      }
+      const ends = this.emitInstruction(run, instruction);
+      if (stepping && !ends) {
+        this.emitSpecial(run, ops.step, 0);
+        break;
+      }
+      if (ends) break;
+      const row = typeof instruction === 'string' ? undefined : instruction.parsed.row;
+      if (shadow >= 0) {
+        this.emitSpecial(run, ops.check, 0);
+        shadow = -1;
+      } else if (row?.shadow) shadow = n;
+    }
+    page.records.push({ at: run.first, count: (run.at - run.first) / record.size });
+    this.next = run.at;
+    this.cover(page.physical, start, Math.min(run.offset, pageSize) - 1);
+  }
+
+  private emitSpecial(run: Run, op: number, target: number): void {
+    this.writeSpecial(run.at, op, run.offset, target);
+    run.at += record.size;
+    run.previousKey = '';
+  }
+
+  private writeSpecial(at: number, op: number, offset: number, target: number): void {
+    this.memory.bytes.fill(0, at, at + record.size);
+    this.view.setUint16(at + record.op, op, true);
+    this.view.setUint16(at + record.offset, offset, true);
+    this.view.setInt32(at + record.target, target, true);
+  }
+
+  /** Writes the next record of a block; true when it ends the block. */
+  private emitInstruction(run: Run, decoded: Instruction | 'undefined' | 'too-long' | 'truncated'): boolean {
+    const entry = (run.page.table >> 2) + run.offset;
+    if (!this.words[entry]) this.words[entry] = run.at;
+    const length = this.writeInstruction(run.at, run.offset, decoded);
+    if (typeof decoded === 'string') {
+      run.at += record.size;
+      run.offset += 1;
+      return true;
+    }
+    const key = this.lastKey;
+    if (run.previousKey) {
+      const fused = this.handlers.fused(run.previousKey, key);
+      if (fused) this.view.setUint16(run.at - record.size + record.op, fused, true);
+    }
+    run.previousKey = key;
+    this.linkBranch(run, decoded);
+    run.at += record.size;
+    run.offset += length;
+    return decoded.parsed.row.ends === true;
+  }
+
+  /** A direct branch to code of this page that is decoded already goes there without a look-up. */
+  private linkBranch(run: Run, decoded: Instruction): void {
+    if (!decoded.parsed.operands.some((o) => o.type === 'J')) return;
+    const target = this.view.getInt32(run.at + record.branch, true);
+    const known = target >= 0 && target < pageSize ? this.words[(run.page.table >> 2) + target] : 0;
+    this.view.setInt32(run.at + record.target, known, true);
+  }
+
+  private lastKey = '';
+
+  /** Fills the record at `at`; returns the instruction's length. */
+  private writeInstruction(
+    at: number,
+    offset: number,
+    decoded: Instruction | 'undefined' | 'too-long' | 'truncated',
+  ): number {
+    this.decoded++;
+    const { view } = this;
+    this.memory.bytes.fill(0, at, at + record.size);
+    view.setUint16(at + record.offset, offset, true);
+    if (typeof decoded === 'string') {
+      const failure = decoded === 'undefined' ? this.failures.undefinedOpcode : this.failures.tooLong;
+      this.setHandler(at, failure, {
+        osize: 4,
+        asize: 8,
+        ssize: 8,
+        memory: false,
+        vl: 16,
+        vex: false,
+        w: false,
+        rep: 0,
+        long64: true,
+        flat: true,
+      });
+      view.setUint8(at + record.length, 1);
+      return 1;
+    }
+    const { variant, length } = decoded;
+    this.setHandler(at, decoded.parsed, variant);
+    view.setUint8(at + record.length, length);
+    decoded.parsed.operands.forEach((_, i) => {
+      if (i < 4) view.setUint16(at + record.registers + 2 * i, registerField(decoded, i), true);
+    });
+    view.setBigInt64(at + record.immediate, decoded.immediate, true);
+    view.setInt32(at + record.immediate2, decoded.immediate2, true);
+    view.setInt32(at + record.branch, (offset + length + Number(decoded.immediate)) | 0, true);
+    this.writeMemoryOperand(at, offset + length, decoded);
+    return length;
+  }
+
+  private setHandler(at: number, parsed: ParsedRow, variant: Variant): void {
+    const normal = normalizeVariant(parsed, variant);
+    const key = `${parsed.id}:${variantKey(normal)}`;
+    const reference = this.handlers.handler(parsed, normal, key);
+    this.lastKey = key;
+    this.view.setUint16(at + record.op, reference.op, true);
+    this.view.setUint16(at + record.handler, reference.handler, true);
+  }
+
+  private writeMemoryOperand(at: number, end: number, decoded: Instruction): void {
+    const { view } = this;
+    const { memory, segment, variant } = decoded;
+    const zero = state.zero.offset;
+    const hasBase = !variant.long64 || segment >= 4;
+    view.setUint16(at + record.segmentBase, hasBase ? state.segments[segment].base.offset : zero, true);
+    view.setUint8(at + record.segment, segment);
+    if (!memory) return;
+    const base = memory.base >= 0 ? state.gpr[memory.base].offset : memory.base === -2 ? state.page.offset : zero;
+    view.setUint16(at + record.base, base, true);
+    view.setUint16(at + record.index, memory.index >= 0 ? state.gpr[memory.index].offset : zero, true);
+    view.setUint8(at + record.scale, memory.scale);
+    view.setBigInt64(at + record.displacement, BigInt(memory.displacement + (memory.base === -2 ? end : 0)), true);
+    view.setBigInt64(at + record.mask, variant.asize === 8 ? -1n : variant.asize === 4 ? 0xffffffffn : 0xffffn, true);
+    view.setUint16(at + record.vectorIndex, state.xmm[memory.vsib].offset, true);
+  }
+}
+
+/** State offset of a register operand, or its number where the row wants a number. */
+function registerField(decoded: Instruction, i: number): number {
+  const code = decoded.parsed.operands[i];
+  const shape = operandShape(code, decoded.variant);
+  switch (shape.kind) {
+    case 'register': {
+      const number = registerNumber(decoded, i);
+      const high =
+        shape.width === 1 &&
+        !decoded.rex &&
+        number >= 4 &&
+        number < 8 &&
+        !decoded.parsed.pattern.vex &&
+        code.type !== 'reg';
+      return high ? state.gpr[number - 4].offset + 1 : state.gpr[number].offset;
+    }
+    case 'vector':
+      return state.xmm[code.type === 'reg' ? 0 : registerNumber(decoded, i)].offset;
+    case 'mmx':
+      return state.fprSignificand[registerNumber(decoded, i) & 7].offset;
+    case 'number':
+      return registerNumber(decoded, i);
+    case 'x87':
+      return code.size === 'STi' ? decoded.rm & 7 : 0;
+    default:
+      return 0;
+  }
+}
+
+function overlaps(bits: Uint8Array, first: number, last: number): boolean {
+  for (let i = first; i <= last; i++) if (bits[i >> 3] & (1 << (i & 7))) return true;
+  return false;
+}

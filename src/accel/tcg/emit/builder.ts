@@ -1,0 +1,290 @@
+/** The IR's builder over WebAssembly: statements that any generated function may use. */
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  type Field,
+  geU,
+  type IntSize,
+  i32,
+  i64,
+  type LibraryFunction,
+  ltS,
+  ltU,
+  mul,
+  op,
+  select,
+  shrU,
+  state,
+  sub,
+  toI32,
+  toI64,
+  type ValueType,
+  type Variable,
+} from '../../../target/index.ts';
+import { stateBase, tlb } from '../layout.ts';
+import type { FunctionEmitter } from '../wasm/function.ts';
+import type { RuntimeImport } from './core-types.ts';
+
+/** Function indices of the module being built. */
+export interface Links {
+  readonly runtime: Readonly<Record<RuntimeImport, number>>;
+  /** Index of a library function; a module of handlers imports what it uses. */
+  library(name: string): { readonly index: number; readonly function: LibraryFunction };
+}
+
+const zeroAddress = i32(0);
+
+const smaller = (a: Expr, b: Expr): Expr => select(ltU(a, b), a, b);
+
+export class WasmBuilder implements Builder {
+  readonly f: FunctionEmitter;
+  protected readonly links: Links;
+
+  constructor(f: FunctionEmitter, links: Links) {
+    this.f = f;
+    this.links = links;
+  }
+
+  let(e: Expr): Expr {
+    return this.f.let(e);
+  }
+
+  variable(init: Expr): Variable {
+    const v = this.f.local(init.type);
+    this.f.set(v, init);
+    return v;
+  }
+
+  set(variable: Variable, e: Expr): void {
+    this.f.set(variable, e);
+  }
+
+  if(cond: Expr, then: () => void, otherwise?: () => void): void {
+    if (cond.kind === 'const') {
+      if (cond.value) then();
+      else otherwise?.();
+      return;
+    }
+    this.f.if(cond, then, otherwise);
+  }
+
+  loop(body: (again: () => void) => void): void {
+    this.f.loop((label) => body(() => this.f.branch(label)));
+  }
+
+  get(field: Field): Expr {
+    return this.f.loadRaw(zeroAddress, stateBase + field.offset, field.type, 8);
+  }
+
+  put(field: Field, e: Expr): void {
+    if (e.type !== field.type) throw new Error(`put ${field.name}: ${e.type} into ${field.type}`);
+    this.f.storeRaw(zeroAddress, stateBase + field.offset, e, 8);
+  }
+
+  getAt(offset: Expr, displacement: number, type: ValueType, bytes: number): Expr {
+    return this.f.loadRaw(offset, stateBase + displacement, type, bytes);
+  }
+
+  putAt(offset: Expr, displacement: number, e: Expr, bytes: number): void {
+    this.f.storeRaw(offset, stateBase + displacement, e, bytes);
+  }
+
+  load(address: Expr, size: IntSize): Expr {
+    const a = this.f.let(address);
+    const out = this.f.local(size === 8 ? 'i64' : 'i32');
+    const entry = this.tlbEntry(a);
+    this.f.if(
+      this.hit(entry, tlb.readTag, a, size),
+      () => this.f.set(out, this.f.loadRaw(this.host(entry, a), 0, out.type, size)),
+      () => {
+        this.slowAccess('loadSlow', a, size);
+        const value = this.get({ ...state.slow, type: 'i64' });
+        this.f.set(out, size === 8 ? value : toI32(value));
+      },
+    );
+    return out;
+  }
+
+  store(address: Expr, size: IntSize, value: Expr): void {
+    const a = this.f.let(address);
+    const v = this.f.let(value);
+    const entry = this.tlbEntry(a);
+    this.f.if(
+      this.hit(entry, tlb.writeTag, a, size),
+      () => this.f.storeRaw(this.host(entry, a), 0, v, size),
+      () => this.storeSlowly(a, size, v),
+    );
+  }
+
+  load128(address: Expr): Expr {
+    const a = this.f.let(address);
+    const out = this.f.local('v128');
+    const entry = this.tlbEntry(a);
+    this.f.if(
+      this.hit(entry, tlb.readTag, a, 16),
+      () => this.f.set(out, this.f.loadRaw(this.host(entry, a), 0, 'v128', 16)),
+      () => {
+        this.slowAccess('loadSlow', a, 16);
+        this.f.set(out, this.get(state.slow));
+      },
+    );
+    return out;
+  }
+
+  store128(address: Expr, value: Expr): void {
+    const a = this.f.let(address);
+    const v = this.f.let(value);
+    const entry = this.tlbEntry(a);
+    this.f.if(
+      this.hit(entry, tlb.writeTag, a, 16),
+      () => this.f.storeRaw(this.host(entry, a), 0, v, 16),
+      () => {
+        this.put(state.slow, v);
+        this.slowAccess('storeSlow', a, 16);
+      },
+    );
+  }
+
+  probeWrite(address: Expr, size: number): void {
+    const a = this.f.let(address);
+    this.f.if(
+      this.hit(this.tlbEntry(a), tlb.writeTag, a, size),
+      () => {},
+      () => this.slowAccess('probeSlow', a, size),
+    );
+  }
+
+  /** Reads, changes and writes back; the store is known to succeed before `change` runs. */
+  modifyMemory(address: Expr, size: IntSize, change: (old: Expr) => Expr): void {
+    const a = this.f.let(address);
+    const type = size === 8 ? 'i64' : 'i32';
+    const old = this.f.local(type);
+    const host = this.f.local('i32');
+    const entry = this.tlbEntry(a);
+    this.f.if(
+      this.hit(entry, tlb.writeTag, a, size),
+      () => {
+        this.f.set(host, this.host(entry, a));
+        this.f.set(old, this.f.loadRaw(host, 0, type, size));
+      },
+      () => {
+        this.slowAccess('probeSlow', a, size);
+        this.slowAccess('loadSlow', a, size);
+        const value = this.get({ ...state.slow, type: 'i64' });
+        this.f.set(old, size === 8 ? value : toI32(value));
+        this.f.set(host, i32(0));
+      },
+    );
+    const value = this.f.let(change(old));
+    this.f.if(
+      host,
+      () => this.f.storeRaw(host, 0, value, size),
+      () => this.storeSlowly(a, size, value),
+    );
+  }
+
+  call(name: string, ...args: Expr[]): Expr {
+    const { index, function: target } = this.links.library(name);
+    args.forEach((a, i) => {
+      if (a.type !== target.params[i]) throw new Error(`${name}: argument ${i} is ${a.type}, not ${target.params[i]}`);
+    });
+    if (args.length !== target.params.length)
+      throw new Error(`${name} takes ${target.params.length} arguments, not ${args.length}`);
+    return this.f.call(index, args, target.result) as Expr;
+  }
+
+  raise(vector: number, error?: Expr): void {
+    this.put(state.faultVector, i32(vector));
+    this.put(state.faultError, error ?? i32(0));
+    this.leaveWithFault();
+  }
+
+  /** How this kind of function says that an exception is pending. */
+  protected leaveWithFault(): void {
+    throw new Error('a library function can not fault');
+  }
+
+  bulkMove(destination: Expr, source: Expr, bytes: Expr): Expr {
+    const done = this.variable(i64(0));
+    this.bulk(destination, bytes, (to, within) => {
+      const from = this.let(source);
+      const entry = this.tlbEntry(from);
+      this.if(this.hit(entry, tlb.readTag, from, 1), () => {
+        const sourceHost = this.let(this.host(entry, from));
+        const n = this.let(smaller(within, and(sub(i32(0x1000), and(sourceHost, i32(0xfff))), i32(-8))));
+        this.if(and(geU(sub(to, sourceHost), n), ltS(i32(0), n)), () => {
+          this.f.memoryCopy(to, sourceHost, n);
+          this.set(done, toI64(n));
+        });
+      });
+    });
+    return done;
+  }
+
+  bulkFill(destination: Expr, value: Expr, bytes: Expr, width: number): Expr {
+    const done = this.variable(i64(0));
+    const spread = { 1: 0x0101010101010101n, 2: 0x0001000100010001n, 4: 0x0000000100000001n, 8: 1n }[width] as bigint;
+    this.bulk(destination, bytes, (to, n) => {
+      this.set(done, toI64(n));
+      if (width === 1) {
+        this.f.memoryFill(to, value, n);
+        return;
+      }
+      const pattern = this.let(mul(toI64(value), i64(spread)));
+      const at = this.variable(to);
+      const end = this.let(add(to, n));
+      this.loop((again) => {
+        this.f.storeRaw(at, 0, pattern, 8);
+        this.set(at, add(at, i32(8)));
+        this.if(ltU(at, end), again);
+      });
+    });
+    return done;
+  }
+
+  /** Runs `body(host address, bytes)` when DF is 0, the destination may be written, and there is something to do. */
+  private bulk(destination: Expr, bytes: Expr, body: (to: Expr, n: Expr) => void): void {
+    const forwards = eqz(and(this.get(state.eflags), i32(state.flag.DF)));
+    this.if(forwards, () => {
+      const a = this.let(destination);
+      const entry = this.tlbEntry(a);
+      this.if(this.hit(entry, tlb.writeTag, a, 1), () => {
+        const to = this.let(this.host(entry, a));
+        const left = this.let(select(geU(bytes, i64(0x1000)), i32(0x1000), toI32(bytes)));
+        const n = this.let(and(smaller(left, sub(i32(0x1000), and(to, i32(0xfff)))), i32(-8)));
+        this.if(n, () => body(to, n));
+      });
+    });
+  }
+
+  /** Engine address (i32) of the TLB entry for linear address `a`. */
+  private tlbEntry(a: Expr): Expr {
+    const index = and(shrU(toI32(a), i32(12 - tlb.entryShift)), i32((tlb.entries - 1) << tlb.entryShift));
+    return this.f.let(add(index, this.get(state.tlbBase)));
+  }
+
+  /** An access that crosses a page misses: its last byte's page has another entry. */
+  private hit(entry: Expr, tagOffset: number, a: Expr, size: number): Expr {
+    const tag = this.f.loadRaw(entry, tagOffset, 'i64', 8);
+    const last = size === 1 ? a : add(a, i64(size - 1));
+    return eq(tag, and(last, i64(-4096)));
+  }
+
+  private host(entry: Expr, a: Expr): Expr {
+    return add(toI32(a), this.f.loadRaw(entry, tlb.addend, 'i32', 4));
+  }
+
+  private storeSlowly(a: Expr, size: IntSize, value: Expr): void {
+    this.put({ ...state.slow, type: 'i64' }, value.type === 'i64' ? value : op('i64.extend_i32_u', value));
+    this.slowAccess('storeSlow', a, size);
+  }
+
+  protected slowAccess(name: RuntimeImport, a: Expr, size: number): void {
+    const failed = this.f.call(this.links.runtime[name], [toI32(a), toI32(shrU(a, i64(32))), i32(size)], 'i32') as Expr;
+    this.f.if(failed, () => this.leaveWithFault());
+  }
+}

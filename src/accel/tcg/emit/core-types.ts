@@ -1,0 +1,45 @@
+/** What generated functions return and may call; shared by the interpreter's loop and its handlers. */
+import type { FunctionType } from '../wasm/writer.ts';
+
+/** A handler's answer to the loop. */
+export const status = {
+  /** Go on with the next record. */
+  next: 0,
+  /** Go on at state `linear`. */
+  jump: 1,
+  /** An exception is pending in state `faultVector`. */
+  fault: 2,
+  /** Leave for the engine; state `linear` says where to go on. */
+  leave: 3,
+  /** Run this record again (REP), after a look at the budget. */
+  repeat: 4,
+} as const;
+
+/** Why the interpreter's `run` came back. */
+export const exit = {
+  /** The budget is spent; state `linear` says where to go on. */
+  slice: 0,
+  /** An exception at state `record`. */
+  fault: 1,
+  /** State `linear` is in no known code page, or not decoded yet. */
+  fetch: 2,
+  /** A helper asked to leave; state `linear` says where to go on. */
+  leave: 3,
+} as const;
+
+/** Functions of the engine that generated code calls; all take and give i32. */
+export const runtimeImports = {
+  /** (address low, high, size) → 1 on a fault; the value is in state `slow`. */
+  loadSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
+  /** (address low, high, size) → 1 on a fault; the value is taken from state `slow`. */
+  storeSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
+  /** (address low, high, size) → 1 on a fault. */
+  probeSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
+  /** (segment, offset, size | write << 8) → 1 on a fault; the linear address is in state `slow`. */
+  segmentSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
+  /** (helper number, record) → a status. */
+  helper: { params: ['i32', 'i32'], results: ['i32'] },
+} as const satisfies Record<string, FunctionType>;
+export type RuntimeImport = keyof typeof runtimeImports;
+
+export const handlerType: FunctionType = { params: ['i32'], results: ['i32'] };

@@ -1,0 +1,347 @@
+/**
+ * The interpreter tier: a generated loop over decoded records.
+ *
+ * `run` holds the hot handlers as cases of one switch. All other handlers are
+ * functions behind a table, emitted when the decoder first meets them. Both
+ * come from the same semantics through HandlerBuilder.
+ */
+import {
+  add,
+  and,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  type LibraryFunction,
+  ltS,
+  type ParsedRow,
+  shl,
+  shrU,
+  state,
+  sub,
+  toI32,
+  type Variant,
+} from '../../target/index.ts';
+import { type Links, WasmBuilder } from './emit/builder.ts';
+import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
+import { type Completion, HandlerBuilder, type Sequence } from './emit/handler.ts';
+import { record, stateBase, tlb } from './layout.ts';
+import { FunctionEmitter, type Label } from './wasm/function.ts';
+import { ModuleBuilder } from './wasm/writer.ts';
+
+/** Cases of the loop's switch that are not instructions. */
+export const ops = {
+  /** Call the handler in the table. */
+  call: 0,
+  /** Look up the page's entry table at this record's own address: stale code, page ends. */
+  lookup: 1,
+  /** Go on at record `target`: the next instruction was decoded before. */
+  link: 2,
+  /** Look for interrupts, then go on with the next record (behind an interrupt shadow). */
+  check: 3,
+  /** Leave for the engine, which handles this address itself (page-crossing instructions). */
+  stop: 4,
+  /** Leave after a single step. */
+  step: 5,
+  /** First case of inlined instructions. */
+  firstInline: 6,
+} as const;
+
+/** An instruction (or several, fused) with a case of its own in the loop. */
+export interface InlineCase {
+  readonly parts: readonly { readonly parsed: ParsedRow; readonly variant: Variant }[];
+}
+
+export type RuntimeFunctions = Record<RuntimeImport, (...args: number[]) => number>;
+
+export interface InterpreterOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly pages: { readonly initial: number; readonly maximum: number };
+  readonly libraries: readonly LibraryFunction[];
+  readonly inline: readonly InlineCase[];
+  readonly runtime: RuntimeFunctions;
+}
+
+/** Most handlers there can be: rows times variants is far below. */
+const tableLimit = 0x8000;
+
+export class Interpreter {
+  /** Runs from a record, or with 0 from state `linear`, until something needs the engine; returns an `exit`. */
+  readonly run: (record: number) => number;
+  private readonly options: InterpreterOptions;
+  private readonly table: WebAssembly.Table;
+  private readonly libraries: ReadonlyMap<string, LibraryFunction>;
+  private readonly core: WebAssembly.Exports;
+  private handlerCount = 0;
+
+  constructor(options: InterpreterOptions) {
+    this.options = options;
+    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: tableLimit });
+    this.libraries = new Map(options.libraries.map((l) => [l.name, l]));
+    this.core = this.buildCore();
+    this.run = this.core.run;
+  }
+
+  /** Emits a handler function and returns its index in the table. */
+  addHandler(parsed: ParsedRow, variant: Variant): number {
+    if (this.handlerCount === tableLimit) throw new Error('too many handlers');
+    const needed = new Map<string, number>();
+    const emit = (importedLibraries: readonly string[]): Uint8Array<ArrayBuffer> => {
+      const module = new ModuleBuilder(this.options.pages);
+      const runtime = this.importRuntime(module);
+      importedLibraries.forEach((name) =>
+        needed.set(name, module.importFunction('library', name, this.libraryType(name))),
+      );
+      const index = module.declareFunction(handlerType);
+      const links: Links = {
+        runtime,
+        library: (name) => {
+          if (!needed.has(name)) throw new MissingLibrary(name);
+          return { index: needed.get(name) as number, function: this.library(name) };
+        },
+      };
+      module.defineFunction(index, emitHandler(links, parsed, variant));
+      module.exportFunction('handler', index);
+      return module.finish();
+    };
+    const bytes = retryWithLibraries(emit);
+    const instance = this.instantiate(bytes);
+    this.table.set(this.handlerCount, instance.handler);
+    return this.handlerCount++;
+  }
+
+  private library(name: string): LibraryFunction {
+    const found = this.libraries.get(name);
+    if (!found) throw new Error(`no library function ${name}`);
+    return found;
+  }
+
+  private libraryType(name: string) {
+    const { params, result } = this.library(name);
+    return { params, results: result ? [result] : [] };
+  }
+
+  private importRuntime(module: ModuleBuilder): Record<RuntimeImport, number> {
+    const entries = Object.entries(runtimeImports).map(([name, type]) => [
+      name,
+      module.importFunction('runtime', name, type),
+    ]);
+    return Object.fromEntries(entries) as Record<RuntimeImport, number>;
+  }
+
+  private instantiate(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Exports {
+    const { memory, runtime } = this.options;
+    const imports = { env: { memory, table: this.table }, runtime, library: this.core ?? {} };
+    return new WebAssembly.Instance(new WebAssembly.Module(bytes), imports as unknown as WebAssembly.Imports).exports;
+  }
+
+  private buildCore(): WebAssembly.Exports {
+    const module = new ModuleBuilder(this.options.pages);
+    const runtime = this.importRuntime(module);
+    const libraryIndex = new Map(
+      [...this.libraries.keys()].map((name) => [name, module.declareFunction(this.libraryType(name))]),
+    );
+    const links: Links = {
+      runtime,
+      library: (name) => ({ index: libraryIndex.get(this.library(name).name) as number, function: this.library(name) }),
+    };
+    for (const library of this.libraries.values()) {
+      const index = libraryIndex.get(library.name) as number;
+      const f = new FunctionEmitter(library.params);
+      const result = library.body(new WasmBuilder(f, links), ...library.params.map((_, i) => f.param(i)));
+      if (result) f.expr(result);
+      module.defineFunction(index, f.finish());
+      module.exportFunction(library.name, index);
+    }
+    const run = module.declareFunction({ params: ['i32'], results: ['i32'] });
+    module.defineFunction(run, emitRun(links, this.options.inline, module.type(handlerType)));
+    module.exportFunction('run', run);
+    return this.instantiate(module.finish());
+  }
+}
+
+class MissingLibrary extends Error {}
+
+/** Emits; each library function that turns out to be called is imported in the next try. */
+function retryWithLibraries(emit: (names: readonly string[]) => Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const names: string[] = [];
+  for (;;) {
+    try {
+      return emit(names);
+    } catch (e) {
+      if (!(e instanceof MissingLibrary)) throw e;
+      names.push(e.message);
+    }
+  }
+}
+
+/** A handler as a function (record) → status. */
+function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): Uint8Array {
+  const f = new FunctionEmitter(handlerType.params);
+  const answer = (value: number) => () => f.return(i32(value));
+  const completion: Completion = {
+    jump: answer(status.jump),
+    jumpToRecord: () => {},
+    fault: answer(status.fault),
+    leave: answer(status.leave),
+    repeat: answer(status.repeat),
+    helperStatus: (value) => f.return(value),
+  };
+  const b = new HandlerBuilder(f, links, parsed, variant, f.param(0), 0, completion, { known: undefined });
+  emitInstruction(b, parsed);
+  f.expr(i32(status.next));
+  return f.finish();
+}
+
+/** The checks that a row asks for, then its semantics. */
+function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
+  const { row } = parsed;
+  if (row.privileged) b.if(b.get(state.cpl), () => b.raise(state.vector.GP));
+  row.semantics(b);
+  b.finish();
+}
+
+const zero = i32(0);
+
+/** The loop. Labels, outermost first: lookup (state `linear` is set) ⊃ branch (budget) ⊃ next (dispatch). */
+function emitRun(links: Links, inline: readonly InlineCase[], handlerTypeIndex: number): Uint8Array {
+  const f = new FunctionEmitter(['i32']);
+  const rec = f.param(0);
+  const answer = f.local('i32');
+  const get = (field: { offset: number; type: 'i32' | 'i64' | 'f32' | 'f64' | 'v128' }) =>
+    f.loadRaw(zero, stateBase + field.offset, field.type, 8);
+  const put = (field: { offset: number }, e: Expr) => f.storeRaw(zero, stateBase + field.offset, e, 8);
+  const ownLinear = () => add(get(state.page), f.loadRaw(rec, record.offset, 'i64', 2));
+
+  f.loop((lookup) => {
+    f.if(eqz(rec), () => f.inScope(() => emitLookup(f, rec, get, put)));
+    f.loop((branch) => {
+      f.inScope(() => {
+        const left = f.let(sub(get(state.budget), i32(1)));
+        put(state.budget, left);
+        f.if(ltS(left, i32(0)), () => {
+          put(state.linear, ownLinear());
+          f.return(i32(exit.slice));
+        });
+      });
+      f.loop((next) => {
+        const fault = () => {
+          put(state.record, rec);
+          f.return(i32(exit.fault));
+        };
+        const toRecord = (target: Expr) => {
+          f.set(rec, target);
+          f.branch(branch);
+        };
+        const toLookup = () => {
+          f.set(rec, zero);
+          f.branch(lookup);
+        };
+        const step = (bytes: number) => {
+          f.set(rec, add(rec, i32(bytes)));
+          f.branch(next);
+        };
+        const byStatus = (value: Expr) => {
+          f.set(answer, value);
+          f.if(eq(answer, i32(status.jump)), toLookup);
+          f.if(eq(answer, i32(status.repeat)), () => f.branch(branch));
+          f.if(eq(answer, i32(status.leave)), () => f.return(i32(exit.leave)));
+          fault();
+        };
+        const completion: Completion = {
+          jump: toLookup,
+          jumpToRecord: toRecord,
+          fault,
+          leave: () => f.return(i32(exit.leave)),
+          repeat: () => f.branch(branch),
+          helperStatus: byStatus,
+        };
+        const cases: (() => void)[] = [
+          () => {
+            const value = f.callIndirect(
+              handlerTypeIndex,
+              f.loadRaw(rec, record.handler, 'i32', 2),
+              [rec],
+              'i32',
+            ) as Expr;
+            f.if(value, () => byStatus(value));
+            step(record.size);
+          },
+          () => {
+            put(state.linear, ownLinear());
+            toLookup();
+          },
+          () => {
+            f.set(rec, f.loadRaw(rec, record.target, 'i32', 4));
+            f.branch(next);
+          },
+          () => {
+            f.if(get(state.interruptPending), () => {
+              put(state.linear, ownLinear());
+              f.return(i32(exit.slice));
+            });
+            step(record.size);
+          },
+          () => {
+            put(state.linear, ownLinear());
+            f.return(i32(exit.fetch));
+          },
+          () => {
+            put(state.linear, ownLinear());
+            f.return(i32(exit.slice));
+          },
+          ...inline.map((c) => () => {
+            const sequence: Sequence = { known: undefined };
+            c.parts.forEach(({ parsed, variant }, i) => {
+              emitInstruction(
+                new HandlerBuilder(f, links, parsed, variant, rec, i * record.size, completion, sequence),
+                parsed,
+              );
+            });
+            step(c.parts.length * record.size);
+          }),
+        ];
+        emitSwitch(f, f.loadRaw(rec, record.op, 'i32', 2), cases);
+      });
+    });
+  });
+  f.unreachable();
+  return f.finish();
+}
+
+/** Sets `rec` from state `linear` by the execute TLB and the page's entry table, or returns `exit.fetch`. */
+function emitLookup(
+  f: FunctionEmitter,
+  rec: Extract<Expr, { kind: 'local' }>,
+  get: (field: typeof state.linear) => Expr,
+  put: (field: typeof state.linear, e: Expr) => void,
+): void {
+  const linear = get(state.linear);
+  const index = and(shrU(toI32(linear), i32(12 - tlb.executeShift)), i32((tlb.executeEntries - 1) << tlb.executeShift));
+  const entry = f.let(add(index, get(state.tlbBase)));
+  const pageStart = f.let(and(linear, i64(-4096)));
+  const fetch = () => f.return(i32(exit.fetch));
+  f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, fetch);
+  const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
+  f.set(rec, f.loadRaw(add(table, shl(and(toI32(linear), i32(0xfff)), i32(2))), 0, 'i32', 4));
+  f.if(rec, () => {}, fetch);
+  put(state.page, pageStart);
+}
+
+/** switch (index) { case 0: … } with every case ending in a branch or return. */
+function emitSwitch(f: FunctionEmitter, index: Expr, cases: readonly (() => void)[]): void {
+  const labels: Label[] = new Array(cases.length);
+  const nest = (i: number): void => {
+    if (i < 0) {
+      f.branchTable(index, labels, labels[0]);
+      return;
+    }
+    f.block((label) => {
+      labels[i] = label;
+      nest(i - 1);
+    });
+    f.inScope(cases[i]);
+  };
+  nest(cases.length - 1);
+}

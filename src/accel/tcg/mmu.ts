@@ -1,0 +1,443 @@
+/**
+ * The slow side of memory: TLB fills, page crossings, MMIO, writes to pages
+ * with decoded code, and the accesses of the system side.
+ */
+import type { AccessSize, Bus } from '../../contract/index.ts';
+import {
+  CpuFault,
+  isCanonical,
+  type PageWalker,
+  pageAccess,
+  type Rights,
+  rights,
+  type SystemPorts,
+  state,
+  type X86State,
+} from '../../target/index.ts';
+import type { CodeCache } from './code-cache.ts';
+import { stateBase, tlb } from './layout.ts';
+import type { TcgMemory } from './memory.ts';
+
+type MemoryPorts = Pick<
+  SystemPorts,
+  | 'read8'
+  | 'read16'
+  | 'read32'
+  | 'write8'
+  | 'write16'
+  | 'write32'
+  | 'readBytes'
+  | 'writeBytes'
+  | 'probeWrite'
+  | 'readPhysical32'
+  | 'setPhysicalBits'
+  | 'flushTlb'
+  | 'flushPage'
+>;
+
+/** Index of the TLB set for a privilege. */
+const sets = { user: 0, kernel: 1, kernelAc: 2 } as const;
+const pageMask = ~0xfff;
+const slowOffset = stateBase + state.slow.offset;
+
+export class Mmu implements MemoryPorts {
+  /** TLB misses that walked the page tables. */
+  walks = 0;
+  private readonly memory: TcgMemory;
+  private readonly cpu: X86State;
+  private readonly mmio: Bus;
+  private readonly words: Int32Array;
+  private readonly view: DataView;
+  private readonly bytes: Uint8Array;
+  private walker!: PageWalker;
+  private code!: CodeCache;
+  /** Where the last translation led: engine address, or -1 for MMIO at `physical`. */
+  private host = -1;
+  private physical = 0;
+  /** Word indices of the entries filled since the last flush; `dataFills` beyond the array: all of them. */
+  private readonly filled = new Int32Array(4096);
+  private filledCount = 0;
+  /** Linear pages (number of 4-KiB pages, low and high half apart) that lie in large pages, for INVLPG. */
+  private readonly largeRange = [
+    { from: Infinity, to: -Infinity },
+    { from: Infinity, to: -Infinity },
+  ];
+
+  constructor(memory: TcgMemory, cpu: X86State, mmio: Bus) {
+    this.memory = memory;
+    this.cpu = cpu;
+    this.mmio = mmio;
+    this.words = new Int32Array(memory.buffer);
+    this.view = new DataView(memory.buffer);
+    this.bytes = memory.bytes;
+    this.clear();
+  }
+
+  /** The walker reads tables through this object, and the code cache needs the handlers: both come later. */
+  connect(walker: PageWalker, code: CodeCache): void {
+    this.walker = walker;
+    this.code = code;
+  }
+
+  // --- Called by generated code. 1: a fault is pending.
+
+  loadSlow(low: number, high: number, size: number): number {
+    try {
+      this.read(low, high, size, this.currentRights(), slowOffset);
+      return 0;
+    } catch (e) {
+      return this.pend(e);
+    }
+  }
+
+  storeSlow(low: number, high: number, size: number): number {
+    try {
+      this.write(low, high, size, this.currentRights(), slowOffset);
+      return 0;
+    } catch (e) {
+      return this.pend(e);
+    }
+  }
+
+  probeSlow(low: number, high: number, size: number): number {
+    try {
+      this.probeWrite(low, high, this.currentRights(), size);
+      return 0;
+    } catch (e) {
+      return this.pend(e);
+    }
+  }
+
+  /** Puts a fault thrown by the system side into the state; anything else is our bug and goes on up. */
+  pend(e: unknown): number {
+    if (!(e instanceof CpuFault)) throw e;
+    this.cpu.set(state.faultVector, e.vector);
+    this.cpu.set(state.faultError, e.error);
+    return 1;
+  }
+
+  // --- Translation.
+
+  private currentRights(): Rights {
+    return this.cpu.get(state.cpl) === 3 ? rights.user : rights.supervisor;
+  }
+
+  private setBase(by: Rights): number {
+    if (by === rights.user) return tlb.base + sets.user * tlb.stride;
+    const ac = by === rights.supervisor && (this.cpu.get(state.eflags) & state.flag.AC) !== 0;
+    return tlb.base + (ac ? sets.kernelAc : sets.kernel) * tlb.stride;
+  }
+
+  /** Recomputes which TLB set generated code uses. */
+  selectSet(): void {
+    this.cpu.set(state.tlbBase, this.setBase(this.currentRights()));
+  }
+
+  /** Sets `host` and `physical` for one byte address; throws the fault. */
+  private translate(low: number, high: number, write: boolean, by: Rights): void {
+    const index = (this.setBase(by) + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2;
+    const tag = index + ((write ? tlb.writeTag : tlb.readTag) >> 2);
+    const { words } = this;
+    if (words[tag] === (low & pageMask) && words[tag + 1] === high) {
+      this.host = (low + words[index + (tlb.addend >> 2)]) >>> 0;
+      return;
+    }
+    this.fill(index, low, high, write, by);
+  }
+
+  private fill(index: number, low: number, high: number, write: boolean, by: Rights): void {
+    const { walker, words } = this;
+    if (!isCanonical(this.cpu, high)) throw new CpuFault(state.vector.GP, 0);
+    this.walks++;
+    const access =
+      (write ? pageAccess.write : 0) |
+      (by === rights.user ? pageAccess.user : by === rights.implicit ? pageAccess.implicit : 0);
+    if (!walker.walk(low, high, access)) this.pageFault(low, high);
+    this.physical = walker.page + (low & 0xfff);
+    const host = this.memory.hostAddress(walker.page);
+    if (host < 0) {
+      this.host = -1;
+      return;
+    }
+    this.host = host + (low & 0xfff);
+    const canWrite = walker.canWrite && !this.code.hasCode(walker.page);
+    this.setTag(index + (tlb.readTag >> 2), walker.canRead, low, high);
+    this.setTag(index + (tlb.writeTag >> 2), canWrite, low, high);
+    words[index + (tlb.addend >> 2)] = (host - (low & pageMask)) | 0;
+    words[index + (tlb.flags >> 2)] = walker.isGlobal ? 1 : 0;
+    this.remember(index, low, high);
+  }
+
+  private setTag(at: number, valid: boolean, low: number, high: number): void {
+    this.words[at] = valid ? low & pageMask : -1;
+    this.words[at + 1] = valid ? high : -1;
+  }
+
+  private pageFault(low: number, high: number): never {
+    this.cpu.setPair(state.faultAddress, low, high);
+    throw new CpuFault(state.vector.PF, this.walker.error);
+  }
+
+  private remember(index: number, low: number, high: number): void {
+    if (this.filledCount < this.filled.length) this.filled[this.filledCount++] = index;
+    else this.flushTlb(false, index);
+    if (this.walker.sizeBits > 12) {
+      const range = this.largeRange[high < 0 ? 1 : 0];
+      const page = pageNumber(low, high);
+      range.from = Math.min(range.from, page - (page % 2 ** (this.walker.sizeBits - 12)));
+      range.to = Math.max(
+        range.to,
+        range.from + 2 ** (this.walker.sizeBits - 12),
+        page + 2 ** (this.walker.sizeBits - 12) - 1,
+      );
+    }
+  }
+
+  /**
+   * The physical page behind a linear address for execution, putting its entry
+   * table into the execute TLB. Throws the fault; -1 where there is no RAM.
+   */
+  fetchPage(low: number, high: number): number {
+    if (!isCanonical(this.cpu, high)) throw new CpuFault(state.vector.GP, 0);
+    const by = this.currentRights();
+    this.walks++;
+    if (!this.walker.walk(low, high, pageAccess.fetch | (by === rights.user ? pageAccess.user : 0)))
+      this.pageFault(low, high);
+    return this.memory.hostAddress(this.walker.page) < 0 ? -1 : this.walker.page;
+  }
+
+  /** Enters the result of the last `fetchPage` into the execute TLB. */
+  setExecuteEntry(low: number, high: number, table: number): void {
+    const at =
+      this.cpu.get(state.tlbBase) + tlb.executeOffset + (((low >>> 12) & (tlb.executeEntries - 1)) << tlb.executeShift);
+    const index = at >> 2;
+    this.words[index] = low & pageMask;
+    this.words[index + 1] = high;
+    this.words[index + (tlb.table >> 2)] = table;
+    this.words[index + (tlb.executeFlags >> 2)] = this.walker.isGlobal ? 1 : 0;
+    this.remember(-index, low, high);
+  }
+
+  /** Withdraws write permission from all entries of a physical page: it has code now. */
+  protectPage(physicalPage: number): void {
+    const host = this.memory.hostAddress(physicalPage) | 0;
+    const { words } = this;
+    for (let i = 0; i < this.filledCount; i++) {
+      const index = this.filled[i];
+      if (index < 0) continue;
+      const tag = index + (tlb.writeTag >> 2);
+      if (((words[tag] + words[index + (tlb.addend >> 2)]) | 0) === host) this.setTag(tag, false, 0, 0);
+    }
+  }
+
+  // --- Flushes.
+
+  /** Forgets everything, at start and when the set of filled entries is not known. */
+  private clear(): void {
+    this.bytes.fill(0xff, tlb.base, tlb.base + tlb.sets * tlb.stride);
+    this.filledCount = 0;
+    for (const range of this.largeRange) {
+      range.from = Infinity;
+      range.to = -Infinity;
+    }
+  }
+
+  flushTlb(keepGlobal: boolean, except = 0): void {
+    let kept = 0;
+    const { words, filled } = this;
+    for (let i = 0; i < this.filledCount; i++) {
+      const index = filled[i];
+      const at = Math.abs(index);
+      const flags = words[at + ((index < 0 ? tlb.executeFlags : tlb.flags) >> 2)];
+      if (keepGlobal && flags === 1) {
+        filled[kept++] = index;
+        continue;
+      }
+      if (index !== except) this.dropEntry(index);
+    }
+    this.filledCount = kept;
+    if (except) filled[this.filledCount++] = except;
+    if (!keepGlobal) for (const range of this.largeRange) (range.from = Infinity), (range.to = -Infinity);
+  }
+
+  private dropEntry(index: number): void {
+    if (index < 0) {
+      this.setTag(-index, false, 0, 0);
+      return;
+    }
+    this.setTag(index + (tlb.readTag >> 2), false, 0, 0);
+    this.setTag(index + (tlb.writeTag >> 2), false, 0, 0);
+  }
+
+  flushPage(low: number, high: number): void {
+    const page = pageNumber(low, high);
+    const range = this.largeRange[high < 0 ? 1 : 0];
+    if (page >= range.from && page <= range.to) {
+      this.flushTlb(false);
+      return;
+    }
+    for (let set = 0; set < tlb.sets; set++) {
+      const base = tlb.base + set * tlb.stride;
+      this.dropEntry((base + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2);
+      this.dropEntry(
+        -((base + tlb.executeOffset + (((low >>> 12) & (tlb.executeEntries - 1)) << tlb.executeShift)) >> 2),
+      );
+    }
+  }
+
+  /** Forgets where code is; the tables that the execute TLB names are gone. */
+  flushExecute(): void {
+    for (let set = 0; set < tlb.sets; set++) {
+      const start = tlb.base + set * tlb.stride + tlb.executeOffset;
+      this.bytes.fill(0xff, start, start + (tlb.executeEntries << tlb.executeShift));
+    }
+  }
+
+  // --- Accesses of any size, between guest memory and engine memory at `at`.
+
+  private read(low: number, high: number, size: number, by: Rights, at: number): void {
+    const first = 0x1000 - (low & 0xfff);
+    if (size > first) {
+      this.read(low, high, first, by, at);
+      const next = (low + first) | 0;
+      this.read(next, next === 0 ? (high + 1) | 0 : high, size - first, by, at + first);
+      return;
+    }
+    this.translate(low, high, false, by);
+    if (this.host >= 0) this.bytes.copyWithin(at, this.host, this.host + size);
+    else this.mmioRead(this.physical, size, at);
+  }
+
+  private write(low: number, high: number, size: number, by: Rights, from: number): void {
+    const first = 0x1000 - (low & 0xfff);
+    if (size > first) {
+      const next = (low + first) | 0;
+      const nextHigh = next === 0 ? (high + 1) | 0 : high;
+      this.translate(low, high, true, by);
+      this.translate(next, nextHigh, true, by);
+      this.write(low, high, first, by, from);
+      this.write(next, nextHigh, size - first, by, from + first);
+      return;
+    }
+    this.translate(low, high, true, by);
+    if (this.host < 0) {
+      this.mmioWrite(this.physical, size, from);
+      return;
+    }
+    this.bytes.copyWithin(this.host, from, from + size);
+    this.noteWrite(low, high, size, by);
+  }
+
+  /** After a write through a slow path: decoded code of these bytes is dropped. */
+  private noteWrite(low: number, high: number, size: number, by: Rights): void {
+    const index = (this.setBase(by) + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2;
+    const tag = index + (tlb.writeTag >> 2);
+    if (this.words[tag] === (low & pageMask) && this.words[tag + 1] === high) return;
+    this.code.invalidate(this.physicalOfHost(this.host), size);
+  }
+
+  private physicalOfHost(host: number): number {
+    for (const range of this.memory.ranges) {
+      const within = host - range.offset;
+      if (within >= 0 && within < range.size) return range.base + within;
+    }
+    return -1;
+  }
+
+  private mmioRead(physical: number, size: number, at: number): void {
+    let done = 0;
+    while (done < size) {
+      const width = accessWidth(physical + done, size - done);
+      const value = this.mmio.read(physical + done, width);
+      if (width === 4) this.view.setUint32(at + done, value, true);
+      else if (width === 2) this.view.setUint16(at + done, value, true);
+      else this.bytes[at + done] = value;
+      done += width;
+    }
+  }
+
+  private mmioWrite(physical: number, size: number, from: number): void {
+    let done = 0;
+    while (done < size) {
+      const width = accessWidth(physical + done, size - done);
+      const at = from + done;
+      const value =
+        width === 4 ? this.view.getUint32(at, true) : width === 2 ? this.view.getUint16(at, true) : this.bytes[at];
+      this.mmio.write(physical + done, width, value);
+      done += width;
+    }
+  }
+
+  // --- SystemPorts.
+
+  read8(low: number, high: number, by: Rights): number {
+    this.read(low, high, 1, by, slowOffset);
+    return this.bytes[slowOffset];
+  }
+
+  read16(low: number, high: number, by: Rights): number {
+    this.read(low, high, 2, by, slowOffset);
+    return this.view.getUint16(slowOffset, true);
+  }
+
+  read32(low: number, high: number, by: Rights): number {
+    if ((low & 3) === 0) {
+      this.translate(low, high, false, by);
+      if (this.host >= 0) return this.words[this.host >>> 2];
+    }
+    this.read(low, high, 4, by, slowOffset);
+    return this.view.getInt32(slowOffset, true);
+  }
+
+  write8(low: number, high: number, by: Rights, value: number): void {
+    this.bytes[slowOffset] = value;
+    this.write(low, high, 1, by, slowOffset);
+  }
+
+  write16(low: number, high: number, by: Rights, value: number): void {
+    this.view.setUint16(slowOffset, value & 0xffff, true);
+    this.write(low, high, 2, by, slowOffset);
+  }
+
+  write32(low: number, high: number, by: Rights, value: number): void {
+    this.view.setInt32(slowOffset, value, true);
+    this.write(low, high, 4, by, slowOffset);
+  }
+
+  readBytes(low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void {
+    for (let i = 0; i < length; i++) bytes[i] = this.read8(...offsetBy(low, high, i), by);
+  }
+
+  writeBytes(low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void {
+    this.probeWrite(low, high, by, length);
+    for (let i = 0; i < length; i++) this.write8(...offsetBy(low, high, i), by, bytes[i]);
+  }
+
+  probeWrite(low: number, high: number, by: Rights, length: number): void {
+    this.translate(low, high, true, by);
+    if ((low & 0xfff) + length > 0x1000) this.translate(...offsetBy(low & pageMask, high, 0x1000), true, by);
+  }
+
+  readPhysical32(address: number): number {
+    const host = this.memory.hostAddress(address);
+    return host < 0 ? -1 : this.words[host >>> 2];
+  }
+
+  setPhysicalBits(address: number, bits: number): void {
+    const host = this.memory.hostAddress(address);
+    if (host >= 0) Atomics.or(this.words, host >>> 2, bits);
+  }
+}
+
+const pageNumber = (low: number, high: number): number => (high & 0xffff) * 0x10_0000 + (low >>> 12);
+
+/** The widest aligned MMIO access at `address` that `left` bytes allow. */
+function accessWidth(address: number, left: number): AccessSize {
+  if (left >= 4 && address % 4 === 0) return 4;
+  return left >= 2 && address % 2 === 0 ? 2 : 1;
+}
+
+function offsetBy(low: number, high: number, bytes: number): [number, number] {
+  const sum = (low >>> 0) + bytes;
+  return [sum | 0, sum > 0xffff_ffff ? (high + 1) | 0 : high];
+}

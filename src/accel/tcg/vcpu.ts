@@ -1,0 +1,225 @@
+/** One guest x86 CPU on the interpreter: the loop around generated code. */
+import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import { CpuFault, modeBits, type System, state } from '../../target/index.ts';
+import type { CodeCache } from './code-cache.ts';
+import { exit, status } from './emit/core-types.ts';
+import { type Interpreter, ops } from './interpreter.ts';
+import { record } from './layout.ts';
+import type { TcgMemory } from './memory.ts';
+import type { Mmu } from './mmu.ts';
+
+/** Taken branches between two looks at the clock. */
+const branchesPerSlice = 5000;
+
+export interface VcpuParts {
+  readonly memory: TcgMemory;
+  readonly mmu: Mmu;
+  readonly code: CodeCache;
+  readonly interpreter: Interpreter;
+  readonly system: System;
+  readonly environment: VcpuEnvironment;
+}
+
+export class TcgVcpu implements Vcpu {
+  private readonly parts: VcpuParts;
+  private readonly view: DataView;
+  private pendingNmi = false;
+  private pendingInit = false;
+  private pendingStartup = -1;
+
+  constructor(parts: VcpuParts) {
+    this.parts = parts;
+    this.view = new DataView(parts.memory.buffer);
+    this.reset();
+  }
+
+  // --- Signals: between instructions, in this thread.
+
+  interruptRequest(): void {
+    const { cpu } = this.parts.system;
+    cpu.set(state.interruptPending, 1);
+    cpu.set(state.budget, 0);
+  }
+
+  nmi(): void {
+    this.pendingNmi = true;
+    this.interruptRequest();
+  }
+
+  init(): void {
+    this.pendingInit = true;
+    this.interruptRequest();
+  }
+
+  startup(vector: number): void {
+    this.pendingStartup = vector;
+    this.interruptRequest();
+  }
+
+  setA20(enabled: boolean): void {
+    this.parts.system.setA20(enabled);
+  }
+
+  reset(): void {
+    this.pendingNmi = this.pendingInit = false;
+    this.pendingStartup = -1;
+    this.parts.mmu.flushTlb(false);
+    this.parts.system.reset();
+  }
+
+  setEntry(entry: BootEntry): void {
+    this.parts.mmu.flushTlb(false);
+    this.parts.system.setEntry(entry);
+  }
+
+  get haltedForever(): boolean {
+    const { system } = this.parts;
+    return system.halted && !system.interruptsEnabled && !this.pendingNmi && !this.pendingInit;
+  }
+
+  describe(): string {
+    return this.parts.system.describe();
+  }
+
+  // --- Running.
+
+  run(sliceNanos: number): RunExit {
+    const { system, environment } = this.parts;
+    const { cpu } = system;
+    const end = environment.clock.nowNanos() + sliceNanos;
+    let record = 0;
+    for (;;) {
+      if (record === 0) {
+        const stop = this.takeEvents();
+        if (stop) return stop;
+        if (cpu.get(state.budget) <= 0) {
+          if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
+          cpu.set(state.budget, branchesPerSlice);
+        }
+      }
+      record = this.enter(record);
+    }
+  }
+
+  /** Runs generated code once and handles why it came back; returns the record to go on with, or 0. */
+  private enter(start: number): number {
+    const { interpreter, system } = this.parts;
+    switch (interpreter.run(start)) {
+      case exit.fault:
+        this.deliverFault();
+        return 0;
+      case exit.fetch:
+        return this.fetch();
+      case exit.leave:
+        system.cpu.set(state.modeDirty, 0);
+        return 0;
+      default:
+        return 0;
+    }
+  }
+
+  /** NMI, INIT, SIPI, debug traps, interrupts and the end of a halt; an exit when there is nothing to run. */
+  private takeEvents(): RunExit | undefined {
+    const { system, environment } = this.parts;
+    if (this.pendingInit) {
+      this.pendingInit = false;
+      system.init();
+    }
+    if (this.pendingStartup >= 0) {
+      system.startup(this.pendingStartup);
+      this.pendingStartup = -1;
+    }
+    if (system.isShutdown) return { kind: 'shutdown', reason: `triple fault\n${this.describe()}` };
+    if (system.takeShadow()) return undefined;
+    system.deliverPendingDebug();
+    if (this.pendingNmi && system.acceptsNmi) {
+      this.pendingNmi = false;
+      system.deliverNmi();
+      return undefined;
+    }
+    const vector = environment.apic.pendingVector();
+    system.cpu.set(state.interruptPending, vector >= 0 || this.pendingNmi ? 1 : 0);
+    if (vector >= 0 && system.interruptsEnabled && !system.isWaitingForStartup)
+      system.deliverInterrupt(environment.apic.acknowledge());
+    if (system.halted || system.isWaitingForStartup) return { kind: 'halt' };
+    return undefined;
+  }
+
+  private deliverFault(): void {
+    const { system } = this.parts;
+    const at = system.cpu.get(state.record);
+    system.setIpOf(this.view.getUint16(at + record.offset, true));
+    system.deliverException(system.cpu.get(state.faultVector), system.cpu.get(state.faultError));
+  }
+
+  /** State `linear` has no code yet: finds the page, decodes, or raises what the fetch raises. */
+  private fetch(): number {
+    const { system, mmu, code } = this.parts;
+    const { cpu } = system;
+    const low = cpu.get(state.linear);
+    const high = cpu.high(state.linear);
+    try {
+      if (code.full) {
+        code.flush();
+        mmu.flushExecute();
+      }
+      const page = mmu.fetchPage(low, high);
+      if (page < 0) throw new CpuFault(state.vector.UD, 0);
+      const mode = cpu.get(state.mode);
+      const offset = low & 0xfff;
+      const fresh = !code.hasCode(page);
+      const table = code.entryTable(page, mode);
+      mmu.setExecuteEntry(low, high, table);
+      code.ensure(page, mode, offset);
+      if (fresh) mmu.protectPage(page);
+      const at = this.view.getInt32(table + 4 * offset, true);
+      if (this.view.getUint16(at + record.op, true) === ops.stop) return this.fetchCrossing(page, low, high, mode);
+      return 0;
+    } catch (e) {
+      mmu.pend(e);
+      system.setIpOfLinear();
+      system.deliverException(cpu.get(state.faultVector), cpu.get(state.faultError));
+      return 0;
+    }
+  }
+
+  /** An instruction whose bytes go on in the next page. */
+  private fetchCrossing(page: number, low: number, high: number, mode: number): number {
+    const { system, mmu, code, memory } = this.parts;
+    const offset = low & 0xfff;
+    const nextLow = (low - offset + 0x1000) | 0;
+    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    const second = mmu.fetchPage(nextLow, mode & modeBits.long64 ? nextHigh : 0);
+    if (second < 0) throw new CpuFault(state.vector.UD, 0);
+    const bytes = new Uint8Array(15);
+    const first = 0x1000 - offset;
+    const tail = memory.hostAddress(page) + offset;
+    const head = memory.hostAddress(second);
+    bytes.set(memory.bytes.subarray(tail, tail + Math.min(first, 15)));
+    if (first < 15) bytes.set(memory.bytes.subarray(head, head + 15 - first), first);
+    const fresh = !code.hasCode(second);
+    const at = code.crossingRecord(page, second, mode, offset, bytes);
+    if (fresh) mmu.protectPage(second);
+    system.cpu.setPair(state.page, low - offset, high);
+    return at;
+  }
+
+  // --- Called by generated code.
+
+  /** Runs a helper; returns a handler status. */
+  helper(id: number): number {
+    const { system, mmu } = this.parts;
+    try {
+      const answer = system.helpers[id]();
+      if (answer === 0) return status.next;
+      if (answer === 1) {
+        system.cpu.set(state.modeDirty, 0);
+        return status.jump;
+      }
+      return status.leave;
+    } catch (e) {
+      mmu.pend(e);
+      return status.fault;
+    }
+  }
+}

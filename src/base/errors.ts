@@ -1,0 +1,40 @@
+/** The kinds of failure that cross rooms. */
+
+/**
+ * Bad input from a person, an image or a peer: a wrong file, option or value.
+ * The message is one line that names the thing and what would be right;
+ * programs show it alone, without a stack trace.
+ */
+export class UserError extends Error {
+  override name = 'UserError';
+}
+
+/** A device record that does not fit the device it is restored into. */
+export class StateError extends UserError {
+  override name = 'StateError';
+  /** Path of the field inside the record, e.g. `channels[1].count`. */
+  readonly field: string;
+
+  constructor(field: string, expected: string, found: unknown) {
+    super(`device state: field ${field} must be ${expected}, not ${describe(found)}`);
+    this.field = field;
+  }
+}
+
+/** Our own bug: stops the machine it happens in, never the process. */
+export class InternalError extends Error {
+  override name = 'InternalError';
+}
+
+/** States what must hold unless we made a mistake. */
+export function invariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new InternalError(message);
+}
+
+function describe(value: unknown): string {
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value === undefined) return 'missing';
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
+  return typeof value === 'object' ? 'a record' : String(value);
+}

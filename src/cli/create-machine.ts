@@ -1,0 +1,14 @@
+/** Machines in Node: threads are workers, guests run on the software CPU. */
+import { nodeThreads } from '../host/node/index.ts';
+import { createMachineOn, type Machine, type MachineOptions } from '../machine/index.ts';
+
+/** What a machine's thread runs; beside this file, in the sources and when built. */
+const THREAD_MODULE = import.meta.url.endsWith('.ts') ? './machine-thread.ts' : './machine-thread.js';
+
+/**
+ * Makes a machine in a thread of its own: assembled, its kernel in RAM, not yet running.
+ * @throws UserError when an option, the kernel or the initrd is wrong
+ */
+export function createMachine(options: MachineOptions): Promise<Machine> {
+  return createMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, options);
+}

@@ -1,0 +1,96 @@
+/** One command in the default guest: the host's side of the protocol that its init speaks. */
+import { UserError } from '../base/index.ts';
+import { type DefaultGuestOptions, defaultGuest, withExec } from '../host/node/index.ts';
+import type { Machine, SerialConsole } from '../machine/index.ts';
+import { createMachine } from './create-machine.ts';
+
+export interface ExecOptions extends DefaultGuestOptions {
+  /** RAM of the guest; default `DEFAULT_MEMORY_BYTES`. */
+  readonly memoryBytes?: number;
+  /** CPU model by QEMU's name. */
+  readonly cpu?: string;
+  /** A bzImage to use instead of the default guest's. */
+  readonly kernel?: Uint8Array;
+  /** Most bytes of standard output and of standard error to collect; default 64 MiB each. */
+  readonly maxOutputBytes?: number;
+}
+
+export interface ExecResult {
+  readonly exitCode: number;
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+}
+
+export const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2;
+const DEFAULT_MAX_OUTPUT_BYTES = 64 * 1024 ** 2;
+/** Of the exit code's line; a guest that sends more there does not speak the protocol. */
+const MAX_STATUS_LENGTH = 16;
+
+/**
+ * Boots the default guest, runs `command` in its shell and powers it off.
+ * @throws UserError when there is no guest, when it ends before the command
+ *   does, or when the command prints more than `maxOutputBytes`
+ */
+export async function exec(command: string, options: ExecOptions = {}): Promise<ExecResult> {
+  const machine = await createExecMachine(command, options);
+  try {
+    const limitBytes = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES;
+    const [stdout, stderr] = [collector('output', limitBytes), collector('errors', limitBytes)];
+    const exitCode = await runExec(machine, stdout.add, stderr.add);
+    return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
+  } finally {
+    await machine.stop();
+  }
+}
+
+/** A machine that will run `command` when it is started with `runExec`. */
+export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
+  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel } = options;
+  const guest = await defaultGuest(options);
+  const { commandLine, initramfs } = guest;
+  const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
+  return createMachine({ memoryBytes, cpu, boot, noReboot: true });
+}
+
+/**
+ * Starts the machine and passes on what its command prints, at the pace at which it is taken.
+ * @returns the command's exit code
+ */
+export async function runExec(
+  machine: Machine,
+  onStdout: (bytes: Uint8Array) => void | Promise<void>,
+  onStderr: (bytes: Uint8Array) => void | Promise<void>,
+): Promise<number> {
+  const [, stdout, stderr, status] = machine.serial;
+  let statusText = '';
+  const takeStatus = (bytes: Uint8Array) => {
+    statusText = (statusText + String.fromCharCode(...bytes.subarray(0, MAX_STATUS_LENGTH))).slice(
+      0,
+      MAX_STATUS_LENGTH,
+    );
+  };
+  const pumps = [pump(stdout, onStdout), pump(stderr, onStderr), pump(status, takeStatus)];
+  await machine.start();
+  await Promise.all(pumps);
+  const exit = await machine.exited;
+  const line = /^(\d{1,3})\n$/.exec(statusText);
+  if (line === null) throw new UserError(`the guest ended before the command did: ${exit.message}`);
+  return Number(line[1]);
+}
+
+async function pump(port: SerialConsole, onBytes: (bytes: Uint8Array) => void | Promise<void>): Promise<void> {
+  for await (const bytes of port.readable) await onBytes(bytes);
+}
+
+function collector(name: string, limitBytes: number) {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  return {
+    add(bytes: Uint8Array) {
+      size += bytes.length;
+      if (size > limitBytes) throw new UserError(`the command printed more than ${limitBytes} bytes of ${name}`);
+      parts.push(bytes);
+    },
+    bytes: () => new Uint8Array(Buffer.concat(parts)),
+  };
+}

@@ -1,0 +1,56 @@
+/** The vireo program: finds the command and says what went wrong in one line. */
+import { readFile } from 'node:fs/promises';
+import { UserError } from '../base/index.ts';
+import { suggestion, UsageError } from './options.ts';
+import { RUN_SUMMARY, runCommand } from './run.ts';
+
+interface Command {
+  readonly summary: string;
+  /** @returns the exit code */
+  readonly run: (args: readonly string[]) => Promise<number>;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  run: { summary: RUN_SUMMARY, run: runCommand },
+};
+
+const HELP = `Usage: vireo COMMAND [options]
+
+Commands:
+${Object.entries(COMMANDS)
+  .map(([name, { summary }]) => `  ${name}  ${summary}\n`)
+  .join('')}
+vireo COMMAND -h tells a command's options; vireo --version tells the version.
+`;
+
+/** Runs the program on a command line without its first two words; returns the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  try {
+    return await dispatch(args);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    process.stderr.write(`vireo: ${error.message}\n`);
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+async function dispatch([name, ...rest]: readonly string[]): Promise<number> {
+  if (name === undefined) throw new UsageError('a command is missing; vireo -h lists them');
+  if (name === '-h' || name === '--help' || name === 'help') {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (name === '--version') {
+    process.stdout.write(`vireo ${await version()}\n`);
+    return 0;
+  }
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name].run(rest);
+  const what = name.startsWith('-') ? 'option' : 'command';
+  const near = suggestion(name, what === 'command' ? Object.keys(COMMANDS) : ['--help', '--version']);
+  throw new UsageError(`unknown ${what} ${name}${near}`);
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

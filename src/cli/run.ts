@@ -1,0 +1,129 @@
+/** `vireo run`: one machine on the terminal. */
+import { parseSize, UserError } from '../base/index.ts';
+import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
+import {
+  type BootOptions,
+  type Machine,
+  type MachineExit,
+  MEMORY_MAX_BYTES,
+  MEMORY_MIN_BYTES,
+} from '../machine/index.ts';
+import { createMachine } from './create-machine.ts';
+import { createExecMachine, DEFAULT_MEMORY_BYTES, runExec } from './exec.ts';
+import { readUserFile } from './files.ts';
+import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
+import { runOnTerminal, write } from './terminal.ts';
+
+const OPTIONS = {
+  kernel: { value: 'FILE', help: "boot this: a Linux bzImage, a PVH ELF or a multiboot kernel (default: Debian's)" },
+  initrd: { value: 'FILE', help: "the kernel's initial RAM disk (default guest: busybox)" },
+  append: { value: 'STRING', help: "the kernel's command line; with the default guest, added to its own" },
+  memory: { value: 'SIZE', short: 'm', help: "the guest's memory, e.g. 256M or 2G; digits alone are M (default 512M)" },
+  cpu: { value: 'MODEL', help: 'the CPU model, named as QEMU names it (default max)' },
+  exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
+  help: { short: 'h', help: 'this text' },
+} as const;
+
+export const RUN_SUMMARY = 'boot a machine; its serial console is this terminal';
+
+const HELP = `Usage: vireo run [options]
+
+Boots a machine with its serial console on this terminal: the default guest
+(Debian's cloud kernel and busybox), or what --kernel and --initrd give.
+On a terminal, Ctrl-A x quits and Ctrl-A h helps; Ctrl-C goes to the guest.
+
+${describeOptions(OPTIONS)}`;
+
+/** @returns the exit code */
+export async function runCommand(args: readonly string[]): Promise<number> {
+  const options = parseOptions(OPTIONS, args);
+  if (options.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const memoryBytes = memoryOf(options.memory);
+  return options.exec === undefined ? runInteractive(options, memoryBytes) : runOne(options, options.exec, memoryBytes);
+}
+
+type RunOptions = OptionValues<typeof OPTIONS>;
+
+function memoryOf(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_MEMORY_BYTES;
+  const [min, max] = [MEMORY_MIN_BYTES, MEMORY_MAX_BYTES].map((bytes) => `${bytes / 1024 ** 2}M`);
+  try {
+    const bytes = parseSize(text, 'M');
+    if (bytes >= MEMORY_MIN_BYTES && bytes <= MEMORY_MAX_BYTES) return bytes;
+  } catch (error) {
+    if (error instanceof UserError) throw new UsageError(`--memory: ${error.message}`);
+    throw error;
+  }
+  throw new UsageError(`--memory ${text} is out of range: it goes from ${min} to ${max}`);
+}
+
+/** Steps of a long preparation, for a person who watches. */
+const progress: DefaultGuestOptions = {
+  onProgress(step) {
+    if (process.stderr.isTTY) process.stderr.write(`vireo: ${step}\n`);
+  },
+};
+
+async function runOne(options: RunOptions, command: string, memoryBytes: number): Promise<number> {
+  if (options.initrd !== undefined) throw new UsageError("--exec needs the default guest's initrd, not --initrd");
+  if (options.append !== undefined) throw new UsageError('--exec does not go with --append');
+  const kernel = options.kernel === undefined ? undefined : await readUserFile('kernel', options.kernel, memoryBytes);
+  const machine = await createExecMachine(command, { ...progress, memoryBytes, cpu: options.cpu, kernel });
+  return runExec(
+    machine,
+    (bytes) => write(process.stdout, bytes),
+    (bytes) => write(process.stderr, bytes),
+  );
+}
+
+async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
+  const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
+  const boot = await bootOptions(options, memoryBytes);
+  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot });
+  await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
+  return exitCodeOf(machine);
+}
+
+/** What to boot: a file for each part that is given, and the default guest's parts when no kernel is. */
+async function bootOptions({ kernel, initrd, append }: RunOptions, memoryBytes: number): Promise<BootOptions> {
+  const guest = kernel === undefined ? await defaultGuest(progress) : undefined;
+  const files = {
+    kernel: kernel === undefined ? undefined : await readUserFile('kernel', kernel, memoryBytes),
+    initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),
+  };
+  if (guest === undefined) return { kernel: files.kernel!, initrd: files.initrd, commandLine: append };
+  const commandLine = [guest.commandLine, ...terminalVariables(), append ?? ''].join(' ').trimEnd();
+  return { kernel: guest.kernel, initrd: files.initrd ?? guest.initramfs, commandLine };
+}
+
+/** Linux makes environment variables of init from words with an equals sign that it does not know. */
+function terminalVariables(): string[] {
+  const { columns, rows, isTTY } = process.stdout;
+  const term = /^[\w.+-]{1,32}$/.exec(process.env.TERM ?? '')?.[0] ?? 'vt220';
+  return [
+    `TERM=${isTTY ? term : 'dumb'}`,
+    // A terminal that does not know its size says 0.
+    ...(isTTY && columns > 0 && rows > 0 ? [`COLUMNS=${columns}`, `LINES=${rows}`] : []),
+    ...(process.stdin.isTTY ? [] : ['VIREO_INPUT=pipe']),
+  ];
+}
+
+async function exitCodeOf(machine: Machine): Promise<number> {
+  const exit: MachineExit = await machine.exited;
+  switch (exit.reason) {
+    case 'poweroff':
+    case 'reset':
+    case 'stopped':
+      return 0;
+    case 'debug-exit':
+      return exit.code ?? 0;
+    case 'shutdown':
+    case 'halted':
+    case 'panic':
+    case 'error':
+      throw new UserError(exit.message);
+  }
+}

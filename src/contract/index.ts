@@ -1,0 +1,9 @@
+/** The joints between the rooms: types only, no behaviour. */
+export type * from './bus.ts';
+export type * from './chardev.ts';
+export type * from './clock.ts';
+export type * from './device.ts';
+export type * from './host.ts';
+export type * from './irq.ts';
+export type * from './memory.ts';
+export type * from './vcpu.ts';

@@ -1,0 +1,161 @@
+/**
+ * The default guest: Debian's cloud kernel and a busybox initramfs, fetched once
+ * into the user's cache folder and checked at each use.
+ */
+import { createHash } from 'node:crypto';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { UserError } from '../../../base/index.ts';
+import { openApt } from './apt.ts';
+import { buildInitramfs } from './initramfs.ts';
+
+export interface DefaultGuest {
+  /** A bzImage. */
+  readonly kernel: Uint8Array;
+  readonly initramfs: Uint8Array<ArrayBuffer>;
+  /** Console on ttyS0, no boot messages, reset on panic. */
+  readonly commandLine: string;
+}
+
+export interface DefaultGuestOptions {
+  /** Told what is under way, one line a step; silent when the cache has it all. */
+  readonly onProgress?: (step: string) => void;
+  /** For PATH and XDG_CACHE_HOME. */
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+const KERNEL_META_PACKAGE = 'linux-image-cloud-amd64';
+const BUSYBOX_PACKAGE = 'busybox-static';
+const GUEST_FOLDER = 'guest-debian-cloud-amd64';
+const TEMPORARY_PREFIX = 'tmp-';
+const FILES = ['vmlinuz', 'busybox'] as const;
+const COMMAND_LINE = 'console=ttyS0 quiet panic=-1';
+const MILLIS_PER_DAY = 86_400_000;
+
+/** What lies in the cache folder beside the files. */
+interface Manifest {
+  /** Package name to version. */
+  readonly packages: Readonly<Record<string, string>>;
+  /** File name to SHA-256, lowercase hexadecimal. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** Throws a `UserError` when the cache has no guest and apt cannot get one. */
+export async function defaultGuest(options: DefaultGuestOptions = {}): Promise<DefaultGuest> {
+  const { environment = process.env, onProgress = () => {} } = options;
+  const cache = cacheFolder(environment);
+  const files = (await load(join(cache, GUEST_FOLDER))) ?? (await fetchInto(cache, environment, onProgress));
+  return { kernel: files.vmlinuz, initramfs: buildInitramfs(files.busybox), commandLine: COMMAND_LINE };
+}
+
+/** Vireo's folder under the user's cache folder (XDG Base Directory Specification). */
+function cacheFolder(environment: NodeJS.ProcessEnv): string {
+  const base = environment.XDG_CACHE_HOME;
+  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vireo');
+}
+
+type GuestFiles = Record<(typeof FILES)[number], Uint8Array>;
+
+/** Reads a prepared folder; undefined when it is missing, incomplete or damaged. */
+async function load(folder: string): Promise<GuestFiles | undefined> {
+  try {
+    const manifest: Manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
+    const [vmlinuz, busybox] = await Promise.all(FILES.map((name) => readFile(join(folder, name))));
+    const files = { vmlinuz, busybox };
+    return FILES.every((name) => sha256Of(files[name]) === manifest.files[name]) ? files : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function fetchInto(
+  cache: string,
+  environment: NodeJS.ProcessEnv,
+  onProgress: (step: string) => void,
+): Promise<GuestFiles> {
+  let temporary: string | undefined;
+  try {
+    await mkdir(cache, { recursive: true });
+    await removeLeftovers(cache);
+    temporary = await mkdtemp(join(cache, TEMPORARY_PREFIX));
+    const staged = await stage(temporary, environment, onProgress);
+    const files = await load(staged);
+    if (files === undefined) throw new UserError(`${cache} does not keep what is written to it`);
+    await publish(staged, join(cache, GUEST_FOLDER), join(temporary, 'replaced'));
+    return files;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UserError(`cannot get the default guest: ${reason}; boot your own with --kernel FILE --initrd FILE`);
+  } finally {
+    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Gets and unpacks the packages below `temporary`; returns the folder to publish. */
+async function stage(temporary: string, environment: NodeJS.ProcessEnv, onProgress: (step: string) => void) {
+  const root = join(temporary, 'root');
+  const staged = join(temporary, 'staged');
+  await mkdir(staged);
+
+  onProgress("reading Debian's package lists");
+  const apt = await openApt(temporary, environment);
+  await apt.update();
+  const meta = await apt.show(KERNEL_META_PACKAGE);
+  const kernelName = meta.depends.find((name) => name.startsWith('linux-image-'));
+  if (kernelName === undefined) throw new UserError(`package ${meta.name} names no kernel package`);
+  const packages = [await apt.show(kernelName), await apt.show(BUSYBOX_PACKAGE)];
+  for (const debianPackage of packages) {
+    onProgress(`downloading ${debianPackage.name} ${debianPackage.version}`);
+    await apt.unpack(debianPackage, root);
+  }
+
+  await copyFile(await findFile(root, kernelName, /^boot\/vmlinuz-/), join(staged, 'vmlinuz'));
+  await copyFile(await findFile(root, BUSYBOX_PACKAGE, /^(usr\/)?bin\/busybox$/), join(staged, 'busybox'));
+  const hashes = await Promise.all(FILES.map(async (name) => [name, sha256Of(await readFile(join(staged, name)))]));
+  const manifest: Manifest = {
+    packages: Object.fromEntries(packages.map(({ name, version }) => [name, version])),
+    files: Object.fromEntries(hashes),
+  };
+  await writeFile(join(staged, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+  return staged;
+}
+
+async function findFile(root: string, packageName: string, pattern: RegExp): Promise<string> {
+  const path = (await readdir(root, { recursive: true })).find((name) => pattern.test(name));
+  if (path === undefined) throw new UserError(`package ${packageName} holds no file like ${pattern.source}`);
+  return join(root, path);
+}
+
+/** Puts a finished folder in its place in one step; a good one that another run put there stays. */
+async function publish(staged: string, place: string, replaced: string): Promise<void> {
+  if (await tryRename(staged, place)) return;
+  if ((await load(place)) !== undefined) return;
+  await tryRename(place, replaced);
+  await tryRename(staged, place);
+}
+
+/** False when the target is there already or the source is gone: another run was quicker. */
+async function tryRename(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (['EEXIST', 'ENOTEMPTY', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}
+
+/** Temporary folders of runs that were killed. */
+async function removeLeftovers(cache: string): Promise<void> {
+  for (const name of await readdir(cache)) {
+    const path = join(cache, name);
+    if (!name.startsWith(TEMPORARY_PREFIX)) continue;
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
+    if (Date.now() - mtimeMs > MILLIS_PER_DAY) await rm(path, { recursive: true, force: true });
+  }
+}
+
+function sha256Of(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

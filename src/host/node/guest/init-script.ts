@@ -1,0 +1,54 @@
+/** In the line that an interactive guest prints once its terminal takes input. */
+export const READY_TEXT = 'booted by Vireo';
+
+/**
+ * The default guest's /init, run by busybox's shell as process 1.
+ *
+ * Without /vireo/exec: an interactive shell on ttyS0, and power-off when it ends.
+ * With it: the exec protocol, which ../../../cli/exec.ts speaks on the host's side:
+ * the script's standard output is ttyS1 and its standard error ttyS2, byte for
+ * byte; then its exit code is one line on ttyS3, and the guest powers off.
+ *
+ * COLUMNS, LINES and TERM may come from the kernel command line. VIREO_INPUT=pipe
+ * there says that nobody types: then the shell prompts, but neither echoes nor
+ * edits lines (busybox's edits only where the terminal echoes), and Ctrl-D ends it
+ * wherever it comes.
+ */
+export const INIT_SCRIPT = `#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+/bin/busybox mount -t proc proc /proc
+/bin/busybox --install -s
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+hostname vireo
+ip link set lo up
+cd /root
+
+if [ -e /vireo/exec ]; then
+  exec 3>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
+  for port in ttyS1 ttyS2 ttyS3; do stty -F /dev/$port raw -echo; done
+  sh /vireo/exec </dev/null >&3 2>&4 3>&- 4>&- 5>&-
+  code=$?
+  # Setting a terminal's attributes waits until its output is out.
+  for port in ttyS1 ttyS2; do stty -F /dev/$port raw -echo; done
+  echo $code >&5
+  stty -F /dev/ttyS3 raw -echo
+else
+  stty -F /dev/ttyS0 sane rows \${LINES:-24} cols \${COLUMNS:-80}
+  [ "$VIREO_INPUT" = pipe ] && stty -F /dev/ttyS0 -echo
+  unset LINES COLUMNS VIREO_INPUT
+  echo
+  echo "Linux $(uname -r) on $(uname -m), ${READY_TEXT}. This is busybox; 'exit' powers off."
+  setsid cttyhack sh -l
+fi
+poweroff -f
+`;
+
+/** Shell settings of the interactive shell. */
+export const PROFILE = `PS1='\\w # '
+`;

@@ -1,0 +1,6 @@
+/** Adapters to the outside for programs that run in Node. */
+export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
+export { defaultGuest } from './guest/default-guest.ts';
+export { READY_TEXT } from './guest/init-script.ts';
+export { withExec } from './guest/initramfs.ts';
+export { nodeThreads } from './thread.ts';

@@ -1,0 +1,10 @@
+/** First module of every thread that `nodeThreads` starts: runs the module it is told to. */
+import { parentPort, workerData } from 'node:worker_threads';
+import type { ThreadContext } from '../../contract/index.ts';
+import type { ThreadData } from './thread.ts';
+import { threadContext } from './thread.ts';
+
+const { moduleUrl, doorbell } = workerData as ThreadData;
+const module: { serve(context: ThreadContext): void } = await import(moduleUrl);
+if (parentPort === null) throw new Error('thread-entry runs only as a thread');
+module.serve(threadContext(parentPort, doorbell));

@@ -1,0 +1,104 @@
+/** The host joint on Node: a thread is a `node:worker_threads` Worker with a doorbell in shared memory. */
+import { setImmediate } from 'node:timers/promises';
+import type { MessagePort } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
+import type { HostThread, ThreadContext, ThreadHost } from '../../contract/index.ts';
+
+/** What the starter hands to a new thread. */
+export interface ThreadData {
+  readonly moduleUrl: string;
+  /** One Int32, counted up and notified at every post, so that a thread in a short blocking sleep wakes. */
+  readonly doorbell: SharedArrayBuffer;
+}
+
+/** Sleeps of at most this length block the thread, because timers of the event loop are whole milliseconds. */
+const PRECISE_SLEEP_NANOS = 2_000_000;
+/** The longest delay that setTimeout takes. */
+const TIMEOUT_MAX_MILLIS = 0x7fff_ffff;
+
+export const nodeThreads: ThreadHost = {
+  startThread(moduleUrl) {
+    const doorbell = new SharedArrayBuffer(4);
+    const workerData: ThreadData = { moduleUrl, doorbell };
+    const entry = new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url);
+    return hostThread(new Worker(entry, { workerData }), new Int32Array(doorbell));
+  },
+};
+
+function hostThread(worker: Worker, doorbell: Int32Array): HostThread {
+  let ended: string | undefined;
+  let onEnd: ((reason: string) => void) | undefined;
+  const end = (reason: string) => {
+    if (ended !== undefined) return;
+    ended = reason;
+    onEnd?.(reason);
+  };
+  worker.on('error', (error) => end(error instanceof Error ? (error.stack ?? error.message) : String(error)));
+  worker.on('exit', (code) => end(`the thread ended with code ${code}`));
+  const queued: unknown[] = [];
+  const queue = (message: unknown) => queued.push(message);
+  worker.on('message', queue);
+  return {
+    post(message, transfer = []) {
+      worker.postMessage(message, [...transfer]);
+      Atomics.add(doorbell, 0, 1);
+      Atomics.notify(doorbell, 0);
+    },
+    connect(receiver) {
+      worker.off('message', queue);
+      worker.on('message', receiver);
+      for (const message of queued.splice(0)) receiver(message);
+    },
+    onEnd(receiver) {
+      onEnd = receiver;
+      if (ended !== undefined) receiver(ended);
+    },
+    async terminate() {
+      ended ??= 'the thread was terminated';
+      await worker.terminate();
+    },
+  };
+}
+
+/** The thread's side of `hostThread`. */
+export function threadContext(port: MessagePort, doorbellBuffer: SharedArrayBuffer): ThreadContext {
+  const doorbell = new Int32Array(doorbellBuffer);
+  let wakeSleeper: (() => void) | undefined;
+  let heard = Atomics.load(doorbell, 0);
+  const wake = () => wakeSleeper?.();
+
+  return {
+    post: (message, transfer = []) => port.postMessage(message, [...transfer]),
+    connect(receiver) {
+      port.on('message', (message) => {
+        receiver(message);
+        wake();
+      });
+    },
+    monotonicNanos: () => performance.now() * 1e6,
+    wallMillis: () => Date.now(),
+    async nextTurn() {
+      heard = Atomics.load(doorbell, 0);
+      await setImmediate();
+    },
+    async sleep(nanos) {
+      if (nanos <= 0) return;
+      if (nanos <= PRECISE_SLEEP_NANOS) {
+        Atomics.wait(doorbell, 0, heard, nanos / 1e6);
+        await this.nextTurn();
+        return;
+      }
+      // A timeout may come a millisecond late: wake early, and let the caller sleep the rest precisely.
+      const millis = Math.min(Math.floor((nanos - PRECISE_SLEEP_NANOS / 2) / 1e6), TIMEOUT_MAX_MILLIS);
+      await new Promise<void>((resolve) => {
+        const timeout = setTimeout(resolve, millis);
+        wakeSleeper = () => {
+          clearTimeout(timeout);
+          resolve();
+        };
+      });
+      wakeSleeper = undefined;
+    },
+    wake,
+  };
+}

@@ -1,0 +1,214 @@
+/** The PC's chips in groups: each made, placed by memory-map.ts and wired. */
+import type {
+  Bus,
+  BusDevice,
+  CharPort,
+  Clock,
+  CpuSignals,
+  Device,
+  GuestMemory,
+  IrqLine,
+  WallClock,
+} from '../../contract/index.ts';
+import { byteWide, dwordWide } from '../bus/index.ts';
+import { InterruptFabric, IoApic, Lapic, Pic8259Pair } from '../interrupt/index.ts';
+import { hostBridge, LpcBridge, PciBus } from '../pci/index.ts';
+import { debugConsole, debugExit } from '../platform/debug.ts';
+import { I8042 } from '../platform/i8042.ts';
+import { SystemControlA } from '../platform/system-control-a.ts';
+import { AcpiPm } from '../power/acpi-pm.ts';
+import { ResetControl } from '../power/reset-control.ts';
+import { OutputBuffer } from '../serial/output-buffer.ts';
+import { Uart16550 } from '../serial/uart16550.ts';
+import { Pit8254 } from '../timer/pit8254.ts';
+import { Rtc146818 } from '../timer/rtc146818.ts';
+import { SystemControlB } from '../timer/system-control-b.ts';
+import { cmosContents } from './cmos.ts';
+import { InterruptWiring } from './interrupts.ts';
+import type { Region } from './memory-map.ts';
+import { ACPI, ELCR_INITIAL, IRQ, MMIO, PIRQ_ISA_IRQS, PORTS } from './memory-map.ts';
+
+/** The serial ports by number. */
+const SERIAL = [
+  { name: 'com1', region: PORTS.com1, irq: IRQ.com1 },
+  { name: 'com2', region: PORTS.com2, irq: IRQ.com2 },
+  { name: 'com3', region: PORTS.com3, irq: IRQ.com3 },
+  { name: 'com4', region: PORTS.com4, irq: IRQ.com4 },
+] as const;
+
+export type Placement = readonly [region: Region, device: BusDevice, name: string];
+
+/** Some chips: what has state, what is in which address space, and what holds output back. */
+export interface Chips {
+  readonly devices: readonly Device[];
+  readonly ports: readonly Placement[];
+  readonly mmio?: readonly Placement[];
+  readonly buffers?: readonly { flush(): void }[];
+}
+
+/** What the guest may do to its machine as a whole. */
+export interface Exits {
+  powerOff(): void;
+  reset(): void;
+  debugExit(value: number): void;
+}
+
+export function interruptChips(options: {
+  readonly cpu: CpuSignals;
+  readonly clock: Clock;
+  readonly nanosFromTsc: (low: number, high: number) => number;
+}): Chips & { apic: Lapic; fabric: InterruptFabric; wiring: InterruptWiring } {
+  const fabric = new InterruptFabric();
+  let lint0: IrqLine | undefined;
+  const intr: IrqLine = { set: (level) => lint0?.set(level) }; // the 8259s and the local APIC point at each other
+  const pic = new Pic8259Pair({ name: 'pic', intr, initialElcr: ELCR_INITIAL });
+  const apic = new Lapic({ ...options, name: 'lapic0', id: 0, bootstrap: true, fabric, external: pic });
+  lint0 = apic.lint0;
+  const ioApic = new IoApic({ name: 'ioapic', sink: fabric });
+  fabric.addEoiListener(ioApic);
+  return {
+    apic,
+    fabric,
+    wiring: new InterruptWiring(pic, ioApic),
+    devices: [pic, apic, ioApic],
+    ports: [
+      [PORTS.pic1, pic.master, 'pic1'],
+      [PORTS.pic2, pic.slave, 'pic2'],
+      [PORTS.elcr, pic.elcr, 'elcr'],
+    ],
+    mmio: [
+      [MMIO.localApic, apic.mmio, 'local APIC'],
+      [MMIO.ioApic, dwordWide(ioApic), 'I/O APIC'],
+    ],
+  };
+}
+
+export function timerChips(
+  options: { readonly memory: GuestMemory; readonly clock: Clock; readonly wallClock: WallClock },
+  wiring: InterruptWiring,
+): Chips {
+  const { memory, clock, wallClock } = options;
+  const pit = new Pit8254({ name: 'pit', irq: wiring.isa(IRQ.timer), clock });
+  const systemControlB = new SystemControlB({ timer: pit, clock });
+  const cmos = cmosContents(memory.size);
+  const rtc = new Rtc146818({ name: 'rtc', irq: wiring.isa(IRQ.rtc), clock, wallClock, cmos });
+  return {
+    devices: [pit, systemControlB, rtc],
+    ports: [
+      [PORTS.pit, byteWide(pit), 'pit'],
+      [PORTS.systemControlB, byteWide(systemControlB), 'system-control-b'],
+      [PORTS.rtc, byteWide(rtc), 'rtc'],
+    ],
+  };
+}
+
+/** Power, reset and the A20 gate. */
+export function controlChips(
+  options: { readonly cpu: CpuSignals; readonly clock: Clock },
+  wiring: InterruptWiring,
+  exits: Exits,
+): Chips & { pm: AcpiPm; resetControl: ResetControl } {
+  const pm = new AcpiPm({
+    name: 'acpi-pm',
+    sci: wiring.isa(IRQ.sci),
+    clock: options.clock,
+    sleepTypeS5: ACPI.sleepTypeS5,
+    enableValue: ACPI.enableValue,
+    disableValue: ACPI.disableValue,
+    powerOff: exits.powerOff,
+  });
+  const a20 = a20Gate(options.cpu);
+  const onReset = exits.reset;
+  const systemControlA = new SystemControlA({ setA20: a20(), onReset });
+  const i8042 = new I8042({
+    keyboardIrq: wiring.isa(IRQ.keyboard),
+    mouseIrq: wiring.isa(IRQ.mouse),
+    setA20: a20(),
+    onReset,
+  });
+  const resetControl = new ResetControl(onReset);
+  return {
+    pm,
+    resetControl,
+    devices: [pm, systemControlA, i8042, resetControl],
+    ports: [
+      [PORTS.powerManagement, pm.registers, 'acpi-pm'],
+      [PORTS.smiCommand, pm.smiPorts, 'smi command'],
+      [PORTS.systemControlA, byteWide(systemControlA), 'system-control-a'],
+      [PORTS.keyboardData, i8042.data, 'i8042 data'],
+      [PORTS.keyboardCommand, i8042.command, 'i8042 command'],
+      [PORTS.debugExit, debugExit(exits.debugExit), 'debug exit'],
+      [PORTS.debugExitBochs, debugExit(exits.debugExit), 'debug exit'],
+    ],
+  };
+}
+
+/** The root bus with its two chipset functions. The reset control register shares its port with the bus's. */
+export function pciChips(
+  buses: { readonly mmio: Bus; readonly ports: Bus },
+  wiring: InterruptWiring,
+  resetControl: ResetControl,
+): Chips & { pci: PciBus } {
+  const pci = new PciBus(resetControl);
+  const mch = hostBridge({ ...buses, ecamBase: MMIO.ecam.base });
+  const lpc = new LpcBridge({
+    ...buses,
+    pmBase: PORTS.powerManagement.base,
+    pirqIsaIrqs: PIRQ_ISA_IRQS,
+    isaLine: (irq) => wiring.picInput(irq),
+  });
+  wiring.connectPirqs((index) => lpc.pirq(index));
+  pci.add(0, 0, mch);
+  pci.add(0x1f, 0, lpc.pci);
+  return {
+    pci,
+    devices: [pci, mch, lpc.pci],
+    ports: [
+      [PORTS.pciAddress, pci.addressPort, 'pci address'],
+      [PORTS.pciData, pci.dataPort, 'pci data'],
+    ],
+    mmio: [[MMIO.ecam, pci.ecam, 'ECAM']],
+  };
+}
+
+export function serialChips(
+  options: { readonly serial: readonly (CharPort | undefined)[]; readonly clock: Clock },
+  wiring: InterruptWiring,
+): Chips {
+  const { serial, clock } = options;
+  const placed = SERIAL.flatMap(({ name, region, irq }, i) => {
+    const port = serial[i];
+    return port ? [{ region, uart: new Uart16550({ name, irq: wiring.isa(irq), port, clock }) }] : [];
+  });
+  const uarts = placed.map(({ uart }) => uart);
+  return {
+    devices: uarts,
+    ports: placed.map(({ region, uart }) => [region, byteWide(uart), uart.name]),
+    buffers: uarts,
+  };
+}
+
+export function debugConsoleChips(port: CharPort | undefined, clock: Clock): Chips {
+  if (!port) return { devices: [], ports: [] };
+  const output = new OutputBuffer(port, clock);
+  return {
+    devices: [],
+    ports: [
+      [PORTS.debugConsole, debugConsole(output), 'debug console'],
+      [PORTS.firmwareConsole, debugConsole(output), 'firmware console'],
+    ],
+    buffers: [output],
+  };
+}
+
+/** Address line 20 passes while any of its drivers lets it (ICH9 datasheet, 5.13.1). */
+function a20Gate(cpu: CpuSignals): () => (enabled: boolean) => void {
+  const drivers: boolean[] = [];
+  return () => {
+    const index = drivers.push(false) - 1;
+    return (enabled) => {
+      drivers[index] = enabled;
+      cpu.setA20(drivers.includes(true));
+    };
+  };
+}

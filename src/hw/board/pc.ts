@@ -1,0 +1,120 @@
+/** The PC board: every chip, placed and wired, and what the machine may ask of it. */
+import type {
+  Bus,
+  CharPort,
+  Clock,
+  CpuSignals,
+  Device,
+  GuestMemory,
+  IrqLine,
+  LocalApic,
+  MsiSink,
+  WallClock,
+} from '../../contract/index.ts';
+import { MmioBus, PortBus } from '../bus/index.ts';
+import type { PciFunction } from '../pci/index.ts';
+import { FwCfg } from '../platform/fw-cfg.ts';
+import type { Chips } from './chips.ts';
+import { controlChips, debugConsoleChips, interruptChips, pciChips, serialChips, timerChips } from './chips.ts';
+import { PORTS } from './memory-map.ts';
+
+/** What the board is plugged into. */
+export interface PcOptions {
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly wallClock: WallClock;
+  readonly cpu: CpuSignals;
+  /** COM1 to COM4; a port that is not given is not there. */
+  readonly serial: readonly (CharPort | undefined)[];
+  /** Takes what is written to the debug console ports E9h and 402h. */
+  readonly debugConsole?: CharPort;
+  /** When the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds; may lie in the past. */
+  readonly nanosFromTsc: (low: number, high: number) => number;
+  /** The guest switched itself off. All its output has been handed over before any of these calls. */
+  onPowerOff(): void;
+  onReset(): void;
+  /** @param value what the guest wrote to the debug-exit port */
+  onDebugExit(value: number): void;
+}
+
+export interface PcBoard {
+  readonly ports: Bus;
+  readonly mmio: Bus;
+  readonly apic: LocalApic;
+  readonly hasKeyboardController: boolean;
+  readonly fwCfg: FwCfg;
+  /** Where devices send message-signalled interrupts. */
+  readonly msi: MsiSink;
+  /** Every device with state, in the order of resetting and restoring. */
+  readonly devices: readonly Device[];
+  /** Puts a function on the root PCI bus. */
+  addPciFunction(device: number, functionNumber: number, pciFunction: PciFunction): void;
+  /** A driver of a PCI device's interrupt pin, 0 for INTA#. */
+  pciInterrupt(device: number, pin: number): IrqLine;
+  /** A short press of the power button: asks the guest to shut down. */
+  pressPowerButton(): void;
+  /** The guest's TSC was written: an armed TSC deadline falls elsewhere in time. */
+  tscChanged(): void;
+  /** Power-up state of every device. */
+  reset(): void;
+  /** Hands over output that devices still hold, a millisecond's at most. */
+  flush(): void;
+}
+
+export function createPcBoard(options: PcOptions): PcBoard {
+  const buses = { ports: new PortBus(), mmio: new MmioBus() };
+  const groups: Chips[] = [];
+  const add = <T extends Chips>(chips: T): T => {
+    groups.push(chips);
+    for (const [region, device, name] of chips.ports) buses.ports.map(region.base, region.size, device, name);
+    for (const [region, device, name] of chips.mmio ?? []) buses.mmio.map(region.base, region.size, device, name);
+    return chips;
+  };
+  const flush = () => {
+    for (const buffer of groups.flatMap((chips) => chips.buffers ?? [])) buffer.flush();
+  };
+  const exits = {
+    powerOff() {
+      flush();
+      options.onPowerOff();
+    },
+    reset() {
+      flush();
+      options.onReset();
+    },
+    debugExit(value: number) {
+      flush();
+      options.onDebugExit(value);
+    },
+  };
+
+  const { apic, fabric, wiring } = add(interruptChips(options));
+  add(timerChips(options, wiring));
+  const { pm, resetControl } = add(controlChips(options, wiring, exits));
+  const { pci } = add(pciChips(buses, wiring, resetControl));
+  add(serialChips(options, wiring));
+  add(debugConsoleChips(options.debugConsole, options.clock));
+  const fwCfg = new FwCfg(options.memory);
+  add({ devices: [fwCfg], ports: [[PORTS.fwCfg, fwCfg, 'fw-cfg']] });
+
+  const devices = groups.flatMap((chips) => chips.devices);
+  return {
+    ...buses,
+    apic,
+    hasKeyboardController: true,
+    fwCfg,
+    msi: fabric,
+    devices,
+    addPciFunction(device, functionNumber, pciFunction) {
+      pci.add(device, functionNumber, pciFunction);
+      devices.push(pciFunction);
+    },
+    pciInterrupt: (device, pin) => wiring.pci(device, pin),
+    pressPowerButton: () => pm.pressPowerButton(),
+    tscChanged: () => apic.tscChanged(),
+    reset() {
+      for (const device of devices) device.reset();
+    },
+    flush,
+  };
+}

@@ -1,0 +1,142 @@
+/** The DSDT: the devices of the board that a guest cannot find by itself, as AML (ACPI 6.4, chapters 5 and 6). */
+
+import type { Region } from '../board/memory-map.ts';
+import { ACPI, IRQ, MMIO, PCI_WINDOW_64, PIRQ_ISA_IRQS, PORTS, pciIntxGsi } from '../board/memory-map.ts';
+import type { Aml } from './aml.ts';
+import {
+  arg,
+  device,
+  eisaId,
+  ifThen,
+  integer,
+  method,
+  name,
+  nameString,
+  packageOf,
+  resource,
+  resources,
+  returnValue,
+  scope,
+  store,
+  string,
+} from './aml.ts';
+
+/** Present, enabled, shown, working (_STA, ACPI 6.4, 6.3.7). */
+const STATUS_PRESENT = 0x0f;
+const LPC_BRIDGE_ADDRESS = 0x001f_0000;
+
+/** The AML of the DSDT, without its table header. */
+export function dsdtAml(cpuCount: number, keyboardController: boolean): Aml {
+  return [
+    // The guest says here whether it uses the 8259s (0) or the IOAPIC (1).
+    ...name('\\PICF', integer(0)),
+    ...method('\\_PIC', 1, store(arg(0), nameString('\\PICF'))),
+    ...name('\\_S5', packageOf(integer(ACPI.sleepTypeS5), integer(0), integer(0), integer(0))),
+    ...scope('\\_SB', processors(cpuCount), motherboard(), pciRoot(keyboardController)),
+  ];
+}
+
+/** Processor devices; _UID matches the MADT's. */
+function processors(count: number): Aml {
+  return Array.from({ length: count }, (_, index) =>
+    device(
+      `C${index.toString(16).toUpperCase().padStart(3, '0')}`,
+      name('_HID', string('ACPI0007')),
+      name('_UID', integer(index)),
+    ),
+  ).flat();
+}
+
+/** Ranges that no PCI device may be given. */
+function motherboard(): Aml {
+  return device(
+    'MRES',
+    name('_HID', eisaId('PNP0C02')),
+    name(
+      '_CRS',
+      resources(
+        resource.memory32Fixed(MMIO.ecam.base, MMIO.ecam.size),
+        resource.io(PORTS.powerManagement.base, PORTS.powerManagement.size),
+      ),
+    ),
+  );
+}
+
+function pciRoot(keyboardController: boolean): Aml {
+  return device(
+    'PCI0',
+    name('_HID', eisaId('PNP0A08')),
+    name('_CID', eisaId('PNP0A03')),
+    name('_UID', integer(0)),
+    name('_CRS', pciWindows()),
+    name(
+      'PRTP',
+      routing((gsi) => PIRQ_ISA_IRQS[gsi & 3]),
+    ),
+    name(
+      'PRTA',
+      routing((gsi) => gsi),
+    ),
+    method('_PRT', 0, ifThen(nameString('\\PICF'), returnValue(nameString('PRTA'))), returnValue(nameString('PRTP'))),
+    device('ISA', name('_ADR', integer(LPC_BRIDGE_ADDRESS)), ...isaDevices(keyboardController)),
+  );
+}
+
+function pciWindows(): Aml {
+  const { pciAddress, pciData } = PORTS;
+  const configurationEnd = pciData.base + pciData.size;
+  const { legacyHole, pciWindow } = MMIO;
+  return resources(
+    resource.busNumbers(0, 0xff),
+    resource.io(pciAddress.base, configurationEnd - pciAddress.base),
+    resource.ioWindow(0, pciAddress.base - 1),
+    resource.ioWindow(configurationEnd, 0xffff),
+    // Of the legacy hole only the video memory; ROMs and our tables lie above.
+    resource.memoryWindow32(legacyHole.base, legacyHole.base + 0x2_0000 - 1),
+    resource.memoryWindow32(pciWindow.base, last(pciWindow)),
+    resource.memoryWindow64(PCI_WINDOW_64.base, last(PCI_WINDOW_64)),
+  );
+}
+
+/** One _PRT (ACPI 6.4, 6.2.13): every pin of every device of bus 0, hard-wired. */
+function routing(interruptOf: (gsi: number) => number): Aml {
+  const rows: Aml[] = [];
+  for (let number = 0; number < 32; number++) {
+    for (let pin = 0; pin < 4; pin++) {
+      const anyFunction = number * 0x1_0000 + 0xffff;
+      const line = interruptOf(pciIntxGsi(number, pin));
+      rows.push(packageOf(integer(anyFunction), integer(pin), integer(0), integer(line)));
+    }
+  }
+  return packageOf(...rows);
+}
+
+function isaDevices(keyboardController: boolean): Aml[] {
+  const devices = [
+    plugAndPlay('RTC', 'PNP0B00', [PORTS.rtc], IRQ.rtc),
+    plugAndPlay('COM1', 'PNP0501', [PORTS.com1], IRQ.com1, 1),
+    plugAndPlay('COM2', 'PNP0501', [PORTS.com2], IRQ.com2, 2),
+    plugAndPlay('COM3', 'PNP0501', [PORTS.com3], IRQ.com3, 3),
+    plugAndPlay('COM4', 'PNP0501', [PORTS.com4], IRQ.com4, 4),
+  ];
+  if (!keyboardController) return devices;
+  return [
+    ...devices,
+    plugAndPlay('KBD', 'PNP0303', [PORTS.keyboardData, PORTS.keyboardCommand], IRQ.keyboard),
+    plugAndPlay('MOU', 'PNP0F13', [], IRQ.mouse),
+  ];
+}
+
+function plugAndPlay(path: string, id: string, ports: readonly Region[], irq: number, uid?: number): Aml {
+  return device(
+    path,
+    name('_HID', eisaId(id)),
+    ...(uid === undefined ? [] : [name('_UID', integer(uid))]),
+    name('_STA', integer(STATUS_PRESENT)),
+    name('_CRS', resources(...ports.map(({ base, size }) => resource.io(base, size)), resource.irq(irq))),
+  );
+}
+
+function last(region: Region): number {
+  return region.base + region.size - 1;
+}

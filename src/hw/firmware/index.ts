@@ -1,0 +1,8 @@
+/** Firmware without a BIOS: kernel loaders, the memory map and the ACPI tables. */
+export type { AcpiOptions, AcpiTable } from './acpi.ts';
+export { acpiTables, putAcpiTables } from './acpi.ts';
+export { loadKernel } from './detect.ts';
+export type { E820Entry } from './e820.ts';
+export { E820_TYPE, e820Map } from './e820.ts';
+export type { BootRequest, LoadedKernel } from './load.ts';
+export { sizeText } from './load.ts';

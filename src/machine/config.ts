@@ -1,0 +1,61 @@
+/** What a machine is made of, and the checks on what a person asks for. */
+import { UserError } from '../base/index.ts';
+import { sizeText } from '../hw/index.ts';
+
+/** What `createMachine` takes. */
+export interface MachineOptions {
+  /** RAM of the guest, in bytes: a multiple of 1 MiB from `MEMORY_MIN_BYTES` to `MEMORY_MAX_BYTES`. */
+  readonly memoryBytes: number;
+  /** CPU model by QEMU's name; default 'max', everything that works. */
+  readonly cpu?: string;
+  readonly boot: BootOptions;
+  /** True: a reset by the guest ends the machine with reason 'reset' instead of starting it again. */
+  readonly noReboot?: boolean;
+}
+
+export interface BootOptions {
+  /** The content of a kernel file: Linux bzImage, PVH ELF or multiboot 1. */
+  readonly kernel: Uint8Array;
+  /** The content of an initial RAM disk (for multiboot, the first module). */
+  readonly initrd?: Uint8Array;
+  readonly commandLine?: string;
+}
+
+/** Checked options with their defaults; goes to the machine's thread as it is. */
+export interface MachineConfig {
+  readonly memoryBytes: number;
+  readonly cpu: string;
+  readonly boot: BootOptions;
+  readonly noReboot: boolean;
+}
+
+const MIB = 1024 * 1024;
+export const MEMORY_MIN_BYTES = 16 * MIB;
+/** What is left of a 4 GiB WebAssembly memory beside the accelerator's own tables. */
+export const MEMORY_MAX_BYTES = 4032 * MIB;
+
+/** Throws UserError that names the option. */
+export function checkOptions(options: MachineOptions): MachineConfig {
+  const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
+    const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
+    throw new UserError(
+      `the guest's memory cannot be ${asked}: from ${sizeText(MEMORY_MIN_BYTES)} to ${sizeText(MEMORY_MAX_BYTES)} is possible`,
+    );
+  }
+  if (memoryBytes % MIB !== 0) {
+    throw new UserError(`the guest's memory of ${memoryBytes} bytes is not a whole number of MiB`);
+  }
+  if (typeof cpu !== 'string') throw new UserError('the CPU model must be a name, such as max');
+  checkBytes(boot?.kernel, 'boot.kernel');
+  if (boot.initrd !== undefined) checkBytes(boot.initrd, 'boot.initrd');
+  const { commandLine } = boot;
+  if (commandLine !== undefined && typeof commandLine !== 'string') {
+    throw new UserError('boot.commandLine must be a string');
+  }
+  return { memoryBytes, cpu, boot: { kernel: boot.kernel, initrd: boot.initrd, commandLine }, noReboot };
+}
+
+function checkBytes(value: unknown, name: string): void {
+  if (!(value instanceof Uint8Array)) throw new UserError(`${name} must be the file's content as a Uint8Array`);
+}

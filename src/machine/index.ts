@@ -1,0 +1,7 @@
+/** A machine from one typed configuration: assembly and life. */
+export type { BootOptions, MachineOptions } from './config.ts';
+export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from './config.ts';
+export type { MachineExit, MachineExitReason } from './exit.ts';
+export type { Machine } from './machine.ts';
+export { createMachineOn } from './machine.ts';
+export type { SerialConsole } from './serial-streams.ts';

@@ -1,0 +1,65 @@
+/** The parts that a machine is assembled from, as the run loop sees them. */
+import type {
+  Bus,
+  CharPort,
+  Clock,
+  CpuSignals,
+  GuestMemory,
+  LocalApic,
+  Vcpu,
+  VcpuEnvironment,
+  WallClock,
+} from '../contract/index.ts';
+import type { Region } from '../hw/index.ts';
+import type { VirtualClock } from './clock.ts';
+
+/** Who executes guest code: owns RAM and makes vCPUs. */
+export interface Accelerator {
+  readonly memory: GuestMemory;
+  createVcpu(environment: VcpuEnvironment): Vcpu;
+}
+
+/** Throws UserError for a CPU model that does not exist. */
+export type CreateAccelerator = (options: {
+  readonly cpuModel: string;
+  readonly ramRanges: readonly Region[];
+}) => Promise<Accelerator>;
+
+/** Everything around the CPU and RAM. */
+export interface Board {
+  readonly ports: Bus;
+  readonly mmio: Bus;
+  readonly apic: LocalApic;
+  readonly hasKeyboardController: boolean;
+  /** Power-up state of every device. */
+  reset(): void;
+}
+
+export type CreateBoard = (outside: {
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly wallClock: WallClock;
+  readonly cpu: CpuSignals;
+  /** COM1 to COM4. */
+  readonly serial: readonly CharPort[];
+  onPowerOff(): void;
+  onReset(): void;
+  /** @param value what the guest wrote to the debug-exit port */
+  onDebugExit(value: number): void;
+}) => Board;
+
+/** What the guest did to its machine as a whole. */
+export type GuestRequest =
+  | { readonly kind: 'power-off' }
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'debug-exit'; readonly code: number };
+
+/** A machine ready to run. */
+export interface AssembledMachine {
+  readonly clock: VirtualClock;
+  readonly vcpu: Vcpu;
+  /** Power-up state of everything, and the kernel in RAM again. */
+  reset(): void;
+  /** Takes what the guest asked for since the last call. */
+  takeRequest(): GuestRequest | undefined;
+}

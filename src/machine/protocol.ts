@@ -1,0 +1,26 @@
+/** The messages between a machine's thread and the thread that made it. */
+import type { MachineConfig } from './config.ts';
+import type { MachineExit } from './exit.ts';
+
+export type ToMachine =
+  | { readonly kind: 'create'; readonly config: MachineConfig }
+  | { readonly kind: 'start' }
+  | { readonly kind: 'stop' }
+  | { readonly kind: 'serial-input'; readonly port: number; readonly bytes: Uint8Array }
+  /** `count` bytes of output were read or dropped: the machine may send as many more. */
+  | { readonly kind: 'serial-output-taken'; readonly port: number; readonly count: number };
+
+export type FromMachine =
+  | { readonly kind: 'created' }
+  /** `forUser`: the message is a UserError's. */
+  | { readonly kind: 'failed'; readonly forUser: boolean; readonly message: string }
+  | { readonly kind: 'serial-output'; readonly port: number; readonly bytes: Uint8Array }
+  /** The device took `count` bytes of input. */
+  | { readonly kind: 'serial-input-taken'; readonly port: number; readonly count: number }
+  | { readonly kind: 'exited'; readonly exit: MachineExit };
+
+export const SERIAL_PORTS = 4;
+/** A machine whose output is not taken stops running the guest at this many bytes a port. */
+export const OUTPUT_LIMIT_BYTES = 256 * 1024;
+/** Input that no device has taken yet, at most, a port. */
+export const INPUT_LIMIT_BYTES = 64 * 1024;

@@ -1,0 +1,111 @@
+/**
+ * The machine's own loop: guest code in slices, timers, serial bytes and the
+ * host's event loop by turns; asleep while the guest is.
+ */
+import type { ThreadContext } from '../contract/index.ts';
+import type { MachineExit } from './exit.ts';
+import type { PanicWatch } from './panic.ts';
+import type { AssembledMachine, GuestRequest } from './parts.ts';
+import type { SerialPort } from './serial-port.ts';
+
+/** How long guest code runs at most before timers are looked at; an armed timer shortens it. */
+const SLICE_NANOS = 1_000_000;
+const SLICE_MIN_NANOS = 20_000;
+/** How long messages may wait while the guest is busy. */
+const TURN_NANOS = 4_000_000;
+/** How long a panicked kernel must be silent before it counts as stopped for good. */
+const PANIC_SILENCE_NANOS = 1_000_000_000;
+
+export interface RunOptions {
+  readonly noReboot: boolean;
+  readonly serial: readonly SerialPort[];
+  readonly panic: PanicWatch;
+  /** True once somebody asked the machine to stop. */
+  stopRequested(): boolean;
+}
+
+/** Runs the machine until it ends. */
+export async function runMachine(
+  machine: AssembledMachine,
+  thread: ThreadContext,
+  options: RunOptions,
+): Promise<MachineExit> {
+  const { clock, vcpu } = machine;
+  const { serial, panic } = options;
+  let lastTurn = thread.monotonicNanos();
+  let silentSince: number | undefined;
+  clock.resume();
+  for (;;) {
+    if (thread.monotonicNanos() - lastTurn >= TURN_NANOS) {
+      await thread.nextTurn();
+      lastTurn = thread.monotonicNanos();
+    }
+    if (options.stopRequested()) return { reason: 'stopped', message: 'the machine was stopped' };
+    if (serial.some((port) => port.outputFull)) {
+      await thread.sleep(Number.POSITIVE_INFINITY);
+      continue;
+    }
+    clock.runExpired();
+    pumpAll(serial);
+    const exit = vcpu.run(Math.max(SLICE_MIN_NANOS, Math.min(SLICE_NANOS, clock.untilNextNanos())));
+    for (const port of serial) port.flush();
+
+    const request = machine.takeRequest();
+    if (request !== undefined) {
+      const end = endOf(request, options);
+      if (end !== undefined) return end;
+      machine.reset();
+      continue;
+    }
+    silentSince = panic.ended ? (silentSince ?? clock.nowNanos()) : undefined;
+    const silentNanos = silentSince === undefined ? 0 : clock.nowNanos() - silentSince;
+    if (silentNanos > PANIC_SILENCE_NANOS) return panicExit(panic.message ?? '');
+
+    if (exit.kind === 'shutdown') return shutdownExit(exit.reason, machine, panic);
+    if (exit.kind === 'slice' || pumpAll(serial)) continue;
+    if (vcpu.haltedForever) return haltedExit(machine, panic);
+    const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
+    await thread.sleep(wait);
+  }
+}
+
+/** Hands over serial input; true when a device took some. */
+function pumpAll(serial: readonly SerialPort[]): boolean {
+  let moved = false;
+  for (const port of serial) moved = port.pump() || moved;
+  return moved;
+}
+
+/** How the machine ends by the guest's request, or undefined when it starts again. */
+function endOf(request: GuestRequest, { noReboot, panic }: RunOptions): MachineExit | undefined {
+  switch (request.kind) {
+    case 'power-off':
+      return { reason: 'poweroff', message: 'the guest powered off' };
+    case 'debug-exit':
+      return {
+        reason: 'debug-exit',
+        code: request.code,
+        message: `the guest wrote to the debug-exit port: exit status ${request.code}`,
+      };
+    case 'reset':
+      if (panic.message !== undefined) return panicExit(panic.message);
+      return noReboot ? { reason: 'reset', message: 'the guest reset the machine' } : undefined;
+  }
+}
+
+function panicExit(message: string): MachineExit {
+  return { reason: 'panic', message: `the guest's kernel panicked: ${message}` };
+}
+
+function shutdownExit(reason: string, { vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
+  if (panic.message !== undefined) return panicExit(panic.message);
+  return { reason: 'shutdown', message: `the guest crashed with a triple fault: ${reason}\n${vcpu.describe()}` };
+}
+
+function haltedExit({ vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
+  if (panic.message !== undefined) return panicExit(panic.message);
+  return {
+    reason: 'halted',
+    message: `the guest halted with interrupts off: nothing can wake it\n${vcpu.describe()}`,
+  };
+}

@@ -1,0 +1,71 @@
+/** The machine's side of its thread: takes messages, owns the machine, says how it ended. */
+import { UserError } from '../base/index.ts';
+import type { ThreadContext } from '../contract/index.ts';
+import { assemble } from './assemble.ts';
+import type { MachineConfig } from './config.ts';
+import type { MachineExit } from './exit.ts';
+import { PanicWatch } from './panic.ts';
+import type { AssembledMachine, CreateAccelerator, CreateBoard } from './parts.ts';
+import type { FromMachine, ToMachine } from './protocol.ts';
+import { SERIAL_PORTS } from './protocol.ts';
+import { runMachine } from './run-loop.ts';
+import { SerialPort } from './serial-port.ts';
+
+/** Serves one machine over the thread's port. */
+export function serveMachine(
+  thread: ThreadContext,
+  createAccelerator: CreateAccelerator,
+  createBoard: CreateBoard,
+): void {
+  const post = (message: FromMachine) => thread.post(message);
+  const panic = new PanicWatch();
+  const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => new SerialPort(port, post));
+  let stopRequested = false;
+  let machine: AssembledMachine | undefined;
+  let noReboot = false;
+
+  const create = async (config: MachineConfig) => {
+    try {
+      noReboot = config.noReboot;
+      machine = await assemble(config, { thread, serial, panic, createAccelerator, createBoard });
+      post({ kind: 'created' });
+    } catch (error) {
+      const forUser = error instanceof UserError;
+      post({ kind: 'failed', forUser, message: forUser ? error.message : internalErrorText(error) });
+    }
+  };
+  const run = async (): Promise<MachineExit> => {
+    if (machine === undefined) return { reason: 'error', message: 'the machine was started before it was created' };
+    try {
+      return await runMachine(machine, thread, { noReboot, serial, panic, stopRequested: () => stopRequested });
+    } catch (error) {
+      return { reason: 'error', message: internalErrorText(error) };
+    }
+  };
+  thread.connect((data) => {
+    const message = data as ToMachine;
+    switch (message.kind) {
+      case 'create':
+        void create(message.config);
+        return;
+      case 'start':
+        void run().then((exit) => post({ kind: 'exited', exit }));
+        return;
+      case 'stop':
+        stopRequested = true;
+        return;
+      case 'serial-input':
+        if (message.port === 0) panic.forget();
+        serial[message.port]?.offer(message.bytes);
+        return;
+      case 'serial-output-taken':
+        serial[message.port]?.outputTaken(message.count);
+        return;
+    }
+  });
+}
+
+function internalErrorText(error: unknown): string {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `the machine failed by a mistake of ours: ${text}`;
+}

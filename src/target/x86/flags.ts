@@ -1,0 +1,231 @@
+/**
+ * Lazy arithmetic flags.
+ *
+ * An instruction leaves its result and one operand behind; CF, PF, AF, ZF, SF
+ * and OF are computed from them only when something looks. State: `flagsKind`
+ * = kind << 2 | log2(size), `flagsResult` and `flagsSource` zero-extended.
+ *
+ * | kind   | result            | source                                      |
+ * |--------|-------------------|---------------------------------------------|
+ * | image  | –                 | the flags themselves, as in EFLAGS           |
+ * | add    | left + source     | right operand                               |
+ * | adc    | left + source + 1 | right operand (carry in was 1)              |
+ * | sub    | left - source     | right operand                               |
+ * | sbb    | left - source - 1 | right operand (borrow in was 1)             |
+ * | logic  | result            | – (CF = AF = OF = 0)                        |
+ * | result | result            | CF, AF and OF as in EFLAGS; ZF, SF, PF from result |
+ */
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  type IntSize,
+  i32,
+  i64,
+  type LibraryFunction,
+  leS,
+  leU,
+  ltS,
+  ltU,
+  ne,
+  op,
+  or,
+  popcnt,
+  select,
+  shl,
+  shrU,
+  signExtend,
+  sub,
+  toI32,
+  toI64,
+  xor,
+} from '../ir/index.ts';
+import { flag, flagsKind, flagsResult, flagsSource } from './state.ts';
+
+export const flagsKinds = { image: 0, add: 1, adc: 2, sub: 3, sbb: 4, logic: 5, result: 6 } as const;
+export type FlagsKind = keyof typeof flagsKinds;
+
+export const log2 = (size: IntSize): number => (size === 1 ? 0 : size === 2 ? 1 : size === 4 ? 2 : 3);
+/** The value of `flagsKind` for a kind and an operand size. */
+export const flagsCode = (kind: FlagsKind, size: IntSize): number => (flagsKinds[kind] << 2) | log2(size);
+
+const bool = (e: Expr, bit: number): Expr => (bit === 1 ? e : shl(e, i32(Math.log2(bit))));
+const isKind = (kind: Expr, ...kinds: FlagsKind[]): Expr => kinds.map((k) => eq(kind, i32(flagsKinds[k]))).reduce(or);
+
+/** Bit i is the carry (or borrow) out of bit i. */
+function carries(b: Builder, kind: Expr, result: Expr, source: Expr): Expr {
+  const carryIn = b.let(toI64(isKind(kind, 'adc', 'sbb')));
+  const left = b.let(
+    select(isKind(kind, 'add', 'adc'), sub(sub(result, source), carryIn), add(add(result, source), carryIn)),
+  );
+  const notResult = xor(result, i64(-1));
+  const notLeft = xor(left, i64(-1));
+  return b.let(
+    select(
+      isKind(kind, 'add', 'adc'),
+      or(and(left, source), and(or(left, source), notResult)),
+      or(and(notLeft, source), and(or(notLeft, source), result)),
+    ),
+  );
+}
+
+interface Parts {
+  kind: Expr;
+  shift: Expr;
+  result: Expr;
+  source: Expr;
+}
+
+/** Reads the lazy state; `shift` is the number of the operand's top bit. */
+function parts(b: Builder): Parts {
+  const code = b.get(flagsKind);
+  return {
+    kind: b.let(shrU(code, i32(2))),
+    shift: b.let(toI64(sub(shl(i32(8), and(code, i32(3))), i32(1)))),
+    result: b.get(flagsResult),
+    source: b.get(flagsSource),
+  };
+}
+
+const topBit = (value: Expr, shift: Expr): Expr => and(toI32(shrU(value, shift)), i32(1));
+const parity = (result: Expr): Expr => xor(and(popcnt(and(toI32(result), i32(0xff))), i32(1)), i32(1));
+const imageBit = (source: Expr, bit: number): Expr => and(shrU(toI32(source), i32(Math.log2(bit))), i32(1));
+
+/** A function i32 ← () that looks at the lazy state: `fromImage` where the flags are explicit, else `compute`. */
+function flagFunction(
+  name: string,
+  bit: number,
+  compute: (b: Builder, p: Parts) => Expr,
+  explicit: FlagsKind[],
+): LibraryFunction {
+  return {
+    name,
+    params: [],
+    result: 'i32',
+    body(b) {
+      const p = parts(b);
+      const out = b.variable(i32(0));
+      b.if(
+        isKind(p.kind, ...explicit),
+        () => b.set(out, imageBit(p.source, bit)),
+        () =>
+          b.if(bit === flag.CF || bit === flag.OF ? ne(p.kind, i32(flagsKinds.logic)) : i32(1), () =>
+            b.set(out, compute(b, p)),
+          ),
+      );
+      return out;
+    },
+  };
+}
+
+const carryBits = (b: Builder, p: Parts) => carries(b, p.kind, p.result, p.source);
+
+/** All six flags as an EFLAGS image. */
+const allFlags: LibraryFunction = {
+  name: 'flags_all',
+  params: [],
+  result: 'i32',
+  body(b) {
+    const p = parts(b);
+    const out = b.variable(toI32(p.source));
+    b.if(ne(p.kind, i32(flagsKinds.image)), () => {
+      b.if(isKind(p.kind, 'logic'), () => b.set(out, i32(0)));
+      b.if(isKind(p.kind, 'add', 'adc', 'sub', 'sbb'), () => {
+        const c = carryBits(b, p);
+        const carry = b.let(topBit(c, p.shift));
+        const overflow = xor(carry, topBit(c, sub(p.shift, i64(1))));
+        const adjust = and(toI32(shrU(c, i64(3))), i32(1));
+        b.set(out, or(carry, or(bool(adjust, flag.AF), bool(overflow, flag.OF))));
+      });
+      b.set(
+        out,
+        or(
+          out,
+          or(
+            bool(parity(p.result), flag.PF),
+            or(bool(op('i64.eqz', p.result), flag.ZF), bool(topBit(p.result, p.shift), flag.SF)),
+          ),
+        ),
+      );
+    });
+    return out;
+  },
+};
+
+export const flagsLibrary: readonly LibraryFunction[] = [
+  flagFunction('flag_c', flag.CF, (b, p) => topBit(carryBits(b, p), p.shift), ['image', 'result']),
+  flagFunction(
+    'flag_o',
+    flag.OF,
+    (b, p) => {
+      const c = carryBits(b, p);
+      return xor(topBit(c, p.shift), topBit(c, sub(p.shift, i64(1))));
+    },
+    ['image', 'result'],
+  ),
+  flagFunction('flag_z', flag.ZF, (_, p) => op('i64.eqz', p.result), ['image']),
+  flagFunction('flag_s', flag.SF, (_, p) => topBit(p.result, p.shift), ['image']),
+  flagFunction('flag_p', flag.PF, (_, p) => parity(p.result), ['image']),
+  allFlags,
+];
+
+/** Condition code (0–15, as in Jcc's opcode) from the lazy state, whatever set it. */
+export function dynamicCondition(b: Builder, code: number): Expr {
+  const c = () => b.call('flag_c');
+  const z = () => b.call('flag_z');
+  const s = () => b.call('flag_s');
+  const o = () => b.call('flag_o');
+  const positive = [
+    o,
+    c,
+    z,
+    () => or(c(), z()),
+    s,
+    () => b.call('flag_p'),
+    () => xor(s(), o()),
+    () => or(z(), xor(s(), o())),
+  ][code >> 1]();
+  return code & 1 ? eqz(positive) : positive;
+}
+
+/** What is known about the flags where the setting instruction has just been emitted. */
+export interface KnownFlags {
+  readonly kind: FlagsKind;
+  readonly size: IntSize;
+  readonly result: Expr;
+  readonly source: Expr;
+  /** Left operand of an add or sub, when at hand. */
+  readonly left?: Expr;
+}
+
+/** A condition straight from the operands, or undefined where the lazy state must be asked. */
+export function knownCondition(known: KnownFlags, code: number): Expr | undefined {
+  const positive = knownPositive(known, code >> 1);
+  return positive && (code & 1 ? eqz(positive) : positive);
+}
+
+function knownPositive({ kind, size, result, source, left }: KnownFlags, pair: number): Expr | undefined {
+  const zeroOf = (e: Expr) => (e.type === 'i64' ? i64(0) : i32(0));
+  if (kind === 'image') return undefined;
+  const sign = () => ltS(signExtend(size, result), zeroOf(result));
+  if (pair === 2) return kind === 'sub' && left ? eq(left, source) : eqz(result);
+  if (pair === 4) return sign();
+  if (pair === 5) return parity(result);
+  if (kind === 'logic') {
+    if (pair === 0 || pair === 1) return i32(0);
+    if (pair === 3) return eqz(result);
+    if (pair === 6) return sign();
+    return leS(signExtend(size, result), zeroOf(result));
+  }
+  if (kind === 'add' && pair === 1) return ltU(result, source);
+  if (kind === 'sub' && left) {
+    if (pair === 1) return ltU(left, source);
+    if (pair === 3) return leU(left, source);
+    if (pair === 6) return ltS(signExtend(size, left), signExtend(size, source));
+    if (pair === 7) return leS(signExtend(size, left), signExtend(size, source));
+  }
+  return undefined;
+}

@@ -1,0 +1,19 @@
+/** All rows, in the order of the manual's chapters; the decoder sorts out which is more specific. */
+import { arithmeticRows } from './arithmetic.ts';
+import { controlRows } from './control.ts';
+import { moveRows } from './move.ts';
+import type { Row } from './row.ts';
+import { shiftRows } from './shift.ts';
+import { stringRows } from './string.ts';
+import { systemRows } from './system.ts';
+
+export { tooLongInstruction, undefinedOpcode } from './control.ts';
+
+export const x86Rows: readonly Row[] = [
+  ...arithmeticRows,
+  ...shiftRows,
+  ...moveRows,
+  ...controlRows,
+  ...stringRows,
+  ...systemRows,
+];

@@ -1,0 +1,137 @@
+/** Library functions of x87 arithmetic: stack checks, soft float and exceptions together, so that handlers stay small. */
+import { and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select } from '../../ir/index.ts';
+import { fpuControl } from '../state.ts';
+import { clean, complete, type Extended, indefinite, isEmpty, readSt, result, stackFunctions, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
+
+export const binaryOperations = ['add', 'sub', 'mul', 'div', 'scale'] as const;
+export type BinaryOperation = (typeof binaryOperations)[number];
+
+const compute = (b: Builder, operation: BinaryOperation, x: Extended, y: Extended): Extended =>
+  result(b, b.call(`f80_${operation}`, x.significand, x.exponent, y.significand, y.exponent, b.get(fpuControl)));
+
+/** `x87_<op>` (i, j, target): ST(target) ← ST(i) op ST(j); 1 if stored. */
+const registerForm = (operation: BinaryOperation): LibraryFunction => ({
+  name: `x87_${operation}`,
+  params: ['i32', 'i32', 'i32'],
+  result: 'i32',
+  body: (b, i, j, target) =>
+    unlessEmpty(b, [i, j], target, () => {
+      const { value, flags } = clean(b, () => compute(b, operation, readSt(b, i), readSt(b, j)));
+      return storeResult(b, target, value, flags);
+    }),
+});
+
+const isNan = (x: Extended): Expr => and(eq(and(x.exponent, i32(0x7fff)), i32(0x7fff)), ne(x.significand, i64(1n << 63n)));
+
+/** DE is lost when a short denormal is widened; it counts unless a NaN, an invalid operation or a division by zero goes before it. */
+const withDenormal = (flags: Expr, denormal: Expr, value: Extended): Expr =>
+  or(flags, select(or(and(flags, i32(5)), isNan(value)), i32(0), denormal));
+
+/** `x87_<op>_value` (significand, exponent, denormal, reverse): ST(0) ← ST(0) op value, or value op ST(0). `denormal` is DE's bit or 0. */
+const valueForm = (operation: BinaryOperation): LibraryFunction => ({
+  name: `x87_${operation}_value`,
+  params: ['i64', 'i32', 'i32', 'i32'],
+  result: undefined,
+  body(b, significand, exponent, denormal, reverse) {
+    unlessEmpty(b, [i32(0)], i32(0), () => {
+      const st = readSt(b, i32(0));
+      const other = { significand, exponent };
+      const pick = (x: Extended, y: Extended): Extended => ({
+        significand: b.let(select(reverse, y.significand, x.significand)),
+        exponent: b.let(select(reverse, y.exponent, x.exponent)),
+      });
+      const { value, flags } = clean(b, () => compute(b, operation, pick(st, other), pick(other, st)));
+      return storeResult(b, i32(0), value, b.let(withDenormal(flags, denormal, value)));
+    });
+    return undefined;
+  },
+});
+
+/** `x87_<name>`: ST(0) ← f(ST(0)). */
+const unary = (name: 'sqrt' | 'round'): LibraryFunction => ({
+  name: `x87_${name}`,
+  params: [],
+  result: undefined,
+  body(b) {
+    unlessEmpty(b, [i32(0)], i32(0), () => {
+      const st = readSt(b, i32(0));
+      const { value, flags } = clean(b, () => result(b, b.call(`f80_${name}`, st.significand, st.exponent, b.get(fpuControl))));
+      return storeResult(b, i32(0), value, flags);
+    });
+    return undefined;
+  },
+});
+
+/** What the comparing functions return where an unmasked exception ends the instruction. */
+export const noRelation = -1;
+const unordered = 0x45;
+
+/** `x87_relation` (i, j, signalling) and `x87_relation_value` (significand, exponent, denormal): ZF, PF, CF as FCOMI sets them, or `noRelation`. */
+function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b: Builder, args: readonly Expr[]) => { empty: Expr; other: () => Extended; first: Expr; denormal: Expr; signalling: Expr }): LibraryFunction {
+  return {
+    name,
+    params,
+    result: 'i32',
+    body(b, ...args) {
+      const { empty, first, other, denormal, signalling } = operands(b, args);
+      const relation = b.variable(i32(unordered));
+      const flags = b.variable(i32(underflow));
+      b.if(eqz(empty), () => {
+        const x = readSt(b, first);
+        const y = other();
+        const compared = clean(b, () => b.call('f80_compare', x.significand, x.exponent, y.significand, y.exponent, signalling));
+        b.set(relation, compared.value);
+        b.set(flags, or(compared.flags, select(eq(relation, i32(unordered)), i32(0), denormal)));
+      });
+      b.if(complete(b, flags), () => {}, () => b.set(relation, i32(noRelation)));
+      return relation;
+    },
+  };
+}
+
+const relations: LibraryFunction[] = [
+  relationFunction('x87_relation', ['i32', 'i32', 'i32'], (b, [i, j, signalling]) => ({
+    empty: or(isEmpty(b, i), isEmpty(b, j)), first: i, other: () => readSt(b, j), denormal: i32(0), signalling,
+  })),
+  relationFunction('x87_relation_value', ['i64', 'i32', 'i32'], (b, [significand, exponent, denormal]) => ({
+    empty: isEmpty(b, i32(0)), first: i32(0), other: () => ({ significand, exponent }), denormal, signalling: i32(1),
+  })),
+];
+
+/** `x87_exchange` (i): FXCH; an empty register takes part as the indefinite. */
+const exchange: LibraryFunction = {
+  name: 'x87_exchange',
+  params: ['i32'],
+  result: undefined,
+  body(b, i) {
+    const flags = b.variable(i32(0));
+    const take = (index: Expr): Extended => {
+      const st = readSt(b, index);
+      const significand = b.variable(st.significand);
+      const exponent = b.variable(st.exponent);
+      b.if(isEmpty(b, index), () => {
+        b.set(flags, i32(underflow));
+        b.set(significand, indefinite.significand);
+        b.set(exponent, indefinite.exponent);
+      });
+      return { significand, exponent };
+    };
+    const x = take(i32(0));
+    const y = take(i);
+    b.if(complete(b, flags), () => {
+      writeSt(b, i32(0), y);
+      writeSt(b, i, x);
+    });
+    return undefined;
+  },
+};
+
+export const x87Library: readonly LibraryFunction[] = [
+  ...stackFunctions,
+  ...binaryOperations.map(registerForm),
+  ...(['add', 'sub', 'mul', 'div'] as const).map(valueForm),
+  unary('sqrt'),
+  unary('round'),
+  ...relations,
+  exchange,
+];
