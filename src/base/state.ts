@@ -24,7 +24,7 @@ export interface StateCodec<T> {
   load(value: unknown, path: string): T;
 }
 
-export type StateFields = { readonly [field: string]: StateCodec<any> };
+export type StateFields = { readonly [field: string]: StateCodec<unknown> };
 export type FieldsState<F extends StateFields> = {
   -readonly [K in keyof F]: F[K] extends StateCodec<infer T> ? T : never;
 };

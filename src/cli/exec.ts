@@ -69,9 +69,7 @@ export async function runExec(
       MAX_STATUS_LENGTH,
     );
   };
-  const pumps = [pump(stdout, onStdout), pump(stderr, onStderr), pump(status, takeStatus)];
-  await machine.start();
-  await Promise.all(pumps);
+  await Promise.all([pump(stdout, onStdout), pump(stderr, onStderr), pump(status, takeStatus), machine.start()]);
   const exit = await machine.exited;
   const line = /^(\d{1,3})\n$/.exec(statusText);
   if (line === null) throw new UserError(`the guest ended before the command did: ${exit.message}`);

@@ -28,10 +28,14 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args);
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    process.stderr.write(`vireo: ${error.message}\n`);
+    const isOurs = !(error instanceof UserError);
+    process.stderr.write(isOurs ? `vireo: a mistake of ours: ${stackOf(error)}\n` : `vireo: ${error.message}\n`);
     return error instanceof UsageError ? 2 : 1;
   }
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 async function dispatch([name, ...rest]: readonly string[]): Promise<number> {

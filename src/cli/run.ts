@@ -42,6 +42,7 @@ export async function runCommand(args: readonly string[]): Promise<number> {
     return 0;
   }
   const memoryBytes = memoryOf(options.memory);
+  if (options.cpu !== undefined) await checkCpu(options.cpu);
   return options.exec === undefined ? runInteractive(options, memoryBytes) : runOne(options, options.exec, memoryBytes);
 }
 
@@ -50,14 +51,25 @@ type RunOptions = OptionValues<typeof OPTIONS>;
 function memoryOf(text: string | undefined): number {
   if (text === undefined) return DEFAULT_MEMORY_BYTES;
   const [min, max] = [MEMORY_MIN_BYTES, MEMORY_MAX_BYTES].map((bytes) => `${bytes / 1024 ** 2}M`);
+  const bytes = asUsage('--memory', () => parseSize(text, 'M'));
+  if (bytes >= MEMORY_MIN_BYTES && bytes <= MEMORY_MAX_BYTES) return bytes;
+  throw new UsageError(`--memory ${text} is out of range: it goes from ${min} to ${max}`);
+}
+
+/** Complains before a machine is made; the instruction tables are loaded here only when there is something to check. */
+async function checkCpu(model: string): Promise<void> {
+  const { resolveModel } = await import('../target/index.ts');
+  asUsage('--cpu', () => resolveModel(model));
+}
+
+/** What is wrong with an option's value is wrong with the command line. */
+function asUsage<Value>(option: string, read: () => Value): Value {
   try {
-    const bytes = parseSize(text, 'M');
-    if (bytes >= MEMORY_MIN_BYTES && bytes <= MEMORY_MAX_BYTES) return bytes;
+    return read();
   } catch (error) {
-    if (error instanceof UserError) throw new UsageError(`--memory: ${error.message}`);
+    if (error instanceof UserError) throw new UsageError(`${option}: ${error.message}`);
     throw error;
   }
-  throw new UsageError(`--memory ${text} is out of range: it goes from ${min} to ${max}`);
 }
 
 /** Steps of a long preparation, for a person who watches. */

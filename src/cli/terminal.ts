@@ -23,8 +23,7 @@ export async function runOnTerminal(machine: Machine, { readyText }: ConsoleOpti
   const output = pumpOutput(machine, readyText ?? '', ready.resolve);
   const detach = stdin.isTTY ? attachKeyboard(machine) : attachPipe(machine, ready.promise, readyText !== undefined);
   try {
-    await machine.start();
-    await output;
+    await Promise.all([output, machine.start()]);
     await machine.exited;
   } finally {
     detach();

@@ -57,6 +57,8 @@ export interface Vcpu extends CpuSignals {
   readonly haltedForever: boolean;
   /** Loads the state that a boot protocol asks for. */
   setEntry(entry: BootEntry): void;
+  /** When the TSC has the 64-bit value high:low, in the clock's nanoseconds; the guest's own offset is not in it. */
+  nanosFromTsc(low: number, high: number): number;
   /** Registers as text, for error messages and the monitor. */
   describe(): string;
 }

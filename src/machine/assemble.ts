@@ -1,10 +1,10 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
 import type { CharPort, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
-import { loadKernel, putAcpiTables, ramRegions } from '../hw/index.ts';
+import { createPcBoard, loadKernel, putAcpiTables, ramRegions } from '../hw/index.ts';
 import { VirtualClock } from './clock.ts';
 import type { MachineConfig } from './config.ts';
 import type { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator, CreateBoard, GuestRequest } from './parts.ts';
+import type { AssembledMachine, CreateAccelerator, GuestRequest } from './parts.ts';
 import type { SerialPort } from './serial-port.ts';
 
 /** What a machine is connected to outside. */
@@ -14,7 +14,6 @@ export interface Outside {
   /** Watches what COM1 prints. */
   readonly panic: PanicWatch;
   readonly createAccelerator: CreateAccelerator;
-  readonly createBoard: CreateBoard;
 }
 
 /**
@@ -36,11 +35,12 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   });
   const { memory } = accelerator;
   const cpu = forwardingSignals();
-  const board = outside.createBoard({
+  const board = createPcBoard({
     memory,
     clock,
     wallClock: { nowMillis: () => thread.wallMillis() },
     cpu: cpu.signals,
+    nanosFromTsc: cpu.nanosFromTsc,
     serial: serial.map((port, index) => (index === 0 ? watched(port, panic) : port)),
     onPowerOff: () => ask({ kind: 'power-off' }),
     onReset: () => ask({ kind: 'reset' }),
@@ -60,6 +60,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     clock,
     vcpu,
     reset,
+    flush: () => board.flush(),
     takeRequest() {
       const taken = request;
       request = undefined;
@@ -69,7 +70,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
 }
 
 /** The board needs the CPU's pins before the CPU exists: pins that lead nowhere until it is connected. */
-function forwardingSignals(): { readonly signals: CpuSignals; connect(vcpu: Vcpu): void } {
+function forwardingSignals() {
   let target: Vcpu | undefined;
   const signals: CpuSignals = {
     interruptRequest: () => target?.interruptRequest(),
@@ -80,7 +81,8 @@ function forwardingSignals(): { readonly signals: CpuSignals; connect(vcpu: Vcpu
   };
   return {
     signals,
-    connect(vcpu) {
+    nanosFromTsc: (low: number, high: number) => target?.nanosFromTsc(low, high) ?? Number.POSITIVE_INFINITY,
+    connect(vcpu: Vcpu) {
       target = vcpu;
     },
   };

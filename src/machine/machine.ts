@@ -27,7 +27,7 @@ const STOP_TIMEOUT_MILLIS = 2000;
 /**
  * Makes a machine: assembled, its kernel in RAM, not yet running.
  * @param threads the host's threads; the machine gets one of its own
- * @param threadModule URL of the module that serves the machine there
+ * @param threadModule URL of the module whose `serve` calls `serveMachine` there
  * @throws UserError when an option, the kernel or the initrd is wrong
  */
 export async function createMachineOn(

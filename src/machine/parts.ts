@@ -1,15 +1,5 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type {
-  Bus,
-  CharPort,
-  Clock,
-  CpuSignals,
-  GuestMemory,
-  LocalApic,
-  Vcpu,
-  VcpuEnvironment,
-  WallClock,
-} from '../contract/index.ts';
+import type { GuestMemory, Vcpu, VcpuEnvironment } from '../contract/index.ts';
 import type { Region } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
 
@@ -25,29 +15,6 @@ export type CreateAccelerator = (options: {
   readonly ramRanges: readonly Region[];
 }) => Promise<Accelerator>;
 
-/** Everything around the CPU and RAM. */
-export interface Board {
-  readonly ports: Bus;
-  readonly mmio: Bus;
-  readonly apic: LocalApic;
-  readonly hasKeyboardController: boolean;
-  /** Power-up state of every device. */
-  reset(): void;
-}
-
-export type CreateBoard = (outside: {
-  readonly memory: GuestMemory;
-  readonly clock: Clock;
-  readonly wallClock: WallClock;
-  readonly cpu: CpuSignals;
-  /** COM1 to COM4. */
-  readonly serial: readonly CharPort[];
-  onPowerOff(): void;
-  onReset(): void;
-  /** @param value what the guest wrote to the debug-exit port */
-  onDebugExit(value: number): void;
-}) => Board;
-
 /** What the guest did to its machine as a whole. */
 export type GuestRequest =
   | { readonly kind: 'power-off' }
@@ -60,6 +27,8 @@ export interface AssembledMachine {
   readonly vcpu: Vcpu;
   /** Power-up state of everything, and the kernel in RAM again. */
   reset(): void;
+  /** Hands over output that devices still hold. */
+  flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;
 }

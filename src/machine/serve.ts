@@ -5,18 +5,14 @@ import { assemble } from './assemble.ts';
 import type { MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
 import { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator, CreateBoard } from './parts.ts';
+import type { AssembledMachine, CreateAccelerator } from './parts.ts';
 import type { FromMachine, ToMachine } from './protocol.ts';
 import { SERIAL_PORTS } from './protocol.ts';
 import { runMachine } from './run-loop.ts';
 import { SerialPort } from './serial-port.ts';
 
 /** Serves one machine over the thread's port. */
-export function serveMachine(
-  thread: ThreadContext,
-  createAccelerator: CreateAccelerator,
-  createBoard: CreateBoard,
-): void {
+export function serveMachine(thread: ThreadContext, createAccelerator: CreateAccelerator): void {
   const post = (message: FromMachine) => thread.post(message);
   const panic = new PanicWatch();
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => new SerialPort(port, post));
@@ -27,7 +23,7 @@ export function serveMachine(
   const create = async (config: MachineConfig) => {
     try {
       noReboot = config.noReboot;
-      machine = await assemble(config, { thread, serial, panic, createAccelerator, createBoard });
+      machine = await assemble(config, { thread, serial, panic, createAccelerator });
       post({ kind: 'created' });
     } catch (error) {
       const forUser = error instanceof UserError;
@@ -40,6 +36,9 @@ export function serveMachine(
       return await runMachine(machine, thread, { noReboot, serial, panic, stopRequested: () => stopRequested });
     } catch (error) {
       return { reason: 'error', message: internalErrorText(error) };
+    } finally {
+      machine.flush();
+      for (const port of serial) port.flush();
     }
   };
   thread.connect((data) => {

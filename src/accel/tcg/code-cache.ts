@@ -230,7 +230,11 @@ export class CodeCache {
         this.emitSpecial(run, ops.step, 0);
         break;
       }
-      if (ends) break;
+      if (ends) {
+        // Helpers mostly jump, but some of these come back to the next instruction.
+        if (typeof instruction !== 'string' && instruction.parsed.row.size64 !== 'branch') this.emitSpecial(run, stepping ? ops.step : ops.lookup, 0);
+        break;
+      }
       const row = typeof instruction === 'string' ? undefined : instruction.parsed.row;
       if (shadow >= 0) {
         this.emitSpecial(run, ops.check, 0);

@@ -10,8 +10,10 @@ import {
   pageAccess,
   type Rights,
   rights,
-  type SystemPorts,
+  rightsBits,
   state,
+  type SystemPorts,
+  withinLimit,
   type X86State,
 } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
@@ -54,9 +56,11 @@ export class Mmu implements MemoryPorts {
   /** Where the last translation led: engine address, or -1 for MMIO at `physical`. */
   private host = -1;
   private physical = 0;
-  /** Word indices of the entries filled since the last flush; `dataFills` beyond the array: all of them. */
+  /** Word indices of the entries filled since the last flush; negative: an execute entry. */
   private readonly filled = new Int32Array(4096);
   private filledCount = 0;
+  /** Decoding mode of each set's execute entries. */
+  private readonly setModes = new Int32Array(tlb.sets).fill(-1);
   /** Linear pages (number of 4-KiB pages, low and high half apart) that lie in large pages, for INVLPG. */
   private readonly largeRange = [
     { from: Infinity, to: -Infinity },
@@ -99,6 +103,26 @@ export class Mmu implements MemoryPorts {
     }
   }
 
+  /**
+   * Linear address of an access through a segment that is not flat, into state `slow`; #GP or #SS beyond the limit or
+   * against the segment's rights (SDM vol. 3, 5.3 and 5.5).
+   */
+  segmentSlow(number: number, offset: number, access: number): number {
+    const { cpu } = this;
+    const segment = state.segments[number];
+    const segmentRights = cpu.get(segment.rights);
+    const isWrite = (access & 0x100) !== 0;
+    const isCode = (segmentRights & rightsBits.code) !== 0;
+    const allowed = isWrite ? !isCode && (segmentRights & 2) !== 0 : !isCode || (segmentRights & 2) !== 0;
+    if (segmentRights & rightsBits.unusable || !allowed || !withinLimit(offset >>> 0, access & 0xff, cpu.get(segment.limit) >>> 0, segmentRights)) {
+      cpu.set(state.faultVector, number === 2 ? state.vector.SS : state.vector.GP);
+      cpu.set(state.faultError, 0);
+      return 1;
+    }
+    cpu.setPair(state.slow, (cpu.get(segment.base) + offset) | 0, 0);
+    return 0;
+  }
+
   probeSlow(low: number, high: number, size: number): number {
     try {
       this.probeWrite(low, high, this.currentRights(), size);
@@ -128,9 +152,14 @@ export class Mmu implements MemoryPorts {
     return tlb.base + (ac ? sets.kernelAc : sets.kernel) * tlb.stride;
   }
 
-  /** Recomputes which TLB set generated code uses. */
-  selectSet(): void {
-    this.cpu.set(state.tlbBase, this.setBase(this.currentRights()));
+  /** Chooses the TLB set for generated code; its execute entries name tables of one decoding mode. */
+  selectSet(mode: number): void {
+    const base = this.setBase(this.currentRights());
+    this.cpu.set(state.tlbBase, base);
+    const set = (base - tlb.base) / tlb.stride;
+    if (this.setModes[set] === mode) return;
+    this.setModes[set] = mode;
+    this.flushExecuteSet(set);
   }
 
   /** Sets `host` and `physical` for one byte address; throws the fault. */
@@ -287,10 +316,12 @@ export class Mmu implements MemoryPorts {
 
   /** Forgets where code is; the tables that the execute TLB names are gone. */
   flushExecute(): void {
-    for (let set = 0; set < tlb.sets; set++) {
-      const start = tlb.base + set * tlb.stride + tlb.executeOffset;
-      this.bytes.fill(0xff, start, start + (tlb.executeEntries << tlb.executeShift));
-    }
+    for (let set = 0; set < tlb.sets; set++) this.flushExecuteSet(set);
+  }
+
+  private flushExecuteSet(set: number): void {
+    const start = tlb.base + set * tlb.stride + tlb.executeOffset;
+    this.bytes.fill(0xff, start, start + (tlb.executeEntries << tlb.executeShift));
   }
 
   // --- Accesses of any size, between guest memory and engine memory at `at`.

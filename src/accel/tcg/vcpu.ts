@@ -1,12 +1,13 @@
 /** One guest x86 CPU on the interpreter: the loop around generated code. */
 import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
-import { CpuFault, modeBits, type System, state } from '../../target/index.ts';
+import { CpuFault, modeBits, state } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type Interpreter, ops } from './interpreter.ts';
 import { record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import type { Mmu } from './mmu.ts';
+import type { TcgSystem } from './system.ts';
 
 /** Taken branches between two looks at the clock. */
 const branchesPerSlice = 5000;
@@ -16,7 +17,7 @@ export interface VcpuParts {
   readonly mmu: Mmu;
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
-  readonly system: System;
+  readonly system: TcgSystem;
   readonly environment: VcpuEnvironment;
 }
 
@@ -77,6 +78,13 @@ export class TcgVcpu implements Vcpu {
     return system.halted && !system.interruptsEnabled && !this.pendingNmi && !this.pendingInit;
   }
 
+  nanosFromTsc(low: number, high: number): number {
+    const { cpu } = this.parts.system;
+    const ticks = (BigInt(high >>> 0) << 32n) + BigInt(low >>> 0) - cpu.getBig(state.tscOffset);
+    const signed = BigInt.asIntN(64, ticks);
+    return signed > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(signed);
+  }
+
   describe(): string {
     return this.parts.system.describe();
   }
@@ -109,6 +117,7 @@ export class TcgVcpu implements Vcpu {
         this.deliverFault();
         return 0;
       case exit.fetch:
+        system.cancelStep();
         return this.fetch();
       case exit.leave:
         system.cpu.set(state.modeDirty, 0);
@@ -130,8 +139,8 @@ export class TcgVcpu implements Vcpu {
       this.pendingStartup = -1;
     }
     if (system.isShutdown) return { kind: 'shutdown', reason: `triple fault\n${this.describe()}` };
+    if (system.deliverPendingDebug()) return undefined;
     if (system.takeShadow()) return undefined;
-    system.deliverPendingDebug();
     if (this.pendingNmi && system.acceptsNmi) {
       this.pendingNmi = false;
       system.deliverNmi();

@@ -28,7 +28,7 @@ export interface PcOptions {
   readonly serial: readonly (CharPort | undefined)[];
   /** Takes what is written to the debug console ports E9h and 402h. */
   readonly debugConsole?: CharPort;
-  /** When the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds; may lie in the past. */
+  /** When the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds; may be past or infinite. */
   readonly nanosFromTsc: (low: number, high: number) => number;
   /** The guest switched itself off. All its output has been handed over before any of these calls. */
   onPowerOff(): void;
@@ -53,8 +53,6 @@ export interface PcBoard {
   pciInterrupt(device: number, pin: number): IrqLine;
   /** A short press of the power button: asks the guest to shut down. */
   pressPowerButton(): void;
-  /** The guest's TSC was written: an armed TSC deadline falls elsewhere in time. */
-  tscChanged(): void;
   /** Power-up state of every device. */
   reset(): void;
   /** Hands over output that devices still hold, a millisecond's at most. */
@@ -111,7 +109,6 @@ export function createPcBoard(options: PcOptions): PcBoard {
     },
     pciInterrupt: (device, pin) => wiring.pci(device, pin),
     pressPowerButton: () => pm.pressPowerButton(),
-    tscChanged: () => apic.tscChanged(),
     reset() {
       for (const device of devices) device.reset();
     },

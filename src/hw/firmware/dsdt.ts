@@ -23,6 +23,8 @@ import {
 
 /** Present, enabled, shown, working (_STA, ACPI 6.4, 6.3.7). */
 const STATUS_PRESENT = 0x0f;
+/** The same, but not for people to see. */
+const STATUS_HIDDEN = 0x0b;
 const LPC_BRIDGE_ADDRESS = 0x001f_0000;
 
 /** The AML of the DSDT, without its table header. */
@@ -62,6 +64,16 @@ function motherboard(): Aml {
   );
 }
 
+/** fw_cfg, as QEMU's guests look for it (QEMU docs/specs/fw_cfg). */
+function firmwareConfiguration(): Aml {
+  return device(
+    'FWCF',
+    name('_HID', string('QEMU0002')),
+    name('_STA', integer(STATUS_HIDDEN)),
+    name('_CRS', resources(resource.io(PORTS.fwCfg.base, PORTS.fwCfg.size))),
+  );
+}
+
 function pciRoot(keyboardController: boolean): Aml {
   return device(
     'PCI0',
@@ -78,6 +90,7 @@ function pciRoot(keyboardController: boolean): Aml {
       routing((gsi) => gsi),
     ),
     method('_PRT', 0, ifThen(nameString('\\PICF'), returnValue(nameString('PRTA'))), returnValue(nameString('PRTP'))),
+    firmwareConfiguration(),
     device('ISA', name('_ADR', integer(LPC_BRIDGE_ADDRESS)), ...isaDevices(keyboardController)),
   );
 }

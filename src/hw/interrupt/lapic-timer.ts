@@ -29,7 +29,7 @@ export class LapicTimer {
   readonly #nanosFromTsc: (low: number, high: number) => number;
   readonly #onExpire: () => void;
 
-  /** @param options.nanosFromTsc when the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds */
+  /** @param options.nanosFromTsc when the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds; may be infinite */
   constructor(options: {
     clock: Clock;
     nanosFromTsc: (low: number, high: number) => number;
@@ -86,17 +86,12 @@ export class LapicTimer {
   /** Zero disarms; outside TSC-deadline mode the write is ignored. */
   writeDeadline(low: number, high: number): void {
     if (this.state.mode !== TIMER_MODE.tscDeadline) return;
-    this.state.tscLow = low;
-    this.state.tscHigh = high;
-    this.tscChanged();
-  }
-
-  /** The relation of TSC and clock is another one now. */
-  tscChanged(): void {
     const s = this.state;
-    if (s.mode !== TIMER_MODE.tscDeadline) return;
-    s.deadlineNanos =
-      s.tscLow === 0 && s.tscHigh === 0 ? undefined : clampNanos(this.#nanosFromTsc(s.tscLow, s.tscHigh));
+    s.tscLow = low;
+    s.tscHigh = high;
+    const armed = low !== 0 || high !== 0;
+    const deadline = armed ? this.#nanosFromTsc(low, high) : Number.POSITIVE_INFINITY;
+    s.deadlineNanos = deadline > Number.MAX_SAFE_INTEGER ? undefined : Math.max(deadline, 0); // never, or at once
     if (s.deadlineNanos !== undefined && s.deadlineNanos <= this.#clock.nowNanos()) this.#expire();
     else this.update();
   }
@@ -138,9 +133,4 @@ export class LapicTimer {
     const code = (divide & 3) | ((divide & 8) >> 1);
     return code === 7 ? 1 : 2 << code;
   }
-}
-
-/** Far beyond any run, so that a deadline in the far future stays a legal number. */
-function clampNanos(nanos: number): number {
-  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, nanos));
 }

@@ -162,13 +162,9 @@ export class Lapic implements LocalApic, Device, MessageTarget, LapicRegisters {
     return { low: this.timer.state.tscLow, high: this.timer.state.tscHigh };
   }
 
+  /** A CPU whose TSC was written writes the armed deadline again: it falls elsewhere in time. */
   writeTscDeadline(low: number, high: number): void {
     this.timer.writeDeadline(low >>> 0, high >>> 0);
-  }
-
-  /** The guest's TSC was written: an armed deadline falls elsewhere in time. */
-  tscChanged(): void {
-    this.timer.tscChanged();
   }
 
   // As the fabric sees it.
@@ -189,17 +185,11 @@ export class Lapic implements LocalApic, Device, MessageTarget, LapicRegisters {
 
   accept(message: InterruptMessage): void {
     const { cpu } = this.#options;
-    switch (message.delivery) {
-      case DELIVERY.nmi:
-        return cpu.nmi();
-      case DELIVERY.init:
-        return cpu.init();
-      case DELIVERY.startup:
-        return cpu.startup(message.vector);
-      case DELIVERY.fixed:
-      case DELIVERY.lowestPriority:
-        return this.#acceptVector(message.vector, message.level);
-    }
+    const { delivery, vector, level } = message;
+    if (delivery === DELIVERY.nmi) cpu.nmi();
+    else if (delivery === DELIVERY.init) cpu.init();
+    else if (delivery === DELIVERY.startup) cpu.startup(vector);
+    else if (delivery <= DELIVERY.lowestPriority) this.#acceptVector(vector, level);
   }
 
   /** 11.8.3.1: the higher of the task's priority and of what is in service. */

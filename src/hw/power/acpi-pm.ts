@@ -67,7 +67,8 @@ export class AcpiPm implements Device {
 
   reset(): void {
     this.#state = STATE.initial();
-    this.#update();
+    this.#options.sci.set(false);
+    this.#timer.cancel();
   }
 
   snapshot(): DeviceRecord {

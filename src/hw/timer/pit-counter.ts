@@ -92,8 +92,7 @@ export function latchCount(counter: Counter, now: number): void {
 
 export function latchStatus(counter: Counter, now: number): void {
   if (counter.latchedStatus !== undefined) return;
-  settle(counter, now);
-  const nullCount = !counter.loaded || counter.reload !== counter.count;
+  const nullCount = !counter.loaded || counter.reload !== runningPeriod(counter, now).count;
   counter.latchedStatus =
     (counterOutput(counter, now) ? 0x80 : 0) |
     (nullCount ? 0x40 : 0) |
@@ -124,9 +123,8 @@ export function setGate(counter: Counter, level: boolean, now: number): void {
 /** The OUT pin. */
 export function counterOutput(counter: Counter, now: number): boolean {
   if (!counter.loaded) return counter.mode !== 0;
-  settle(counter, now);
-  const { mode, count, running } = counter;
-  const passed = elapsed(counter, now);
+  const { mode, running } = counter;
+  const { count, passed } = runningPeriod(counter, now);
   if (mode === 0) return passed >= count;
   if (mode === 4) return passed !== count;
   if (!running) return true;
@@ -139,24 +137,29 @@ export function counterOutput(counter: Counter, now: number): boolean {
 /** The clock at which OUT next goes high by counting alone. */
 export function nextRise(counter: Counter, now: number): number | undefined {
   if (!counter.loaded || !counter.running) return undefined;
-  settle(counter, now);
-  const { mode, count } = counter;
-  const passed = elapsed(counter, now);
+  const { mode } = counter;
+  const { count, passed } = runningPeriod(counter, now);
   if (mode === 2 || mode === 3) {
     const step = count * Math.ceil(MIN_PERIOD_TICKS / count);
-    return counter.startTick + (Math.floor(passed / step) + 1) * step;
+    return now - passed + (Math.floor(passed / step) + 1) * step;
   }
   const rise = mode < 2 ? count : count + 1;
-  return passed < rise ? counter.startTick + rise : undefined;
+  return passed < rise ? now - passed + rise : undefined;
 }
 
-/** Periodic modes take a new count at the end of a period: makes up for one that has ended since. */
-function settle(counter: Counter, now: number): void {
+/** Periodic modes take a new count at the end of a period: the count that runs now, and the clocks since its start. */
+function runningPeriod(counter: Counter, now: number): { count: number; passed: number } {
   const { mode, count, reload, running } = counter;
-  if ((mode !== 2 && mode !== 3) || reload === count || !running) return;
-  if (elapsed(counter, now) < count) return;
-  counter.startTick += count;
-  counter.count = reload;
+  const passed = elapsed(counter, now);
+  const over = (mode === 2 || mode === 3) && running && reload !== count && passed >= count;
+  return over ? { count: reload, passed: passed - count } : { count, passed };
+}
+
+/** Writes down what `runningPeriod` works out, before something else changes. */
+function settle(counter: Counter, now: number): void {
+  const { count, passed } = runningPeriod(counter, now);
+  counter.count = count;
+  if (counter.running) counter.startTick = now - passed;
 }
 
 function start(counter: Counter, now: number, running: boolean): void {
@@ -175,9 +178,8 @@ function highHalf(count: number): number {
 
 /** The counting element as the guest reads it, 16 bits. */
 function visibleCount(counter: Counter, now: number): number {
-  settle(counter, now);
-  const { mode, count } = counter;
-  const passed = elapsed(counter, now);
+  const { mode } = counter;
+  const { count, passed } = runningPeriod(counter, now);
   let left = count - passed;
   if (mode === 2) left = count - (passed % count);
   if (mode === 3) left = count - ((2 * passed) % count);

@@ -5,9 +5,9 @@
  */
 import { UserError } from '../../base/index.ts';
 import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import { ACPI, PORTS } from '../../hw/index.ts';
 import { testMemory } from '../../hw/testing/kernels.ts';
 import type { CreateAccelerator } from '../parts.ts';
-import { NO_BYTE, PORT } from './fake-board.ts';
 
 interface Guest {
   readonly environment: VcpuEnvironment;
@@ -16,7 +16,13 @@ interface Guest {
   /** Resets since the machine was made. */
   boots: number;
   print(text: string): void;
+  powerOff(): void;
+  reset(): void;
 }
+
+const LINE_STATUS = PORTS.com1.base + 5;
+const DATA_READY = 1;
+const SLEEP_ENABLE = 1 << 13;
 
 const SLICE: RunExit = { kind: 'slice' };
 const HALT: RunExit = { kind: 'halt' };
@@ -24,14 +30,15 @@ const HALT: RunExit = { kind: 'halt' };
 const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
   hello(guest) {
     guest.print('hello\n');
-    guest.environment.ports.write(PORT.powerManagement, 2, 0x2000);
+    guest.powerOff();
     return SLICE;
   },
   /** Prints what comes in, in capitals; ends at 'q'. */
   echo(guest) {
     const { ports } = guest.environment;
-    for (let byte = ports.read(PORT.com1, 1); byte !== NO_BYTE; byte = ports.read(PORT.com1, 1)) {
-      if (byte === 0x71) ports.write(PORT.powerManagement, 2, 0x2000);
+    while (ports.read(LINE_STATUS, 1) & DATA_READY) {
+      const byte = ports.read(PORTS.com1.base, 1);
+      if (byte === 0x71) guest.powerOff();
       guest.print(String.fromCharCode(byte).toUpperCase());
     }
     return HALT;
@@ -42,12 +49,13 @@ const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
   },
   reboot(guest) {
     guest.print(`boot ${guest.boots}\n`);
-    guest.environment.ports.write(guest.boots < 3 ? PORT.resetControl : PORT.powerManagement, 1, 6);
+    if (guest.boots < 3) guest.reset();
+    else guest.powerOff();
     return SLICE;
   },
   panic(guest) {
     guest.print('[    0.5] Kernel panic - not syncing: No working init found.\n');
-    guest.environment.ports.write(PORT.resetControl, 1, 6);
+    guest.reset();
     return SLICE;
   },
   panicForever(guest) {
@@ -58,7 +66,7 @@ const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
   triple: () => ({ kind: 'shutdown', reason: 'page fault at 0x1234' }),
   haltedForever: () => HALT,
   debugExit(guest) {
-    guest.environment.ports.write(PORT.debugExit, 4, 3);
+    guest.environment.ports.write(PORTS.debugExit.base, 4, 3);
     return SLICE;
   },
   busy: () => SLICE,
@@ -68,7 +76,7 @@ const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
   },
   /** Sleeps 20 times for 1.5 ms and tells how long that took. */
   sleeper(guest) {
-    const { clock, ports } = guest.environment;
+    const { clock } = guest.environment;
     if (guest.slice === 0) {
       let left = 20;
       const timer = clock.createTimer(() => {
@@ -76,7 +84,7 @@ const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
         if (left > 0) timer.arm(clock.nowNanos() + 1_500_000);
         else {
           guest.print(`${clock.nowNanos() - start}`);
-          ports.write(PORT.powerManagement, 2, 0x2000);
+          guest.powerOff();
         }
       });
       const start = clock.nowNanos();
@@ -99,8 +107,10 @@ function fakeVcpu(environment: VcpuEnvironment): Vcpu {
     slice: 0,
     boots: 0,
     print(text) {
-      for (const character of text) environment.ports.write(PORT.com1, 1, character.charCodeAt(0));
+      for (const character of text) environment.ports.write(PORTS.com1.base, 1, character.charCodeAt(0));
     },
+    powerOff: () => environment.ports.write(ACPI.pm1aControlBlock.base, 2, SLEEP_ENABLE | (ACPI.sleepTypeS5 << 10)),
+    reset: () => environment.ports.write(ACPI.resetPort, 1, ACPI.resetValue),
   };
   return {
     run() {
@@ -119,6 +129,7 @@ function fakeVcpu(environment: VcpuEnvironment): Vcpu {
     get haltedForever() {
       return program === 'haltedForever';
     },
+    nanosFromTsc: (low, high) => high * 2 ** 32 + low,
     describe: () => 'RIP=0000000000000000',
     interruptRequest() {},
     nmi() {},

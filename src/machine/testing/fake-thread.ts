@@ -1,9 +1,8 @@
-/** A machine's thread with the fake CPU and board. */
+/** A machine's thread with the fake CPU. */
 import type { ThreadContext } from '../../contract/index.ts';
 import { serveMachine } from '../serve.ts';
-import { createFakeBoard } from './fake-board.ts';
 import { createFakeAccelerator } from './fake-cpu.ts';
 
 export function serve(thread: ThreadContext): void {
-  serveMachine(thread, createFakeAccelerator, createFakeBoard);
+  serveMachine(thread, createFakeAccelerator);
 }

@@ -156,6 +156,8 @@ interface FormatConversion {
   readonly sourceControl: (control: Expr) => Expr;
   /** What the target's pack function gets. */
   readonly targetControl: (control: Expr) => Expr;
+  /** A signalling NaN stays one and raises nothing. */
+  readonly keepsNan?: true;
 }
 
 /** `<from>_to_<to>` (value[, control]). */
@@ -164,10 +166,11 @@ function convertFormat(
   to: FloatFormat,
   options: FormatConversion,
   parameter: 'control' | 'none' | 'imm',
+  name = 'to',
 ): LibraryFunction {
   const extra: Record<typeof parameter, 'i32'[]> = { none: [], control: ['i32'], imm: ['i32', 'i32'] };
   return {
-    name: `${from.name}_to_${to.name}`,
+    name: `${from.name}_${name}_${to.name}`,
     params: [...valueParams(from), ...extra[parameter]],
     result: to.type,
     body(b, ...args) {
@@ -177,7 +180,7 @@ function convertFormat(
       const out = b.variable(zeroOf(to));
       b.if(
         isNan(from, x),
-        () => b.set(out, convertNan(b, from, to, x)),
+        () => b.set(out, options.keepsNan ? pack(b, to, x.sign, i32(to.maxExponent), x.significand) : convertNan(b, from, to, x)),
         () =>
           b.if(
             isInfinity(from, x),
@@ -415,6 +418,8 @@ export const conversionFunctions: readonly LibraryFunction[] = [
   convertFormat(f32, f16, { ...sse, targetControl: withoutFlush }, 'imm'),
   convertFormat(f32, f80, x87Load, 'none'),
   convertFormat(f64, f80, x87Load, 'none'),
+  convertFormat(f32, f80, { ...x87Load, keepsNan: true }, 'none', 'widen'),
+  convertFormat(f64, f80, { ...x87Load, keepsNan: true }, 'none', 'widen'),
   convertFormat(f80, f32, x87Store, 'control'),
   convertFormat(f80, f64, x87Store, 'control'),
   ...[f32, f64].flatMap((format) => [toInteger(format, 32), toInteger(format, 64)]),

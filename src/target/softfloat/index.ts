@@ -38,15 +38,19 @@
  * | `f80_add f80_sub f80_mul f80_div` (as, ae, bs, be, control) | f80, rounded to the precision control; unmasked OE and UE: bias-adjusted |
  * | `f80_sqrt f80_round` (as, ae, control)                 | f80    |
  * | `f80_scale` (as, ae, bs, be, control)                  | f80    |
+ * | `f80_remainder` (as, ae, bs, be, nearest, control)     | f80; `floatFlags` gets C0–C3 of FPREM (or FPREM1) as in the status word |
+ * | `f80_significand f80_exponent` (as, ae)                | f80: FXTRACT's results |
  * | `f80_compare` (as, ae, bs, be, signalling)             | i32 as above |
  * | `f80_to_f32` i32, `f80_to_f64` i64 (as, ae, control)   |        |
  * | `f80_to_i16 f80_to_i32` i32, `f80_to_i64` i64 (as, ae, control) |  |
  * | `f32_to_f80 f64_to_f80` (a), `i64_to_f80` (value)      | f80, exact |
+ * | `f32_widen_f80 f64_widen_f80` (a)                      | f80; a signalling NaN stays one, silently |
  */
 import type { LibraryFunction } from '../ir/index.ts';
 import { arithmeticFunctions } from './arithmetic.ts';
 import { conversionFunctions } from './convert.ts';
 import { f16, f32, f64, f80 } from './format.ts';
+import { remainderFunctions } from './remainder.ts';
 import { packExtended, packFunction } from './round.ts';
 
 /** Every soft-float function; those that others call come first. */
@@ -57,4 +61,5 @@ export const softfloatLibrary: readonly LibraryFunction[] = [
   packExtended,
   ...[f32, f64, f80].flatMap(arithmeticFunctions),
   ...conversionFunctions,
+  ...remainderFunctions,
 ];

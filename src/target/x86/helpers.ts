@@ -40,6 +40,7 @@ export const helperNames = [
   'wrmsr',
   'rdtsc',
   'rdtscp',
+  'rdpid', // result in arg1
   'rdpmc',
   'cpuid',
   'xgetbv',
@@ -50,7 +51,6 @@ export const helperNames = [
   'hlt', // returns 2 (leave), activity = halted, linear = the next instruction
   'mwait',
   'monitor',
-  'swapgs',
   'rdfsbase', // arg0 = 0 FS, 1 GS; result in arg1: checks CR4.FSGSBASE
   'wrfsbase', // arg0 = 0 FS, 1 GS, arg1 = value
   'cli',
@@ -60,17 +60,16 @@ export const helperNames = [
   'stac',
   'clac',
   'rsm',
-  'rdrand', // arg0 = operand size; result in arg1 (RDSEED too)
+  'rdrand', // result in arg1: 64 random bits (RDSEED too)
   // port I/O: arg0 = port, arg1 = size, arg2 = value for out; result in arg2 for in
   'portIn',
   'portOut',
   'ioCheck', // arg0 = port, arg1 = size: #GP unless CPL <= IOPL or the I/O bitmap allows it
-  // x87 and extended state; arg0 = linear address (checked there), arg1 = operand size
+  // extended state; arg0 = linear address (checked there), arg1 = REX.W
   'fxsave',
   'fxrstor',
-  'xsave', // arg1 = REX.W, arg2 = 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC, 3 XSAVES
-  'xrstor', // arg1 = REX.W, arg2 = 0 XRSTOR, 1 XRSTORS
-  'x87', // arg0 = operation of x87 helpers (transcendentals, environment, BCD), arg1 = linear address
+  'xsave', // arg2 = 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC, 3 XSAVES
+  'xrstor', // arg2 = 0 XRSTOR, 1 XRSTORS
   // stack frames
   'enter', // arg0 = allocation size, arg1 = nesting level, arg2 = operand size
   'bound', // arg0 = index (sign-extended), arg1 = linear address, arg2 = operand size

@@ -6,6 +6,7 @@ import type { Descriptor } from './descriptor.ts';
 import type { CpuModel } from './models.ts';
 import type { SystemPorts } from './ports.ts';
 import type { Stack } from './stack.ts';
+import type { Stepper } from './stepper.ts';
 
 export interface SystemContext {
   readonly cpu: X86State;
@@ -18,6 +19,7 @@ export interface SystemContext {
   readonly stackDescriptor: Descriptor;
   /** Scratch: the image of FXSAVE and XSAVE, 832 bytes. */
   readonly xsaveStaging: DataView;
+  readonly stepper: Stepper;
 }
 
 /**

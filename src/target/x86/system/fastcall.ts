@@ -1,4 +1,4 @@
-/** SYSCALL, SYSRET, SYSENTER and SYSEXIT (SDM vol. 2), and SWAPGS. */
+/** SYSCALL, SYSRET, SYSENTER and SYSEXIT (SDM vol. 2). */
 import {
   arg,
   cpl,
@@ -7,8 +7,6 @@ import {
   efer,
   flag,
   gpr,
-  gs,
-  kernelGsBase,
   lstar,
   nextIp,
   type SegmentFields,
@@ -27,7 +25,6 @@ import {
   inRealMode,
   isCanonical,
   jumpTo,
-  outcome,
   privilege,
   RSP,
   type SystemContext,
@@ -65,6 +62,7 @@ export function syscall(s: SystemContext): HelperResult {
   loadFlat(cpu, ss, (selector + 8) & 0xffff, dataRights, 0);
   cpu.set(cpl, 0);
   writeFlags(s, 0, cpu.get(sfmask) | flag.RF);
+  if (cpu.get(sfmask) & flag.TF) s.stepper.cancel();
   s.ports.modeChanged();
   return jumpTo(cpu, cpu.get(target), cpu.high(target));
 }
@@ -128,15 +126,4 @@ export function sysexit(s: SystemContext): HelperResult {
   cpu.setPair(RSP, cpu.get(RCX), to64 ? cpu.high(RCX) : 0);
   s.ports.modeChanged();
   return jumpTo(cpu, cpu.get(RDX), to64 ? cpu.high(RDX) : 0);
-}
-
-export function swapgs(s: SystemContext): HelperResult {
-  const { cpu } = s;
-  if (!in64(cpu)) raiseUd();
-  requireSupervisor(cpu);
-  const low = cpu.get(gs.base);
-  const high = cpu.high(gs.base);
-  cpu.copy(gs.base, kernelGsBase);
-  cpu.setPair(kernelGsBase, low, high);
-  return outcome.next;
 }

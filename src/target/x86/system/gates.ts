@@ -1,6 +1,16 @@
 /** Far JMP, CALL and RET: code segments, call gates of 16, 32 and 64 bits, tasks (SDM vol. 3, 5.8; vol. 2). */
 import { arg, cpl, cs, nextIp, ss, vector } from '../state.ts';
-import { type HelperResult, in64, inLongMode, inProtected, inV86, jumpTo, privilege, RSP, type SystemContext } from './context.ts';
+import {
+  type HelperResult,
+  in64,
+  inLongMode,
+  inProtected,
+  inV86,
+  jumpTo,
+  privilege,
+  RSP,
+  type SystemContext,
+} from './context.ts';
 import { isNull, selectorError } from './descriptor.ts';
 import { raise, raiseGp } from './fault.ts';
 import { checkReturnTarget, loadReturnStack, readReturnCode } from './iret.ts';
@@ -31,7 +41,8 @@ function far(s: SystemContext, kind: Kind): HelperResult {
   d.read(selector);
   if (d.isCode) return farDirect(s, kind, selector, low, high, size);
   const isLong = inLongMode(cpu);
-  if (d.type === systemType.callGate32 || (d.type === systemType.callGate16 && !isLong)) return throughCallGate(s, kind, selector);
+  if (d.type === systemType.callGate32 || (d.type === systemType.callGate16 && !isLong))
+    return throughCallGate(s, kind, selector);
   if (isLong) raiseGp(selectorError(selector));
   if (d.type === systemType.taskGate) return farToTaskGate(s, selector, kind);
   if (d.type === systemType.tss16 || d.type === systemType.tss32) return farToTask(s, selector, kind);
@@ -54,7 +65,14 @@ function farReal(s: SystemContext, kind: Kind, selector: number, offset: number,
 }
 
 /** Straight to a code segment of the same privilege, or a conforming one. */
-function farDirect(s: SystemContext, kind: Kind, selector: number, low: number, high: number, size: Size): HelperResult {
+function farDirect(
+  s: SystemContext,
+  kind: Kind,
+  selector: number,
+  low: number,
+  high: number,
+  size: Size,
+): HelperResult {
   const { cpu, descriptor: d } = s;
   const level = privilege(cpu);
   const error = selectorError(selector);

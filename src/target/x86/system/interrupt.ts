@@ -12,17 +12,14 @@ import {
   cs,
   currentIp,
   ds,
-  eflags,
   es,
   faultAddress,
   flag,
   fs,
-  gpr,
   gs,
   idtr,
   nextIp,
   nmiBlocked,
-  segments,
   ss,
   vector,
   vectorsWithError,
@@ -38,7 +35,6 @@ import {
   outcome,
   privilege,
   RSP,
-  rightsBits,
   type SystemContext,
 } from './context.ts';
 import { noteDebugException } from './debug.ts';
@@ -147,6 +143,7 @@ function shutDown(s: SystemContext): HelperResult {
 
 /** One delivery; the handler returns to (ipLow, ipHigh). Throws CpuFault. */
 function enter(s: SystemContext, v: number, from: Source, error: number, ipLow: number, ipHigh: number): HelperResult {
+  s.stepper.cancel();
   if (inRealMode(s.cpu)) return enterReal(s, v, ipLow);
   if (inLongMode(s.cpu)) return enterLong(s, v, from, error, ipLow, ipHigh);
   return enterProtected(s, v, from, error, ipLow);

@@ -1,7 +1,16 @@
 /** Port I/O and its permission (SDM vol. 1, 18.5). */
 import type { AccessSize } from '../../../contract/index.ts';
 import { arg, pendingDebug, tr } from '../state.ts';
-import { type HelperResult, inRealMode, inV86, iopl, outcome, privilege, rightsBits, type SystemContext } from './context.ts';
+import {
+  type HelperResult,
+  inRealMode,
+  inV86,
+  iopl,
+  outcome,
+  privilege,
+  rightsBits,
+  type SystemContext,
+} from './context.ts';
 import { portBreakpoints } from './debug.ts';
 import { raiseGp } from './fault.ts';
 import { rights } from './ports.ts';
@@ -30,23 +39,21 @@ export function ioCheck(s: SystemContext): HelperResult {
   return outcome.next;
 }
 
-/** arg0 = port, arg1 = size; result in arg2. */
+/** After `ioCheck`: arg0 = port, arg1 = size; result in arg2. */
 export function portIn(s: SystemContext): HelperResult {
   const { cpu } = s;
   const port = cpu.get(arg[0]) & 0xffff;
   const size = cpu.get(arg[1]) as AccessSize;
-  checkPort(s, port, size);
   cpu.setLow(arg[2], s.ports.portIn(port, size));
   noteBreakpoints(s, port, size);
   return outcome.next;
 }
 
-/** arg0 = port, arg1 = size, arg2 = value. */
+/** After `ioCheck`: arg0 = port, arg1 = size, arg2 = value. */
 export function portOut(s: SystemContext): HelperResult {
   const { cpu } = s;
   const port = cpu.get(arg[0]) & 0xffff;
   const size = cpu.get(arg[1]) as AccessSize;
-  checkPort(s, port, size);
   const value = cpu.get(arg[2]);
   s.ports.portOut(port, size, size === 4 ? value >>> 0 : value & ((1 << (size * 8)) - 1));
   noteBreakpoints(s, port, size);

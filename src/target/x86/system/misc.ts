@@ -1,6 +1,15 @@
 /** Helpers that belong to no larger part: halting, TLB control, FS and GS bases, random numbers, ENTER and BOUND. */
-import { activities, activity, arg, cr4, fs, gpr, gs, vector } from '../state.ts';
-import { cr4Bits, type HelperResult, in64, isCanonical, leaveAfter, outcome, privilege, type SystemContext } from './context.ts';
+import { activities, activity, arg, cr4, fs, gpr, gs, tscAux, vector } from '../state.ts';
+import {
+  cr4Bits,
+  type HelperResult,
+  in64,
+  isCanonical,
+  leaveAfter,
+  outcome,
+  privilege,
+  type SystemContext,
+} from './context.ts';
 import { raise, raiseGp, raiseUd } from './fault.ts';
 import { rights } from './ports.ts';
 import { requireSupervisor } from './segment.ts';
@@ -75,13 +84,15 @@ export function wrfsbase(s: SystemContext): HelperResult {
   return outcome.next;
 }
 
-/** arg0 = operand size; result in arg1. */
+/** IA32_TSC_AUX in arg1. */
+export function rdpid(s: SystemContext): HelperResult {
+  s.cpu.setLow(arg[1], s.cpu.get(tscAux));
+  return outcome.next;
+}
+
+/** RDRAND and RDSEED: 64 random bits in arg1. */
 export function rdrand(s: SystemContext): HelperResult {
-  const { cpu, ports } = s;
-  const size = cpu.get(arg[0]);
-  const low = ports.random();
-  if (size === 8) cpu.setPair(arg[1], low, ports.random());
-  else cpu.setLow(arg[1], size === 2 ? low & 0xffff : low);
+  s.cpu.setPair(arg[1], s.ports.random(), s.ports.random());
   return outcome.next;
 }
 

@@ -1,8 +1,27 @@
 /** Model-specific registers (SDM vol. 4; AMD64 manual vol. 2, appendix A). What is not listed raises #GP. */
 import type { Field } from '../../ir/index.ts';
 import {
-  cstar, efer, fs, gpr, gs, kernelGsBase, lstar, miscEnable, mtrrDefault, mtrrFixed, mtrrVariable, pat, sfmask, star, sysenterCs, sysenterEip, sysenterEsp,
-  tscAdjust, tscAux, tscOffset, xss,
+  cstar,
+  efer,
+  fs,
+  gpr,
+  gs,
+  kernelGsBase,
+  lstar,
+  miscEnable,
+  mtrrDefault,
+  mtrrFixed,
+  mtrrVariable,
+  pat,
+  sfmask,
+  star,
+  sysenterCs,
+  sysenterEip,
+  sysenterEsp,
+  tscAdjust,
+  tscAux,
+  tscOffset,
+  xss,
 } from '../state.ts';
 import { type HelperResult, inLongMode, isCanonical, outcome, type SystemContext } from './context.ts';
 import { writeEfer } from './control.ts';
@@ -44,7 +63,8 @@ function fixed(low: number, high = 0): Msr {
   return { read: ({ cpu }) => give(cpu, low, high), write() {} };
 }
 
-const canonical = (s: SystemContext, _low: number, high: number): boolean => !s.model.has('lm') || isCanonical(s.cpu, high);
+const canonical = (s: SystemContext, _low: number, high: number): boolean =>
+  !s.model.has('lm') || isCanonical(s.cpu, high);
 const low32 = (_s: SystemContext, _low: number, high: number): boolean => high === 0;
 const isMemoryType = (type: number): boolean => type <= 6 && type !== 2 && type !== 3;
 const isPatType = (type: number): boolean => type <= 7 && type !== 2 && type !== 3;
@@ -63,10 +83,18 @@ const fixedRangeMsrs = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 
 const mtrrs: [number, Msr][] = [
   [0xfe, { read: ({ cpu }) => give(cpu, mtrrCapabilities, 0) }],
   [0x2ff, stored(mtrrDefault, (_s, low, high) => high === 0 && (low & ~0xcff) === 0 && isMemoryType(low & 0xff))],
-  ...fixedRangeMsrs.map((number, i): [number, Msr] => [number, stored(mtrrFixed[i], (_s, low, high) => eachByte(low, high, isMemoryType))]),
+  ...fixedRangeMsrs.map((number, i): [number, Msr] => [
+    number,
+    stored(mtrrFixed[i], (_s, low, high) => eachByte(low, high, isMemoryType)),
+  ]),
   ...mtrrVariable.map((f, i): [number, Msr] => [
     0x200 + i,
-    stored(f, (s, low, high) => withinPhysical(s, high) && (i % 2 === 0 ? (low & 0xf00) === 0 && isMemoryType(low & 0xff) : (low & 0x7ff) === 0)),
+    stored(
+      f,
+      (s, low, high) =>
+        withinPhysical(s, high) &&
+        (i % 2 === 0 ? (low & 0xf00) === 0 && isMemoryType(low & 0xff) : (low & 0x7ff) === 0),
+    ),
   ]),
 ];
 
@@ -150,7 +178,13 @@ const table: ReadonlyMap<number, Msr> = new Map<number, Msr>([
   [0x175, given('sep', stored(sysenterEsp, canonical))],
   [0x176, given('sep', stored(sysenterEip, canonical))],
   [0x1a0, stored(miscEnable)],
-  [0x277, given('pat', stored(pat, (_s, low, high) => eachByte(low, high, isPatType)))],
+  [
+    0x277,
+    given(
+      'pat',
+      stored(pat, (_s, low, high) => eachByte(low, high, isPatType)),
+    ),
+  ],
   [0x17, intelOnly(fixed(0))],
   [0x2a, intelOnly(fixed(0))],
   [0x2c, intelOnly(fixed(1 << 24))],
@@ -169,7 +203,13 @@ const table: ReadonlyMap<number, Msr> = new Map<number, Msr>([
   [0x1dc, fixed(0)],
   [0x1dd, fixed(0)],
   [0x1de, fixed(0)],
-  [0xda0, given('xsaves', stored(xss, (_s, low, high) => (low | high) === 0))],
+  [
+    0xda0,
+    given(
+      'xsaves',
+      stored(xss, (_s, low, high) => (low | high) === 0),
+    ),
+  ],
   [0xc000_0080, { read: ({ cpu }) => give(cpu, cpu.get(efer), 0), write: writeEfer }],
   [0xc000_0081, given('syscall', stored(star))],
   [0xc000_0082, given('lm', stored(lstar, canonical))],
@@ -195,7 +235,12 @@ const table: ReadonlyMap<number, Msr> = new Map<number, Msr>([
 function find(s: SystemContext): Msr {
   const msr = table.get(s.cpu.get(gpr[1]) >>> 0);
   const { model } = s;
-  if (!msr || (msr.feature !== undefined && !model.has(msr.feature)) || (msr.vendor !== undefined && msr.vendor !== model.vendor)) raiseGp();
+  if (
+    !msr ||
+    (msr.feature !== undefined && !model.has(msr.feature)) ||
+    (msr.vendor !== undefined && msr.vendor !== model.vendor)
+  )
+    raiseGp();
   return msr;
 }
 

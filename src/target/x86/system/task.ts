@@ -1,8 +1,35 @@
 /** Hardware task switches through TSSs and task gates (SDM vol. 3, 7.3), 32- and 16-bit; long mode has none. */
 import {
-  cpl, cr0, cr3, cs, currentIp, ds, eflags, es, flag, fs, gpr, gs, ldtr, linear, nextIp, pendingDebug, type SegmentFields, ss, tr, vector,
+  cpl,
+  cr0,
+  cr3,
+  cs,
+  currentIp,
+  ds,
+  eflags,
+  es,
+  flag,
+  fs,
+  gpr,
+  gs,
+  ldtr,
+  linear,
+  nextIp,
+  pendingDebug,
+  type SegmentFields,
+  ss,
+  tr,
+  vector,
 } from '../state.ts';
-import { cr0Bits, type HelperResult, inProtected, jumpTo, privilege, rightsBits, type SystemContext } from './context.ts';
+import {
+  cr0Bits,
+  type HelperResult,
+  inProtected,
+  jumpTo,
+  privilege,
+  rightsBits,
+  type SystemContext,
+} from './context.ts';
 import { writeCr0, writeCr3 } from './control.ts';
 import { dr6Bits } from './debug.ts';
 import { type Descriptor, isNull, selectorError } from './descriptor.ts';
@@ -28,10 +55,26 @@ interface TssLayout {
 }
 
 const tss32: TssLayout = {
-  size: 4, minLimit: 0x67, cr3: 0x1c, ip: 0x20, flags: 0x24, registers: 0x28, selectors: 0x48, segments: [es, cs, ss, ds, fs, gs], ldt: 0x60,
+  size: 4,
+  minLimit: 0x67,
+  cr3: 0x1c,
+  ip: 0x20,
+  flags: 0x24,
+  registers: 0x28,
+  selectors: 0x48,
+  segments: [es, cs, ss, ds, fs, gs],
+  ldt: 0x60,
 };
 const tss16: TssLayout = {
-  size: 2, minLimit: 0x2b, cr3: -1, ip: 0x0e, flags: 0x10, registers: 0x12, selectors: 0x22, segments: [es, cs, ss, ds], ldt: 0x2a,
+  size: 2,
+  minLimit: 0x2b,
+  cr3: -1,
+  ip: 0x0e,
+  flags: 0x10,
+  registers: 0x12,
+  selectors: 0x22,
+  segments: [es, cs, ss, ds],
+  ldt: 0x2a,
 };
 const trapFlagOffset = 0x64;
 
@@ -50,7 +93,13 @@ export function farToTaskGate(s: SystemContext, gateSelector: number, entry: 'ju
 }
 
 /** An interrupt or exception through a task gate; its error code goes onto the new task's stack. */
-export function enterTaskGate(s: SystemContext, selector: number, error: number | undefined, ext: number, ip: number): HelperResult {
+export function enterTaskGate(
+  s: SystemContext,
+  selector: number,
+  error: number | undefined,
+  ext: number,
+  ip: number,
+): HelperResult {
   const result = readAndSwitch(s, selector, 'call', ip, vector.GP, ext);
   if (error === undefined) return result;
   s.cpu.setLow(currentIp, s.cpu.get(linear) - s.cpu.get(cs.base));
@@ -67,7 +116,14 @@ export function returnFromTask(s: SystemContext): HelperResult {
   return readAndSwitch(s, link, 'return', cpu.get(nextIp), vector.TS, 0);
 }
 
-function readAndSwitch(s: SystemContext, selector: number, entry: Entry, ip: number, faultVector: number, ext: number): HelperResult {
+function readAndSwitch(
+  s: SystemContext,
+  selector: number,
+  entry: Entry,
+  ip: number,
+  faultVector: number,
+  ext: number,
+): HelperResult {
   if (isNull(selector) || selector & 4) raise(faultVector, selectorError(selector, ext));
   s.descriptor.read(selector, faultVector, ext);
   return switchTask(s, selector, entry, ip, faultVector, ext);
@@ -78,7 +134,14 @@ function layoutOf(d: Descriptor, wanted: number): TssLayout | undefined {
   return d.type === (wanted | 8) ? tss32 : undefined;
 }
 
-function switchTask(s: SystemContext, selector: number, entry: Entry, ip: number, faultVector: number, ext: number): HelperResult {
+function switchTask(
+  s: SystemContext,
+  selector: number,
+  entry: Entry,
+  ip: number,
+  faultVector: number,
+  ext: number,
+): HelperResult {
   const { cpu, descriptor: d } = s;
   const layout = layoutOf(d, entry === 'return' ? systemType.tss16Busy : systemType.tss16);
   const error = selectorError(selector, ext);
@@ -166,8 +229,8 @@ function loadTask(s: SystemContext, task: TaskImage, layout: TssLayout, entry: E
   cpu.set(ldtr.selector, task.ldt);
   cpu.set(cpl, cpu.get(eflags) & flag.VM ? 3 : task.selectors[1] & 3);
   loadTaskLdt(s, task.ldt);
-  if (!inProtected(cpu)) layout.segments.forEach((segment, i) => loadV86Segment(cpu, segment, task.selectors[i]));
-  else loadTaskSegments(s, layout, task.selectors);
+  if (inProtected(cpu)) loadTaskSegments(s, layout, task.selectors);
+  else for (const [i, segment] of layout.segments.entries()) loadV86Segment(cpu, segment, task.selectors[i]);
   s.ports.modeChanged();
   if (inProtected(cpu) && task.ip >>> 0 > cpu.get(cs.limit) >>> 0) raiseGp();
   if (task.trap) cpu.set(pendingDebug, cpu.get(pendingDebug) | dr6Bits.BT);

@@ -206,13 +206,13 @@ export function componentsInUse(s: SystemContext): number {
   );
 }
 
-// FXSAVE, FXRSTOR: arg0 = linear address, arg1 = operand size (8: REX.W).
+// FXSAVE, FXRSTOR: arg0 = linear address, arg1 = REX.W.
 
 function checkFxsave(s: SystemContext): boolean {
   const { cpu } = s;
   if (cpu.get(cr0) & (cr0Bits.EM | cr0Bits.TS)) raise(vector.NM);
   if (cpu.get(arg[0]) & 15) raiseGp();
-  return cpu.get(arg[1]) === 8;
+  return cpu.get(arg[1]) !== 0;
 }
 
 export function fxsave(s: SystemContext): HelperResult {

@@ -104,7 +104,7 @@ export const withLane = (f: Format, x: Expr, value: Expr, i = 0): Expr =>
 /** Lane 0 of `low`, the others of `rest`. */
 export const mergeLane0 = (f: Format, low: Expr, rest: Expr): Expr => withLane(f, rest, bitsOf(f, low));
 /** True when every lane of a mask is all ones. */
-const allLanes = (f: Format, mask: Expr): Expr => eq(op(`${f.ints}.bitmask`, mask), i32((1 << f.count) - 1));
+export const allLanes = (f: Format, mask: Expr): Expr => eq(op(`${f.ints}.bitmask`, mask), i32((1 << f.count) - 1));
 
 // ---- MXCSR ----
 
@@ -143,10 +143,10 @@ const settleFunction: LibraryFunction = {
 export function slowly(b: X86Builder, compute: () => void): void {
   b.put(floatFlags, i32(0));
   compute();
-  const raised = b.let(b.call('sse_settle'));
-  b.if(raised, () => {
+  b.if(b.get(floatFlags), () => {
+    const raised = b.let(b.call('sse_settle'));
     b.if(eq(raised, i32(vector.UD)), () => b.raise(vector.UD));
-    b.raise(vector.XM);
+    b.if(raised, () => b.raise(vector.XM));
   });
 }
 
@@ -185,7 +185,7 @@ function goodScalar(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Exp
 }
 
 /** Denormal lanes. */
-const denormal = (f: Format, x: Expr): Expr => v('and', on(f, 'lt', abs(f, x), f.smallest), on(f, 'ne', x, zero128));
+export const denormal = (f: Format, x: Expr): Expr => v('and', on(f, 'lt', abs(f, x), f.smallest), on(f, 'ne', x, zero128));
 
 /** Lanes where `r` is x op y without any exception but PE, zeros and exact tiny sums included. */
 function exactEnough(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Expr {

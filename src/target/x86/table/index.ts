@@ -6,7 +6,12 @@ import type { Row } from './row.ts';
 import { shiftRows } from './shift.ts';
 import { stringRows } from './string.ts';
 import { systemRows } from './system.ts';
+import { vectorRows } from './vector.ts';
+import { x87Rows } from './x87.ts';
 
+export { vectorLibrary } from './vector.ts';
+export { x87Library } from './x87.ts';
+export { emitUnitCheck } from './units.ts';
 export { tooLongInstruction, undefinedOpcode } from './control.ts';
 
 export const x86Rows: readonly Row[] = [
@@ -16,4 +21,6 @@ export const x86Rows: readonly Row[] = [
   ...controlRows,
   ...stringRows,
   ...systemRows,
+  ...x87Rows,
+  ...vectorRows,
 ];

@@ -1,7 +1,7 @@
 /** Library functions of x87 arithmetic: stack checks, soft float and exceptions together, so that handlers stay small. */
-import { and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select } from '../../ir/index.ts';
+import { and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select, type Variable } from '../../ir/index.ts';
 import { fpuControl } from '../state.ts';
-import { clean, complete, type Extended, indefinite, isEmpty, readSt, result, stackFunctions, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
+import { clean, complete, type Extended, indefinite, isEmpty, overflow, readSt, result, rotateTop, setConditions, stackFunctions, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
 
 export const binaryOperations = ['add', 'sub', 'mul', 'div', 'scale'] as const;
 export type BinaryOperation = (typeof binaryOperations)[number];
@@ -126,6 +126,65 @@ const exchange: LibraryFunction = {
   },
 };
 
+/** `x87_remainder` (nearest): FPREM and FPREM1. */
+const remainder: LibraryFunction = {
+  name: 'x87_remainder',
+  params: ['i32'],
+  result: undefined,
+  body(b, nearest) {
+    setConditions(b, i32(0));
+    unlessEmpty(b, [i32(0), i32(1)], i32(0), () => {
+      const x = readSt(b, i32(0));
+      const y = readSt(b, i32(1));
+      const { value, flags } = clean(b, () =>
+        result(b, b.call('f80_remainder', x.significand, x.exponent, y.significand, y.exponent, nearest, b.get(fpuControl))),
+      );
+      return storeResult(b, i32(0), value, flags);
+    });
+    return undefined;
+  },
+};
+
+/** `x87_extract`: FXTRACT. */
+const extract: LibraryFunction = {
+  name: 'x87_extract',
+  params: [],
+  result: undefined,
+  body(b) {
+    const st = readSt(b, i32(0));
+    const exponent = copy(b, indefinite);
+    const significand = copy(b, indefinite);
+    const flags = b.variable(i32(overflow));
+    b.if(
+      isEmpty(b, i32(0)),
+      () => b.set(flags, i32(underflow)),
+      () =>
+        b.if(isEmpty(b, i32(-1)), () => {
+          assign(b, exponent, result(b, b.call('f80_exponent', st.significand, st.exponent)));
+          const second = clean(b, () => result(b, b.call('f80_significand', st.significand, st.exponent)));
+          assign(b, significand, second.value);
+          b.set(flags, second.flags);
+        }),
+    );
+    b.if(complete(b, flags), () => {
+      writeSt(b, i32(0), exponent);
+      rotateTop(b, -1);
+      writeSt(b, i32(0), significand);
+    });
+    return undefined;
+  },
+};
+
+interface ExtendedVariable {
+  readonly significand: Variable;
+  readonly exponent: Variable;
+}
+const copy = (b: Builder, value: Extended): ExtendedVariable => ({ significand: b.variable(value.significand), exponent: b.variable(value.exponent) });
+function assign(b: Builder, variable: ExtendedVariable, value: Extended): void {
+  b.set(variable.significand, value.significand);
+  b.set(variable.exponent, value.exponent);
+}
+
 export const x87Library: readonly LibraryFunction[] = [
   ...stackFunctions,
   ...binaryOperations.map(registerForm),
@@ -134,4 +193,6 @@ export const x87Library: readonly LibraryFunction[] = [
   unary('round'),
   ...relations,
   exchange,
+  remainder,
+  extract,
 ];

@@ -233,7 +233,7 @@ function memoryValue(draft: Draft, size: number): Uint8Array {
   if (/^(FXRSTOR|XRSTOR|FXSAVE|XSAVE)/.test(mnemonic)) return savedState(r, mnemonic.startsWith('X'));
   if (/^FRSTOR|^FLDENV/.test(mnemonic)) return environment(r);
   if (isIndirectBranch(parsed) && r.chance(80)) return number(someTarget(draft), size);
-  if (/^L[DEFGS]S$/.test(mnemonic) && !size) return far(r);
+  if (/^L[DEFGS]S$/.test(mnemonic) && !size) return far(draft);
   if (mnemonic === 'MOV' && parsed.operands[0].type === 'S') return number(BigInt(someSelector(r)), 2);
   if (mnemonic === 'FBLD' && r.chance(80)) return decimal(r);
   if (/LDMXCSR/.test(mnemonic) && r.chance(85)) return Uint8Array.from([r.u32(), r.u32(), 0, 0]);
@@ -246,10 +246,9 @@ function number(value: bigint, size: number): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
 }
 
-/** A far pointer that is good for one of the three operand sizes. */
-function far(r: Random): Uint8Array {
+function far({ r, instruction }: Draft): Uint8Array {
   const bytes = r.bytes(10);
-  bytes.set(number(BigInt(someSelector(r)), 2), r.pick([2, 4, 8]));
+  bytes.set(number(BigInt(someSelector(r)), 2), instruction?.variant.osize);
   return bytes;
 }
 

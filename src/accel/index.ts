@@ -1,0 +1,2 @@
+/** Who executes a guest's CPUs. */
+export { createTcg, type TcgAccelerator, type TcgOptions } from './tcg/index.ts';

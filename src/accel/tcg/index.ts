@@ -1,0 +1,75 @@
+/** The software CPU: guest x86 code decoded and run by generated WebAssembly. */
+import type { Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import {
+  buildTable,
+  type CpuModel,
+  flagsLibrary,
+  parseRow,
+  resolveModel,
+  tooLongInstruction,
+  undefinedOpcode,
+  X86State,
+  x86Rows,
+} from '../../target/index.ts';
+import { CodeCache } from './code-cache.ts';
+import { Handlers } from './handlers.ts';
+import { Interpreter } from './interpreter.ts';
+import { stateBase } from './layout.ts';
+import { TcgMemory } from './memory.ts';
+import { Mmu } from './mmu.ts';
+import { EnginePorts } from './ports.ts';
+import { TcgSystem } from './system.ts';
+import { TcgVcpu } from './vcpu.ts';
+
+export { maxRamBytes } from './layout.ts';
+
+export interface TcgOptions {
+  /** A QEMU CPU model, with `+feature` and `-feature` (see resolveModel). */
+  readonly cpuModel: string;
+  /** Guest physical ranges of RAM, 4-KiB aligned. */
+  readonly ramRanges: readonly { readonly base: number; readonly size: number }[];
+}
+
+export interface TcgAccelerator {
+  readonly memory: TcgMemory;
+  createVcpu(environment: VcpuEnvironment): Vcpu;
+}
+
+/** Reserves guest RAM. Throws UserError for an unknown CPU model. */
+export async function createTcg(options: TcgOptions): Promise<TcgAccelerator> {
+  const model = resolveModel(options.cpuModel);
+  const memory = new TcgMemory(options.ramRanges);
+  return { memory, createVcpu: (environment) => createVcpu(memory, model, environment) };
+}
+
+function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnvironment): TcgVcpu {
+  const cpu = new X86State(memory.buffer, stateBase);
+  const mmu = new Mmu(memory, cpu, environment.mmio);
+  let vcpu: TcgVcpu;
+  const interpreter = new Interpreter({
+    memory: memory.memory,
+    pages: memory.pages,
+    libraries: flagsLibrary,
+    inline: [],
+    runtime: {
+      loadSlow: (low, high, size) => mmu.loadSlow(low, high, size),
+      storeSlow: (low, high, size) => mmu.storeSlow(low, high, size),
+      probeSlow: (low, high, size) => mmu.probeSlow(low, high, size),
+      segmentSlow: (segment, offset, access) => mmu.segmentSlow(segment, offset, access),
+      helper: (id) => vcpu.helper(id),
+    },
+  });
+  const ports = new EnginePorts(mmu, environment, randomWord);
+  const system = new TcgSystem(cpu, mmu, ports, model);
+  const table = buildTable(x86Rows);
+  const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
+  const failures = { undefinedOpcode: parseRow(undefinedOpcode, table.rows.length), tooLong: parseRow(tooLongInstruction, table.rows.length + 1) };
+  const code = new CodeCache(memory, table, features, new Handlers(interpreter, []), failures);
+  mmu.connect(system.walker, code);
+  memory.onWritten = (base, length) => code.invalidate(base, length);
+  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, system, environment });
+  return vcpu;
+}
+
+/** For RDRAND: a guest's entropy is no better than the host's Math.random here. */
+const randomWord = (): number => (Math.random() * 0x1_0000_0000) | 0;

@@ -1,0 +1,76 @@
+/** Runs cases on both sides and collects what differs. */
+import { buildTable, type Feature, type InstructionTable, type ParsedRow, resolveModel, x86Rows } from '../../../../target/index.ts';
+import { compare, type Difference } from './compare.ts';
+import { createEngine, type Engine } from './engine.ts';
+import { exclusion } from './exclude.ts';
+import { type Generator, generateCase } from './generate.ts';
+import { maxBatch, type Oracle, startOracle } from './oracle.ts';
+import { Random } from './random.ts';
+import { dataSize, type Outcome, type TestCase } from './record.ts';
+
+export interface Failure {
+  readonly testCase: TestCase;
+  readonly native: Outcome;
+  readonly vireo: Outcome;
+  readonly differences: readonly Difference[];
+}
+
+export interface Differential {
+  readonly generator: Generator;
+  /** Rows left out, by reason. */
+  readonly excluded: ReadonlyMap<string, readonly ParsedRow[]>;
+  /** Runs cases `first` to `first + count - 1`; `onFailure` is told of each that differs. */
+  run(first: number, count: number, onFailure: (failure: Failure) => void, onProgress?: (done: number) => void): Promise<void>;
+  close(): void;
+}
+
+/** Sets both sides up, or says why this host can not be compared with. */
+export async function createDifferential(seed: number, wanted: (parsed: ParsedRow) => boolean = () => true): Promise<Differential | string> {
+  const background = new Random(0, 0).bytes(dataSize);
+  const oracle = await startOracle(background);
+  if (typeof oracle === 'string') return oracle;
+  const table = buildTable(x86Rows);
+  const { rows, excluded } = chooseRows(table, oracle, wanted);
+  const generator = { table, features: modelFeatures(table), rows, seed };
+  const engine = await createEngine(background);
+  return { generator, excluded, run: (...args) => runCases(generator, oracle, engine, ...args), close: () => oracle.close() };
+}
+
+function chooseRows(table: InstructionTable, oracle: Oracle, wanted: (parsed: ParsedRow) => boolean) {
+  const rows: ParsedRow[] = [];
+  const excluded = new Map<string, ParsedRow[]>();
+  for (const parsed of table.rows) {
+    const reason = exclusion(parsed, oracle.features);
+    if (reason) excluded.set(reason, [...(excluded.get(reason) ?? []), parsed]);
+    else if (wanted(parsed)) rows.push(parsed);
+  }
+  return { rows, excluded };
+}
+
+function modelFeatures(table: InstructionTable): Set<Feature> {
+  const model = resolveModel('max');
+  return new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
+}
+
+async function runCases(
+  generator: Generator,
+  oracle: Oracle,
+  engine: Engine,
+  first: number,
+  count: number,
+  onFailure: (failure: Failure) => void,
+  onProgress: (done: number) => void = () => {},
+): Promise<void> {
+  if (generator.rows.length === 0) return;
+  for (let done = 0; done < count; ) {
+    const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) => generateCase(generator, first + done + i));
+    const natives = oracle.run(cases);
+    const vireos = cases.map((c) => engine.run(c));
+    for (const [i, native] of (await natives).entries()) {
+      const differences = compare(cases[i], native, vireos[i]);
+      if (differences.length > 0) onFailure({ testCase: cases[i], native, vireo: vireos[i], differences });
+    }
+    done += cases.length;
+    onProgress(done);
+  }
+}

@@ -1,0 +1,8 @@
+/** What a machine's thread runs: one machine on the software CPU. */
+import { createTcg } from '../accel/index.ts';
+import type { ThreadContext } from '../contract/index.ts';
+import { serveMachine } from '../machine/index.ts';
+
+export function serve(context: ThreadContext): void {
+  serveMachine(context, createTcg);
+}
