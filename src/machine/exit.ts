@@ -14,6 +14,8 @@ export interface MachineExit {
   readonly reason: MachineExitReason;
   /** With 'debug-exit': the exit status, as QEMU makes it: (value written × 2 + 1) modulo 256. */
   readonly code?: number;
-  /** For people; one line, except that CPU state or a stack may follow it. */
+  /** For people, one line. */
   readonly message: string;
+  /** With 'shutdown' and 'halted' the CPU's registers, with 'error' the stack; for those who look for the cause. */
+  readonly details?: string;
 }

@@ -47,21 +47,23 @@ test('a reset boots the machine again; with noReboot it ends it', async () => {
   assert.equal((await once.exited).reason, 'reset');
 });
 
-const ENDS: readonly [string, string, RegExp][] = [
-  ['triple', 'shutdown', /triple fault: page fault at 0x1234\nRIP=/],
-  ['haltedForever', 'halted', /halted with interrupts off: nothing can wake it\nRIP=/],
+const ENDS: readonly [string, string, RegExp, RegExp?][] = [
+  ['triple', 'shutdown', /^the guest crashed: triple fault at 0x1234$/, /^RIP=/],
+  ['haltedForever', 'halted', /^the guest halted with interrupts off: nothing can wake it$/, /^RIP=/],
   ['panic', 'panic', /^the guest's kernel panicked: No working init found\.$/],
   ['panicForever', 'panic', /^the guest's kernel panicked: No working init found\.$/],
-  ['mistake', 'error', /mistake of ours: Error: a bug/],
+  ['mistake', 'error', /^the machine failed by a mistake of ours: Error: a bug$/, /fake-cpu/],
 ];
 
-for (const [program, reason, message] of ENDS) {
+for (const [program, reason, message, details] of ENDS) {
   test(`the end of a machine is told as what it is: ${program}`, async () => {
     const machine = await fakeMachine(program);
     await machine.start();
     const exit = await machine.exited;
     assert.equal(exit.reason, reason);
     assert.match(exit.message, message);
+    if (details === undefined) assert.equal(exit.details, undefined);
+    else assert.match(exit.details ?? '', details);
   });
 }
 

@@ -46,9 +46,8 @@ export async function createMachineOn(
     exit.resolve(how);
   };
   thread.onEnd((reason) => {
-    const message = `the machine's thread died: ${reason}`;
-    created.reject(new Error(message));
-    end({ reason: 'error', message });
+    created.reject(new Error(`the machine's thread died: ${reason}`));
+    end({ reason: 'error', message: `the machine's thread died: ${reason.split('\n', 1)[0]}`, details: reason });
   });
   thread.connect((data) => receive(data as FromMachine, serial, created, end));
   post({ kind: 'create', config });

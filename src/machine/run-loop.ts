@@ -99,13 +99,14 @@ function panicExit(message: string): MachineExit {
 
 function shutdownExit(reason: string, { vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
   if (panic.message !== undefined) return panicExit(panic.message);
-  return { reason: 'shutdown', message: `the guest crashed with a triple fault: ${reason}\n${vcpu.describe()}` };
+  return { reason: 'shutdown', message: `the guest crashed: ${reason}`, details: vcpu.describe() };
 }
 
 function haltedExit({ vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
   if (panic.message !== undefined) return panicExit(panic.message);
   return {
     reason: 'halted',
-    message: `the guest halted with interrupts off: nothing can wake it\n${vcpu.describe()}`,
+    message: 'the guest halted with interrupts off: nothing can wake it',
+    details: vcpu.describe(),
   };
 }

@@ -27,7 +27,7 @@ export function serveMachine(thread: ThreadContext, createAccelerator: CreateAcc
       post({ kind: 'created' });
     } catch (error) {
       const forUser = error instanceof UserError;
-      post({ kind: 'failed', forUser, message: forUser ? error.message : internalErrorText(error) });
+      post({ kind: 'failed', forUser, message: forUser ? error.message : stackOf(error) });
     }
   };
   const run = async (): Promise<MachineExit> => {
@@ -35,7 +35,7 @@ export function serveMachine(thread: ThreadContext, createAccelerator: CreateAcc
     try {
       return await runMachine(machine, thread, { noReboot, serial, panic, stopRequested: () => stopRequested });
     } catch (error) {
-      return { reason: 'error', message: internalErrorText(error) };
+      return { reason: 'error', message: internalErrorText(error), details: stackOf(error) };
     } finally {
       machine.flush();
       for (const port of serial) port.flush();
@@ -65,6 +65,9 @@ export function serveMachine(thread: ThreadContext, createAccelerator: CreateAcc
 }
 
 function internalErrorText(error: unknown): string {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return `the machine failed by a mistake of ours: ${text}`;
+  return `the machine failed by a mistake of ours: ${String(error).replaceAll('\n', ' ')}`;
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -6,7 +6,7 @@
 .set NEW16, SLOT + 8       # 60: available 16-bit TSS
 .set GATE, SLOT + 16       # 68: task gate to NEW32
 .set ABSENT, SLOT + 24     # 70: TSS that is not present
-.set SHORT, SLOT + 32      # 78: TSS that is too short
+.set TOO_SHORT, SLOT + 32      # 78: TSS that is too short
 
 .macro DESCRIPTOR selector, base, limit, bits
   mov ebx, \selector
@@ -103,8 +103,8 @@ after_protection:
   jmp ABSENT:0
 1: NEXT
   TRY "jump to a short TSS", 1f
-  DESCRIPTOR SHORT, (offset new32), 102, 0x8900
-  jmp SHORT:0
+  DESCRIPTOR TOO_SHORT, (offset new32), 102, 0x8900
+  jmp TOO_SHORT:0
 1: NEXT
   TRY "iret with NT to a TSS that is not busy", 1f
   TASK32 task_called

@@ -6,10 +6,13 @@ import {
   flagsLibrary,
   parseRow,
   resolveModel,
+  softfloatLibrary,
   tooLongInstruction,
   undefinedOpcode,
+  vectorLibrary,
   X86State,
   x86Rows,
+  x87Library,
 } from '../../target/index.ts';
 import { CodeCache } from './code-cache.ts';
 import { Handlers } from './handlers.ts';
@@ -49,7 +52,7 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   const interpreter = new Interpreter({
     memory: memory.memory,
     pages: memory.pages,
-    libraries: flagsLibrary,
+    libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
     inline: [],
     runtime: {
       loadSlow: (low, high, size) => mmu.loadSlow(low, high, size),

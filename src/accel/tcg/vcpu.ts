@@ -138,7 +138,7 @@ export class TcgVcpu implements Vcpu {
       system.startup(this.pendingStartup);
       this.pendingStartup = -1;
     }
-    if (system.isShutdown) return { kind: 'shutdown', reason: `triple fault\n${this.describe()}` };
+    if (system.isShutdown) return { kind: 'shutdown', reason: 'triple fault' };
     if (system.deliverPendingDebug()) return undefined;
     if (system.takeShadow()) return undefined;
     if (this.pendingNmi && system.acceptsNmi) {

@@ -63,7 +63,7 @@ const PROGRAMS: Readonly<Record<string, (guest: Guest) => RunExit>> = {
     if (guest.slice === 0) guest.print(`[    0.5] ${text}\n[    0.6] ---[ end ${text} ]---\n`);
     return HALT;
   },
-  triple: () => ({ kind: 'shutdown', reason: 'page fault at 0x1234' }),
+  triple: () => ({ kind: 'shutdown', reason: 'triple fault at 0x1234' }),
   haltedForever: () => HALT,
   debugExit(guest) {
     guest.environment.ports.write(PORTS.debugExit.base, 4, 3);

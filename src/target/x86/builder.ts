@@ -65,6 +65,10 @@ export interface X86Builder extends Builder, Variant {
   linearOfOperand(offset: Expr, size: number, write: boolean): Expr;
   /** State `arg` i (i64): a helper's result. */
   argument(i: number): Expr;
+  /** Gathers: byte offset within the CPU state of the vector register that SIB names as the index of memory operand `i`, as i32. */
+  vectorIndex(i: number): Expr;
+  /** Gathers: linear address of memory operand `i` with `index` (i64) instead of the index register, for a load of `size` bytes. */
+  indexedAddress(i: number, index: Expr, size: number): Expr;
   /** Effective address of memory operand `i` without the segment base (LEA), as i64 cut to the address size. */
   effectiveAddress(i: number): Expr;
   /** An immediate (or any field of the record) as i32; immediates that choose an operation per bit are constants only in the translator. */

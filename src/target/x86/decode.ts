@@ -70,7 +70,7 @@ export function buildTable(rows: readonly Row[]): InstructionTable {
     (pattern.modrm ? 8 : 0) +
     (pattern.digit !== undefined ? 4 : 0) +
     (pattern.prefix !== undefined ? 2 : 0) +
-    (pattern.w !== undefined ? 1 : 0);
+    (pattern.w !== undefined || !pattern.plusR ? 1 : 0);
   for (const kind of index) for (const map of kind) for (const list of map) list.sort((a, b) => weight(b) - weight(a));
   return { rows: parsed, index };
 }
@@ -377,6 +377,8 @@ function matches(
     if (pattern.l !== undefined && pattern.l !== o.l) return false;
     if (o.vvvv !== 0 && !parsed.operands.some((x) => x.type === 'H' || x.type === 'B')) return false;
   }
+  if (row.vsib && (modrm & 7) !== 4) return false;
+  if (row.withoutRexB && o.b) return false;
   if (row.cpuid && !features.has(row.cpuid)) return false;
   return !(row.protectedOnly && !(mode & modeBits.protected));
 }

@@ -64,6 +64,7 @@ export class WasmBuilder implements Builder {
   }
 
   if(cond: Expr, then: () => void, otherwise?: () => void): void {
+    if (cond.type !== 'i32') throw new Error(`the condition of an if is ${cond.type}`);
     if (cond.kind === 'const') {
       if (cond.value) then();
       else otherwise?.();

@@ -265,6 +265,17 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     return this.let(and(add(add(base, scaled), displacement), this.field(record.mask, 'i64', 8)));
   }
 
+  vectorIndex(_i: number): Expr {
+    return this.field(record.vectorIndex, 'i32', 2);
+  }
+
+  indexedAddress(_i: number, index: Expr, size: number): Expr {
+    const base = this.getAt(this.field(record.base, 'i32', 2), 0, 'i64', 8);
+    const scaled = shl(index, this.field(record.scale, 'i64', 1));
+    const offset = add(add(base, scaled), this.field(record.displacement, 'i64', 8));
+    return this.inRecordSegment(this.let(and(offset, this.field(record.mask, 'i64', 8))), size, false);
+  }
+
   immediate(i: number): Expr {
     return this.field(this.isSecondImmediate(i) ? record.immediate2 : record.immediate, 'i32', 4);
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import {
-  flagsLibrary, normalizeVariant, type ParsedRow, parseRow, softfloatLibrary, type Variant, variantKey, vectorLibrary, x86Rows,
+  flagsLibrary, normalizeVariant, type ParsedRow, parseRow, softfloatLibrary, type Variant, variantKey, vectorLibrary, x86Rows, x87Library,
 } from '../../../target/index.ts';
 import { Interpreter, type RuntimeFunctions } from '../interpreter.ts';
 import { runtimeImports } from './core-types.ts';
@@ -34,7 +34,7 @@ describe('handlers', () => {
     const pages = { initial: 64, maximum: 64 };
     const runtime = Object.fromEntries(Object.keys(runtimeImports).map((name) => [name, () => 1])) as RuntimeFunctions;
     const memory = new WebAssembly.Memory({ ...pages, shared: true });
-    interpreter = new Interpreter({ memory, pages, libraries: [...flagsLibrary, ...softfloatLibrary, ...vectorLibrary], inline: [], runtime });
+    interpreter = new Interpreter({ memory, pages, libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary], inline: [], runtime });
   });
 
   it('of every row and variant are valid', () => {

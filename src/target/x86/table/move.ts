@@ -1,7 +1,7 @@
 /** Data movement: MOV to PUSHA (SDM vol. 2). */
-import { add, and, convert, type Expr, type IntSize, i32, i64, op, select, toI64, xor } from '../../ir/index.ts';
+import { add, and, convert, type Expr, eq, gtU, type IntSize, i32, i64, op, or, select, toI64, xor } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
-import { arithmeticFlags, cpl, eflags, flag, gpr, segments } from '../state.ts';
+import { arithmeticFlags, cpl, eflags, flag, gpr, segments, vector } from '../state.ts';
 import { readRegister, size, writeRegister } from './arithmetic.ts';
 import { type Row, row } from './row.ts';
 
@@ -90,9 +90,19 @@ const popSegment: Semantics = (b) => {
   drop(b, b.osize);
 };
 
-const movToSegment: Semantics = (b) => b.helper('loadSegment', b.read(0), and(b.let(b.read(1)), i32(0xffff)));
+/** Segment registers 6 and 7 do not exist; CS is loaded by far transfers only. */
+function checkSegment(b: X86Builder, operand: number, writing: boolean): void {
+  const number = b.let(b.read(operand));
+  b.if(writing ? or(gtU(number, i32(5)), eq(number, i32(1))) : gtU(number, i32(5)), () => b.raise(vector.UD));
+}
+
+const movToSegment: Semantics = (b) => {
+  checkSegment(b, 0, true);
+  b.helper('loadSegment', b.read(0), and(b.let(b.read(1)), i32(0xffff)));
+};
 
 const movFromSegment: Semantics = (b) => {
+  checkSegment(b, 1, false);
   const selector = b.getAt(
     op('i32.mul', b.read(1), i32(segments[1].selector.offset - segments[0].selector.offset)),
     segments[0].selector.offset,
@@ -315,5 +325,6 @@ export const moveRows: readonly Row[] = [
   row('NOP', '0F 1F /r', 'Ev', nothing),
   row('NOP', '0F 0D /r', 'Ev', nothing),
   ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e].map((n) => row('NOP', `0F ${byte(n)} /r`, 'Ev', nothing)),
+  row('NOP', '90', '', nothing, { withoutRexB: true }),
   row('PAUSE', 'F3 90', '', nothing),
 ];

@@ -89,12 +89,16 @@ export interface RowOptions {
   readonly shadow?: true;
   /** CPL must be 0, else #GP(0). Checked before anything else. */
   readonly privileged?: true;
+  /** Only without REX.B: 90 is NOP, but 41 90 is XCHG. */
+  readonly withoutRexB?: true;
   /** #UD in real and virtual-8086 mode. */
   readonly protectedOnly?: true;
   /** Flags that the manual leaves undefined afterwards: not compared by the differential tests. */
   readonly undefinedFlags?: number;
   /** Kind of execution-environment check made before: x87 and MMX #NM/#MF, SSE and AVX #UD/#NM. */
   readonly unit?: 'x87' | 'x87-nowait' | 'mmx' | 'sse' | 'avx';
+  /** The memory operand has SIB with a vector register as index (gathers); #UD without SIB. */
+  readonly vsib?: true;
   /** Memory operand must be aligned to its size, else #GP(0) (legacy SSE, MOVAPS, MOVNTDQ...). */
   readonly aligned?: true;
 }

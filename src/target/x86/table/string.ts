@@ -39,7 +39,7 @@ const repeated =
       element(b);
       return;
     }
-    b.if(counter(b), () => {
+    b.if(eqz(eqz(counter(b))), () => {
       bulk?.(b);
       const goOn = element(b);
       const left = countDown(b);

@@ -1,5 +1,11 @@
-/** All MMX, SSE and AVX rows, and the library functions that their semantics call. */
+/** All MMX, SSE and AVX rows, bit manipulation and fences, and the library functions that their semantics call. */
 import type { LibraryFunction } from '../../ir/index.ts';
+import { cryptoLibrary, cryptoRows } from './aes.ts';
+import { avxRows } from './avx.ts';
+import { bmiLibrary, bmiRows } from './bmi.ts';
+import { f16cLibrary, f16cRows } from './f16c.ts';
+import { fenceRows } from './fence.ts';
+import { fmaLibrary, fmaRows } from './fma.ts';
 import { floatLibrary, floatRows } from './fp.ts';
 import type { Row } from './row.ts';
 import { convertLibrary, convertRows } from './sse-convert.ts';
@@ -7,6 +13,7 @@ import { floatMoreLibrary, floatMoreRows } from './sse-float-more.ts';
 import { sseIntegerRows } from './sse-integer.ts';
 import { moveRows } from './sse-move.ts';
 import { shuffleRows } from './sse-shuffle.ts';
+import { stringCompareLibrary, stringCompareRows } from './sse42-string.ts';
 
 export const vectorRows: readonly Row[] = [
   ...moveRows,
@@ -15,5 +22,21 @@ export const vectorRows: readonly Row[] = [
   ...floatRows,
   ...floatMoreRows,
   ...convertRows,
+  ...stringCompareRows,
+  ...cryptoRows,
+  ...avxRows,
+  ...fmaRows,
+  ...f16cRows,
+  ...bmiRows,
+  ...fenceRows,
 ];
-export const vectorLibrary: readonly LibraryFunction[] = [...floatLibrary, ...floatMoreLibrary, ...convertLibrary];
+export const vectorLibrary: readonly LibraryFunction[] = [
+  ...floatLibrary,
+  ...floatMoreLibrary,
+  ...convertLibrary,
+  ...stringCompareLibrary,
+  ...cryptoLibrary,
+  ...fmaLibrary,
+  ...f16cLibrary,
+  ...bmiLibrary,
+];

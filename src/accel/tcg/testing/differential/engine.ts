@@ -15,6 +15,7 @@ const sliceNanos = 60e6;
 const cr0 = 0x8005_0033 | 0; // PG AM WP NE ET MP PE
 const cr4 = 0x5_0e28 | 0; // OSXSAVE FSGSBASE UMIP OSXMMEXCPT OSFXSR PAE DE
 const efer = 0xd01; // NXE LMA LME SCE
+const userData = 0xc0f3;
 
 /** @param background what data memory holds before each case, its patches aside */
 export async function createEngine(background: Uint8Array): Promise<Engine> {
@@ -98,10 +99,11 @@ function loadState(cpu: X86State, { state, mode }: TestCase): void {
   for (let i = 0; i < 16; i++) cpu.setBig(fields.gpr[i], state.getBigUint64(at.gpr + 8 * i, true));
   cpu.setBig(fields.gpr[4], BigInt(kernel + layout.frame));
   if (long) {
-    cpu.setLow(fields.fs.selector, 0);
-    cpu.setLow(fields.gs.selector, 0);
-    cpu.setBig(fields.fs.base, state.getBigUint64(at.fsBase, true));
-    cpu.setBig(fields.gs.base, state.getBigUint64(at.gsBase, true));
+    for (const [segment, base] of [[fields.fs, at.fsBase], [fields.gs, at.gsBase]] as const) {
+      cpu.set(segment.selector, 0);
+      cpu.set(segment.rights, userData);
+      cpu.setBig(segment.base, state.getBigUint64(base, true));
+    }
   }
   const status = state.getUint16(at.fsw, true);
   const top = (status >> 11) & 7;

@@ -11,7 +11,6 @@ import { dataSize, type Outcome, type TestCase } from './record.ts';
 export interface Failure {
   readonly testCase: TestCase;
   readonly native: Outcome;
-  readonly vireo: Outcome;
   readonly differences: readonly Difference[];
 }
 
@@ -32,8 +31,8 @@ export async function createDifferential(seed: number, wanted: (parsed: ParsedRo
   const table = buildTable(x86Rows);
   const { rows, excluded } = chooseRows(table, oracle, wanted);
   const generator = { table, features: modelFeatures(table), rows, seed };
-  const engine = await createEngine(background);
-  return { generator, excluded, run: (...args) => runCases(generator, oracle, engine, ...args), close: () => oracle.close() };
+  const runner = await createRunner(background);
+  return { generator, excluded, run: (...args) => runCases(generator, oracle, runner, ...args), close: () => oracle.close() };
 }
 
 function chooseRows(table: InstructionTable, oracle: Oracle, wanted: (parsed: ParsedRow) => boolean) {
@@ -52,10 +51,29 @@ function modelFeatures(table: InstructionTable): Set<Feature> {
   return new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
 }
 
+/** An engine that is replaced when a case makes it throw, which is a bug and no outcome. */
+interface Runner {
+  run(c: TestCase): Promise<Outcome | Error>;
+}
+
+async function createRunner(background: Uint8Array): Promise<Runner> {
+  let engine: Engine = await createEngine(background);
+  return {
+    async run(c) {
+      try {
+        return engine.run(c);
+      } catch (e) {
+        engine = await createEngine(background);
+        return e instanceof Error ? e : new Error(String(e));
+      }
+    },
+  };
+}
+
 async function runCases(
   generator: Generator,
   oracle: Oracle,
-  engine: Engine,
+  runner: Runner,
   first: number,
   count: number,
   onFailure: (failure: Failure) => void,
@@ -65,10 +83,13 @@ async function runCases(
   for (let done = 0; done < count; ) {
     const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) => generateCase(generator, first + done + i));
     const natives = oracle.run(cases);
-    const vireos = cases.map((c) => engine.run(c));
+    const vireos: (Outcome | Error)[] = [];
+    for (const c of cases) vireos.push(await runner.run(c));
     for (const [i, native] of (await natives).entries()) {
-      const differences = compare(cases[i], native, vireos[i]);
-      if (differences.length > 0) onFailure({ testCase: cases[i], native, vireo: vireos[i], differences });
+      const vireo = vireos[i];
+      const thrown = vireo instanceof Error;
+      const differences = thrown ? [{ what: 'engine', native: 'ran', vireo: `threw ${vireo.stack}` }] : compare(cases[i], native, vireo);
+      if (differences.length > 0) onFailure({ testCase: cases[i], native, differences });
     }
     done += cases.length;
     onProgress(done);

@@ -255,7 +255,7 @@ static void save(ucontext_t *uc, u8 status) {
 static int started;
 
 static void handler(int signal, siginfo_t *info, void *context) {
-  __asm__ volatile("pushfq; andl $~0x40000,(%%rsp); popfq" : : : "memory", "cc"); /* the kernel leaves AC as the case had it */
+  __asm__ volatile("pushfq; andl $~0x244000,(%%rsp); popfq" : : : "memory", "cc"); /* the kernel leaves ID, AC and NT as the case had them */
   (void)info;
   ucontext_t *uc = context;
   u8 status = signal == SIGVTALRM ? STATUS_TIMEOUT : signal == SIGSYS ? STATUS_SYSCALL : STATUS_TRAP;
@@ -307,7 +307,14 @@ static void refuseSystemCalls(void) {
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) die("seccomp");
 }
 
+/* So that an access that is refused finds the page present: the kernel maps pages when they are first used. */
+static void touchPages(void) {
+  for (u32 i = 0; i < CODE_SIZE; i += PAGE) *(volatile u8 *)(u64)(CODE + i);
+  for (u32 i = 0; i < 4; i++) *(volatile u8 *)(u64)dataPages[i].address;
+}
+
 static void work(void) {
+  touchPages();
   static const int signals[] = {SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGVTALRM, SIGSYS};
   stack_t stack = {.ss_sp = mmap(0, 1 << 17, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), .ss_size = 1 << 17};
   if (stack.ss_sp == MAP_FAILED || sigaltstack(&stack, 0) != 0) die("signal stack");
