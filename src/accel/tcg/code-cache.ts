@@ -314,6 +314,7 @@ export class CodeCache {
         rep: 0,
         long64: true,
         flat: true,
+        ready: true,
       });
       view.setUint8(at + record.length, 1);
       return 1;

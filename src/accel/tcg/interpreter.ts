@@ -7,6 +7,7 @@
  */
 import {
   add,
+  emitUnitCheck,
   and,
   type Expr,
   eq,
@@ -198,6 +199,7 @@ function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): Uint8Ar
 function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
   const { row } = parsed;
   if (row.privileged) b.if(b.get(state.cpl), () => b.raise(state.vector.GP));
+  if (row.unit && !(b.ready && (row.unit === 'sse' || row.unit === 'avx'))) emitUnitCheck(b, row.unit);
   row.semantics(b);
   b.finish();
 }

@@ -27,6 +27,8 @@ export interface Variant {
   readonly long64: boolean;
   /** CS, DS, ES and SS have base 0 and no limit, so that an offset is a linear address; always so in 64-bit mode. */
   readonly flat: boolean;
+  /** The mode says that the checks of the row's unit (SSE, AVX) pass. */
+  readonly ready: boolean;
 }
 
 export interface X86Builder extends Builder, Variant {

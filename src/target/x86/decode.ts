@@ -37,7 +37,7 @@ export interface Instruction {
   readonly is4: number;
   /** A REX prefix makes byte registers 4–7 SPL, BPL, SIL, DIL. */
   readonly rex: boolean;
-  /** First immediate (branch offset, moffs), sign-extended; second one of ENTER and far pointers. */
+  /** First immediate (branch offset, moffs), sign-extended; second one of ENTER and far pointers, or an x87 instruction's opcode as in FOP. */
   readonly immediate: bigint;
   readonly immediate2: number;
 }
@@ -277,10 +277,11 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
     }
   }
   if (p.segment >= 0) segment = p.segment;
+  if (row.vsib && asize === 2) throw undefinedOpcode;
   if (p.lock && !(row.lock && memory)) throw undefinedOpcode;
 
   let immediate = 0n;
-  let immediate2 = 0;
+  let immediate2 = row.unit === 'x87' ? ((o.opcode & 7) << 8) | modrm : 0;
   let is4 = 0;
   let seen = false;
   const wide = (size: string) =>
@@ -319,10 +320,11 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
     memory: memory !== undefined,
     vl: o.vex && o.l ? 32 : 16,
     vex: o.vex,
-    w: o.w,
+    w: o.w && long64,
     rep: p.rep === 0xf3 ? 2 : p.rep === 0xf2 ? 1 : 0,
     long64,
     flat: long64 || ((mode & modeBits.flat) !== 0 && segment < 4),
+    ready: (mode & (row.unit === 'avx' ? modeBits.avx : modeBits.sse)) !== 0,
   };
   return {
     parsed,

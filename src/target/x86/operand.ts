@@ -166,9 +166,10 @@ export function normalizeVariant(parsed: ParsedRow, v: Variant): Variant {
     rep: by.has('rep') ? v.rep : 0,
     long64: usesLong ? v.long64 : true,
     flat: v.flat,
+    ready: row.unit === 'sse' || row.unit === 'avx' ? v.ready : true,
   };
 }
 
 /** A short text that names a variant, unique among those of a row. */
 export const variantKey = (v: Variant): string =>
-  `${v.osize}${v.w ? 'w' : ''}${v.vl}${v.memory ? 'm' : 'r'}${v.asize}${v.ssize}${v.rep}${v.long64 ? 'L' : ''}${v.flat ? 'F' : ''}`;
+  `${v.osize}${v.w ? 'w' : ''}${v.vl}${v.memory ? 'm' : 'r'}${v.asize}${v.ssize}${v.rep}${v.long64 ? 'L' : ''}${v.flat ? 'F' : ''}${v.ready ? '' : 'U'}`;

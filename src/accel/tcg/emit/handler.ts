@@ -62,6 +62,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
   readonly rep: Variant['rep'];
   readonly long64: boolean;
   readonly flat: boolean;
+  readonly ready: boolean;
   private readonly shapes: readonly OperandShape[];
   private readonly rec: Expr;
   private readonly at: number;
@@ -92,6 +93,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.rep = v.rep;
     this.long64 = v.long64;
     this.flat = v.flat;
+    this.ready = v.ready;
     this.parsed = parsed;
     this.shapes = parsed.operands.map((o) => operandShape(o, v));
     this.rec = rec;
@@ -175,9 +177,11 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     if (shape.kind === 'vector') return this.getAt(this.registerOffset(i), half * 16, 'v128', 16);
     if (shape.kind === 'mmx') return op('i64x2.replace_lane', op('i64x2.splat', i64(0)), this.read(i));
     const size = shape.width;
-    const address = add(this.address(i, size), i64(half * 16));
-    if (size === 16) return this.load128(this.checkAlignment(address));
-    const value = this.load(address, size as IntSize);
+    if (size === 16) {
+      const start = this.address(i, this.vectorBytes(i));
+      return this.load128(half ? add(start, i64(16)) : this.checkAlignment(start));
+    }
+    const value = this.load(this.address(i, size), size as IntSize);
     return this.let(
       size === 8
         ? op('i64x2.replace_lane', op('i64x2.splat', i64(0)), value)
@@ -188,7 +192,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
   writeVector(i: number, low: Expr, high?: Expr): void {
     if (this.shapes[i].kind === 'memory') {
       const address = this.let(this.checkAlignment(this.address(i, high ? 32 : 16, true)));
-      if (high) this.probeWrite(add(address, i64(16)), 16);
+      if (high) this.probeWrite(address, 32);
       this.store128(address, low);
       if (high) this.store128(add(address, i64(16)), high);
       return;
@@ -196,6 +200,11 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     const offset = this.registerOffset(i);
     this.putAt(offset, 0, low, 16);
     if (high || this.vex) this.putAt(offset, 16, high ?? op('i64x2.splat', i64(0)), 16);
+  }
+
+  /** Bytes of vector operand `i` as a whole. */
+  private vectorBytes(i: number): number {
+    return ['x', 'ps', 'pd', 'qq'].includes(this.parsed.operands[i].size) ? this.vl : 16;
   }
 
   private checkAlignment(address: Expr): Expr {

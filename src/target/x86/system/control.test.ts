@@ -69,7 +69,15 @@ test('CR3: reserved bits, PCID no-flush bit, PAE pointers', () => {
 
 test('CR4: bits that the model does not have fault', () => {
   const m = longMode('qemu64');
-  for (const bits of [cr4Bits.SMEP, cr4Bits.SMAP, cr4Bits.OSXSAVE, cr4Bits.LA57, cr4Bits.FSGSBASE, cr4Bits.PCIDE, 1 << 30]) {
+  for (const bits of [
+    cr4Bits.SMEP,
+    cr4Bits.SMAP,
+    cr4Bits.OSXSAVE,
+    cr4Bits.LA57,
+    cr4Bits.FSGSBASE,
+    cr4Bits.PCIDE,
+    1 << 30,
+  ]) {
     assert.equal(moveTo(m, 4, cr4Bits.PAE | bits), '#13(0)');
   }
   assert.equal(moveTo(m, 4, cr4Bits.PAE | cr4Bits.PGE | cr4Bits.OSFXSR), 0);

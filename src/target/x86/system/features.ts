@@ -102,7 +102,7 @@ export const supportedFeatures: ReadonlySet<string> = new Set(
   [
     'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 nopl',
     'pni pclmulqdq ssse3 fma cx16 pcid sse4-1 sse4-2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c rdrand hypervisor',
-    'arat fsgsbase tsc-adjust bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb umip la57 rdpid fsrm',
+    'arat fsgsbase tsc-adjust bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb umip la57 rdpid fsrm vaes vpclmulqdq sha-ni',
     'xsaveopt xsavec xgetbv1 xsaves syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy cr8legacy abm 3dnowprefetch invtsc',
   ]
     .join(' ')

@@ -122,10 +122,16 @@ test('SYSCALL and SYSRET (SDM vol. 2)', () => {
   assert.equal(m.big(st.gpr[1]), 0x6002n);
   assert.equal(m.big(st.gpr[11]), 0x202n);
   assert.equal(m.cpu.get(st.eflags) & st.flag.IF, 0);
-  assert.deepEqual([m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)], [0, sel.code64, sel.data0]);
+  assert.deepEqual(
+    [m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)],
+    [0, sel.code64, sel.data0],
+  );
   assert.equal(m.run('sysret', 8), 1);
   assert.equal(m.big(st.linear), 0x6002n);
-  assert.deepEqual([m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)], [3, sel.user64 | 3, sel.userData | 3]);
+  assert.deepEqual(
+    [m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)],
+    [3, sel.user64 | 3, sel.userData | 3],
+  );
   assert.notEqual(m.cpu.get(st.eflags) & st.flag.IF, 0);
   assert.equal(m.run('sysret', 8), '#13(0)', 'only at CPL 0');
 });
@@ -152,7 +158,10 @@ test('SYSENTER and SYSEXIT', () => {
   m.cpu.setLow(st.gpr[1], 0xa000);
   m.run('sysexit', 8);
   assert.equal(m.big(st.linear), 0x6100n);
-  assert.deepEqual([m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)], [3, (sel.code64 + 32) | 3, (sel.code64 + 40) | 3]);
+  assert.deepEqual(
+    [m.cpu.get(st.cpl), m.cpu.get(st.cs.selector), m.cpu.get(st.ss.selector)],
+    [3, (sel.code64 + 32) | 3, (sel.code64 + 40) | 3],
+  );
 });
 
 test('IRET checks its target', () => {
@@ -185,7 +194,10 @@ test('a 64-bit call gate changes stack and privilege, and far RET comes back', (
   assert.equal(m.run('farCall', sel.callGate | 3, 0, 4), 1);
   assert.equal(m.big(st.linear), offset);
   assert.equal(m.cpu.get(st.cpl), 0);
-  assert.deepEqual([0, 1, 2, 3].map((i) => m.u64(at.stack - 32 + 8 * i)), [0x6002n, BigInt(sel.user64 | 3), BigInt(at.userStack), BigInt(sel.userData | 3)]);
+  assert.deepEqual(
+    [0, 1, 2, 3].map((i) => m.u64(at.stack - 32 + 8 * i)),
+    [0x6002n, BigInt(sel.user64 | 3), BigInt(at.userStack), BigInt(sel.userData | 3)],
+  );
   assert.equal(m.run('farReturn', 0, 8), 1);
   assert.equal(m.big(st.linear), 0x6002n);
   assert.equal(m.big(RSP), BigInt(at.userStack));

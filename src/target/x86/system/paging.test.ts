@@ -54,7 +54,10 @@ test('4-level translation sets accessed bits on the way and dirty on a write', (
   assert.equal(m.u32(leafAt) & (A | D), A | D);
   for (const table of tables.slice(0, 4)) {
     const entries = Array.from({ length: 512 }, (_, i) => m.u32(table + 8 * i)).filter((e) => e & P);
-    assert.deepEqual(entries.map((e) => e & A), [A]);
+    assert.deepEqual(
+      entries.map((e) => e & A),
+      [A],
+    );
   }
 });
 

@@ -112,7 +112,7 @@ export function initialize(s: SystemContext): void {
   cpu.set(cr0, (cpu.get(cr0) & (cr0Bits.CD | cr0Bits.NW)) | cr0Bits.ET);
   for (const f of [cr2, cr3, efer]) cpu.setLow(f, 0);
   for (const f of [cr4, cpl, interruptShadow, nmiBlocked, pendingDebug]) cpu.set(f, 0);
-  for (let i = 0; i < 4; i++) cpu.setLow(dr[i], 0);
+  for (const f of dr) cpu.setLow(f, 0);
   cpu.setLow(dr[6], dr6Fixed);
   cpu.setLow(dr[7], dr7Fixed);
   for (const segment of segments) setSegment(cpu, segment, 0, 0x93, 0xffff);

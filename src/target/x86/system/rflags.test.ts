@@ -9,7 +9,12 @@ const { CF, PF, AF, ZF, SF, OF } = st.flag;
 type Size = 1 | 2 | 4 | 8;
 
 /** The six flags by their definitions (SDM vol. 1, 3.4.3.1), with bigints. */
-function expected(kind: 'add' | 'adc' | 'sub' | 'sbb', size: Size, left: bigint, right: bigint): { result: bigint; flags: number } {
+function expected(
+  kind: 'add' | 'adc' | 'sub' | 'sbb',
+  size: Size,
+  left: bigint,
+  right: bigint,
+): { result: bigint; flags: number } {
   const bits = size * 8;
   const carryIn = kind === 'adc' || kind === 'sbb' ? 1n : 0n;
   const isAdd = kind === 'add' || kind === 'adc';
@@ -20,15 +25,34 @@ function expected(kind: 'add' | 'adc' | 'sub' | 'sbb', size: Size, left: bigint,
   const nibble = isAdd ? (left & 15n) + (right & 15n) + carryIn : (left & 15n) - (right & 15n) - carryIn;
   const ones = (result & 255n).toString(2).replaceAll('0', '').length;
   const flags =
-    (exact < 0n || exact >> BigInt(bits) ? CF : 0) | (ones % 2 ? 0 : PF) | (nibble < 0n || nibble > 15n ? AF : 0) | (result === 0n ? ZF : 0) |
-    (signed(result) < 0n ? SF : 0) | (signed(result) !== exactSigned ? OF : 0);
+    (exact < 0n || exact >> BigInt(bits) ? CF : 0) |
+    (ones % 2 ? 0 : PF) |
+    (nibble < 0n || nibble > 15n ? AF : 0) |
+    (result === 0n ? ZF : 0) |
+    (signed(result) < 0n ? SF : 0) |
+    (signed(result) !== exactSigned ? OF : 0);
   return { result, flags };
 }
 
 test('lazy flags agree with their definitions for all kinds and sizes', () => {
   const { cpu } = longMode();
   for (const size of [1, 2, 4, 8] as const) {
-    const edges = [0n, 1n, 7n, 8n, 15n, 0x7fn, 0x80n, 0xffn, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn, 1n << 63n, (1n << 63n) - 1n, (1n << 64n) - 1n];
+    const edges = [
+      0n,
+      1n,
+      7n,
+      8n,
+      15n,
+      0x7fn,
+      0x80n,
+      0xffn,
+      0x7fff_ffffn,
+      0x8000_0000n,
+      0xffff_ffffn,
+      1n << 63n,
+      (1n << 63n) - 1n,
+      (1n << 64n) - 1n,
+    ];
     const values = [...new Set(edges.map((v) => BigInt.asUintN(size * 8, v)))];
     for (const kind of ['add', 'adc', 'sub', 'sbb'] as const) {
       for (const left of values) {

@@ -17,8 +17,10 @@ const precision = 140;
 
 /** π and ln 2 in fixed point, `constantBits` behind the point. */
 const constantBits = 384;
-export const pi = 0x3_243f6a88_85a308d3_13198a2e_03707344_a4093822_299f31d0_082efa98_ec4e6c89_452821e6_38d01377_be5466cf_34e90c6cn;
-export const ln2 = 0xb17217f7_d1cf79ab_c9e3b398_03f2f6af_40f34326_7298b62d_8a0d175b_8baafa2b_e7b87620_6debac98_559552fb_4afa1b10n;
+export const pi =
+  0x3_243f6a88_85a308d3_13198a2e_03707344_a4093822_299f31d0_082efa98_ec4e6c89_452821e6_38d01377_be5466cf_34e90c6cn;
+export const ln2 =
+  0xb17217f7_d1cf79ab_c9e3b398_03f2f6af_40f34326_7298b62d_8a0d175b_8baafa2b_e7b87620_6debac98_559552fb_4afa1b10n;
 
 export function bitLength(n: bigint): number {
   const text = n.toString(16);
@@ -28,7 +30,11 @@ export function bitLength(n: bigint): number {
 const magnitude = (n: bigint): bigint => (n < 0n ? -n : n);
 /** The position of the top bit: the number is in [2^p, 2^(p+1)). */
 const power = (x: Real): number => x.exponent + bitLength(x.mantissa) - 1;
-const real = (fixed: bigint, bits: number): Real => ({ negative: fixed < 0n, mantissa: magnitude(fixed), exponent: -bits });
+const real = (fixed: bigint, bits: number): Real => ({
+  negative: fixed < 0n,
+  mantissa: magnitude(fixed),
+  exponent: -bits,
+});
 const negate = (x: Real, negative: boolean): Real => (negative ? { ...x, negative: !x.negative } : x);
 
 /** `x` in fixed point with `bits` behind the point, truncated toward zero. */
@@ -55,7 +61,11 @@ function divide(x: Real, y: Real): Real {
   const numerator = x.mantissa << shift;
   const quotient = numerator / y.mantissa;
   const rest = numerator - quotient * y.mantissa === 0n ? 0n : 1n;
-  return { negative: x.negative !== y.negative, mantissa: (quotient << 1n) | rest, exponent: x.exponent - y.exponent - Number(shift) - 1 };
+  return {
+    negative: x.negative !== y.negative,
+    mantissa: (quotient << 1n) | rest,
+    exponent: x.exponent - y.exponent - Number(shift) - 1,
+  };
 }
 
 /** Numbers this small are their own sine, tangent and arctangent but for a nudge: x³ lies below the bits that count. */
@@ -147,7 +157,10 @@ export function arctangent(y: Real, x: Real): Real {
   const bits = angle.bits;
   const straight = constant(pi, bits);
   let value = angle.value;
-  if (!steep && !x.negative) return small < tinyPower ? { ...nudge(quotient, -1), negative: y.negative } : { ...real(value, bits), negative: y.negative };
+  if (!steep && !x.negative)
+    return small < tinyPower
+      ? { ...nudge(quotient, -1), negative: y.negative }
+      : { ...real(value, bits), negative: y.negative };
   if (steep) value = x.negative ? (straight >> 1n) + value : (straight >> 1n) - value;
   else value = straight - value;
   return { ...real(value, bits), negative: y.negative };
@@ -217,7 +230,8 @@ export function logarithm(x: Real): Real | undefined {
 /** log2(1 + x) for −1 < x, x not zero. */
 export function logarithmOfNext(x: Real): Real {
   const small = power(x);
-  if (small < -precision) return nudge(divide(x, { negative: false, mantissa: ln2, exponent: -constantBits }), x.negative ? 1 : -1);
+  if (small < -precision)
+    return nudge(divide(x, { negative: false, mantissa: ln2, exponent: -constantBits }), x.negative ? 1 : -1);
   if (small >= -1) {
     const bits = Math.max(0, -x.exponent);
     return logarithm({ negative: false, mantissa: (1n << BigInt(bits)) + toFixed(x, bits), exponent: -bits }) as Real;

@@ -3,11 +3,23 @@
  * operands and special cases: vol. 2, F2XM1 to FYL2XP1). It reads ST(0) and
  * ST(1); the caller has looked for empty registers and rounds and stores.
  */
-import { arg, floatFlags, fpuTop, fprExponent, fprSignificand } from '../state.ts';
+import { arg, floatFlags, fprExponent, fprSignificand, fpuTop } from '../state.ts';
 import { x87Answer, x87Operation } from '../x87-operations.ts';
 import { type HelperResult, outcome, type SystemContext } from './context.ts';
 import type { X86State } from './cpu.ts';
-import { arctangent, bitLength, cosine, logarithm, logarithmOfNext, multiply, pi, powerOfTwoLess1, type Real, sine, tangent } from './transcendental.ts';
+import {
+  arctangent,
+  bitLength,
+  cosine,
+  logarithm,
+  logarithmOfNext,
+  multiply,
+  pi,
+  powerOfTwoLess1,
+  type Real,
+  sine,
+  tangent,
+} from './transcendental.ts';
 
 const invalid = 1;
 const denormal = 2;
@@ -40,7 +52,13 @@ function operand(cpu: X86State, i: number): Operand {
   const exponent = signAndExponent & maxExponent;
   const negative = (signAndExponent & 0x8000) !== 0;
   const value = { negative, mantissa: significand, exponent: Math.max(exponent, 1) - bias - 63 };
-  return { kind: kindOf(exponent, significand), negative, denormal: exponent === 0 && significand !== 0n, significand, value };
+  return {
+    kind: kindOf(exponent, significand),
+    negative,
+    denormal: exponent === 0 && significand !== 0n,
+    significand,
+    value,
+  };
 }
 
 function kindOf(exponent: number, significand: bigint): Operand['kind'] {
@@ -70,7 +88,8 @@ function nanResult(operands: readonly Operand[]): Result | undefined {
   const nans = operands.filter((o) => o.kind === 'nan');
   if (nans.length === 0) return undefined;
   const flags = nans.some(isSignalling) ? invalid : 0;
-  const rank = (o: Operand): bigint => (isSignalling(o) ? 0n : 1n << 66n) + (o.significand << 1n) + (o.negative ? 0n : 1n);
+  const rank = (o: Operand): bigint =>
+    (isSignalling(o) ? 0n : 1n << 66n) + (o.significand << 1n) + (o.negative ? 0n : 1n);
   const best = nans.reduce((a, b) => (rank(b) > rank(a) ? b : a));
   return exact(best.negative, maxExponent, best.significand | quietBit, flags);
 }
@@ -139,7 +158,8 @@ function fpatan(x: Operand, y: Operand): Result {
     if (x.kind !== 'infinity') return angle(y.negative, 1n, 1, flags);
     return angle(y.negative, x.negative ? 3n : 1n, 2, flags);
   }
-  if (y.kind === 'zero' || x.kind === 'infinity') return x.negative ? angle(y.negative, 1n, 0, flags) : zero(y.negative, flags);
+  if (y.kind === 'zero' || x.kind === 'infinity')
+    return x.negative ? angle(y.negative, 1n, 0, flags) : zero(y.negative, flags);
   if (x.kind === 'zero') return angle(y.negative, 1n, 1, flags);
   return number(arctangent(y.value, x.value), flags);
 }

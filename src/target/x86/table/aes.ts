@@ -1,4 +1,4 @@
-/** AES-NI, PCLMULQDQ and SHA (SDM vol. 2; FIPS 197, FIPS 180-4). */
+/** AES-NI and PCLMULQDQ with their 256-bit forms (SDM vol. 2; FIPS 197). */
 import { and, type Builder, type Expr, i32, i64, lane, type LibraryFunction, mul, op, or, select, shl, shrU, shuffle, v128, xor } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { type Feature, row, type Row } from './row.ts';

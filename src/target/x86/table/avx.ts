@@ -166,6 +166,10 @@ const gather =
     const [destination, mask, indices] = [b.registerOffset(0), b.registerOffset(2), b.vectorIndex(1)];
     b.if(or(eq(destination, mask), or(eq(destination, indices), eq(mask, indices))), () => b.raise(vector.UD));
     const count = b.vl / Math.max(data, index);
+    // The mask becomes all sign bits first.
+    const shape = shapeOf(data);
+    for (const offset of b.vl === 32 ? [0, 16] : [0])
+      b.putAt(mask, offset, op(`${shape}.shr_s`, b.getAt(mask, offset, 'v128', 16), i32(data * 8 - 1)), 16);
     for (let i = 0; i < count; i++) {
       b.if(shrU(b.getAt(mask, i * data + data - 1, 'i32', 1), i32(7)), () => {
         const raw = b.getAt(indices, i * index, index === 4 ? 'i32' : 'i64', index);

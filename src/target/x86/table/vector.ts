@@ -8,6 +8,7 @@ import { fenceRows } from './fence.ts';
 import { fmaLibrary, fmaRows } from './fma.ts';
 import { floatLibrary, floatRows } from './fp.ts';
 import type { Row } from './row.ts';
+import { shaRows } from './sha.ts';
 import { convertLibrary, convertRows } from './sse-convert.ts';
 import { floatMoreLibrary, floatMoreRows } from './sse-float-more.ts';
 import { sseIntegerRows } from './sse-integer.ts';
@@ -24,6 +25,7 @@ export const vectorRows: readonly Row[] = [
   ...convertRows,
   ...stringCompareRows,
   ...cryptoRows,
+  ...shaRows,
   ...avxRows,
   ...fmaRows,
   ...f16cRows,

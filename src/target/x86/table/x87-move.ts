@@ -240,6 +240,7 @@ const changeSign = (change: (exponent: Expr) => Expr) => (b: X86Builder) => {
 const free = (pops: boolean) => (b: X86Builder) => {
   freeSt(b, b.registerOffset(0));
   if (pops) pop(b);
+  clearC1(b);
   remember(b);
 };
 

@@ -5,7 +5,7 @@
  */
 import { add, and, type Builder, type Expr, eqz, i32, i64, type LibraryFunction, or, select, shl, shrU, xor } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
-import { cs, floatExponent, floatFlags, fpuControl, fpuCs, fpuDp, fpuIp, fpuStatus, fpuTags, fpuTop, fprSignificand } from '../state.ts';
+import { cs, floatExponent, floatFlags, fpuControl, fpuCs, fpuDp, fpuIp, fpuOpcode, fpuStatus, fpuTags, fpuTop, fprSignificand } from '../state.ts';
 
 /** Bits of the status word. */
 export const statusBits = { IE: 1, SF: 1 << 6, ES: 1 << 7, C0: 1 << 8, C1: 1 << 9, C2: 1 << 10, C3: 1 << 14, B: 1 << 15 } as const;
@@ -85,6 +85,7 @@ export function clean<T>(b: Builder, compute: () => T): { value: T; flags: Expr 
 /** Remembers this instruction (not the control instructions) and its operand's offset for FNSTENV; after what may fault. */
 export function remember(b: X86Builder, operandOffset?: Expr): void {
   b.put(fpuIp, b.ip());
+  b.put(fpuOpcode, b.immediate2());
   if (!b.long64) b.put(fpuCs, b.get(cs.selector));
   if (operandOffset) b.put(fpuDp, operandOffset);
 }
@@ -126,7 +127,7 @@ const pushFunction: LibraryFunction = {
   params: ['i64', 'i32', 'i32'],
   result: undefined,
   body(b, significand, exponent, flags) {
-    b.if(eqz(isEmpty(b, i32(-1))), () => {
+    b.if(and(eqz(isEmpty(b, i32(-1))), eqz(and(flags, i32(statusBits.SF)))), () => {
       b.set(flags, i32(overflow));
       b.set(significand, indefinite.significand);
       b.set(exponent, indefinite.exponent);

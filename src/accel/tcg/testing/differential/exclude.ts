@@ -28,9 +28,10 @@ const exclusions: readonly Exclusion[] = [
 
 const reasons = new Map(exclusions.flatMap(({ names, reason }) => names.split(' ').map((name) => [name, reason])));
 
-/** Why `parsed` is not compared on a host with `features`, or undefined when it is. */
-export function exclusion(parsed: ParsedRow, features: ReadonlySet<Feature>): string | undefined {
+/** Why `parsed` is not compared on a host with the features `host`, for a CPU model with those of `model`; undefined when it is. */
+export function exclusion(parsed: ParsedRow, host: ReadonlySet<Feature>, model: ReadonlySet<Feature>): string | undefined {
   const { row } = parsed;
-  if (row.cpuid && !features.has(row.cpuid)) return `the host has no ${row.cpuid}`;
+  if (row.cpuid && !host.has(row.cpuid)) return `the host has no ${row.cpuid}`;
+  if (row.cpuid && !model.has(row.cpuid)) return `the CPU model has no ${row.cpuid}`;
   return reasons.get(row.mnemonic);
 }

@@ -179,6 +179,9 @@ function setUpOperands(draft: Draft, instruction: Instruction): void {
 /** Selectors and branch targets that mostly are good ones, in the register that ModRM.rm names. */
 function setUpSpecial(draft: Draft, instruction: Instruction): void {
   const { r, parsed, state, mode } = draft;
+  // The host may know state components that Vireo's model does not have.
+  if (/^XR?S/.test(parsed.row.mnemonic)) setGpr(state, 0, mode, (gprOf(state, 0) & ~0xffff_ffffn) | BigInt(r.below(8)));
+  if (/^XR?S/.test(parsed.row.mnemonic)) setGpr(state, 2, mode, 0n);
   if (instruction.memory || !r.chance(80)) return;
   if (parsed.row.mnemonic === 'MOV' && parsed.operands[0].type === 'S') setGpr(state, instruction.rm, mode, (gprOf(state, instruction.rm) & ~0xffffn) | BigInt(someSelector(r)));
   if (isIndirectBranch(parsed)) setGpr(state, instruction.rm, mode, someTarget(draft));

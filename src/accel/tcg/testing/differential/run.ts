@@ -29,17 +29,18 @@ export async function createDifferential(seed: number, wanted: (parsed: ParsedRo
   const oracle = await startOracle(background);
   if (typeof oracle === 'string') return oracle;
   const table = buildTable(x86Rows);
-  const { rows, excluded } = chooseRows(table, oracle, wanted);
-  const generator = { table, features: modelFeatures(table), rows, seed };
+  const features = modelFeatures(table);
+  const { rows, excluded } = chooseRows(table, oracle.features, features, wanted);
+  const generator = { table, features, rows, seed };
   const runner = await createRunner(background);
   return { generator, excluded, run: (...args) => runCases(generator, oracle, runner, ...args), close: () => oracle.close() };
 }
 
-function chooseRows(table: InstructionTable, oracle: Oracle, wanted: (parsed: ParsedRow) => boolean) {
+function chooseRows(table: InstructionTable, host: ReadonlySet<Feature>, model: ReadonlySet<Feature>, wanted: (parsed: ParsedRow) => boolean) {
   const rows: ParsedRow[] = [];
   const excluded = new Map<string, ParsedRow[]>();
   for (const parsed of table.rows) {
-    const reason = exclusion(parsed, oracle.features);
+    const reason = exclusion(parsed, host, model);
     if (reason) excluded.set(reason, [...(excluded.get(reason) ?? []), parsed]);
     else if (wanted(parsed)) rows.push(parsed);
   }
@@ -88,7 +89,7 @@ async function runCases(
     for (const [i, native] of (await natives).entries()) {
       const vireo = vireos[i];
       const thrown = vireo instanceof Error;
-      const differences = thrown ? [{ what: 'engine', native: 'ran', vireo: `threw ${vireo.stack}` }] : compare(cases[i], native, vireo);
+      const differences = thrown ? [{ what: 'engine', native: 'ran', vireo: `threw ${vireo.stack}` }] : compare(cases[i], native, vireo, oracle.vendor);
       if (differences.length > 0) onFailure({ testCase: cases[i], native, differences });
     }
     done += cases.length;

@@ -1,6 +1,6 @@
 /** A CPU's system side over a small flat memory, for tests: linear accesses go through the real page walker. */
 import type { AccessSize, LocalApic } from '../../../../contract/index.ts';
-import { type HelperName } from '../../helpers.ts';
+import type { HelperName } from '../../helpers.ts';
 import * as st from '../../state.ts';
 import { isCanonical } from '../context.ts';
 import { X86State } from '../cpu.ts';
@@ -66,7 +66,8 @@ export class Machine implements SystemPorts {
   private translate(low: number, high: number, by: Rights, write: boolean): number {
     if (!isCanonical(this.cpu, high)) raise(st.vector.GP);
     const access =
-      (write ? pageAccess.write : 0) | (by === rights.user ? pageAccess.user : by === rights.implicit ? pageAccess.implicit : 0);
+      (write ? pageAccess.write : 0) |
+      (by === rights.user ? pageAccess.user : by === rights.implicit ? pageAccess.implicit : 0);
     const { walker } = this.system;
     if (!walker.walk(low, high, access)) {
       this.cpu.setPair(st.faultAddress, low, high);
@@ -75,7 +76,14 @@ export class Machine implements SystemPorts {
     return walker.page + (low & 0xfff);
   }
 
-  private each(low: number, high: number, by: Rights, write: boolean, count: number, act: (at: number, i: number) => void): void {
+  private each(
+    low: number,
+    high: number,
+    by: Rights,
+    write: boolean,
+    count: number,
+    act: (at: number, i: number) => void,
+  ): void {
     const at = (i: number) => {
       const sum = (low >>> 0) + i;
       return this.translate(sum | 0, sum > 0xffff_ffff ? high + 1 : high, by, write);
@@ -185,17 +193,49 @@ export class Machine implements SystemPorts {
 export const at = { gdt: 0x1000, idt: 0x2000, tss: 0x3000, stack: 0x8000, userStack: 0xa000, pml4: 0x1_0000 } as const;
 
 /** Selectors of the test GDT. */
-export const sel = { code64: 0x08, data0: 0x10, user32: 0x18, userData: 0x20, user64: 0x28, tss: 0x30, code32: 0x40, callGate: 0x48, tss2: 0x58, conforming: 0x60, ldt: 0x68, taskGate: 0x70 } as const;
+export const sel = {
+  code64: 0x08,
+  data0: 0x10,
+  user32: 0x18,
+  userData: 0x20,
+  user64: 0x28,
+  tss: 0x30,
+  code32: 0x40,
+  callGate: 0x48,
+  tss2: 0x58,
+  conforming: 0x60,
+  ldt: 0x68,
+  taskGate: 0x70,
+} as const;
 
 export function descriptor(base: number, limit: number, access: number, flags: number): bigint {
   return (
-    BigInt(limit & 0xffff) | (BigInt(base & 0xff_ffff) << 16n) | (BigInt(access) << 40n) | (BigInt((limit >>> 16) & 15) << 48n) | (BigInt(flags) << 52n) | (BigInt(base >>> 24) << 56n)
+    BigInt(limit & 0xffff) |
+    (BigInt(base & 0xff_ffff) << 16n) |
+    (BigInt(access) << 40n) |
+    (BigInt((limit >>> 16) & 15) << 48n) |
+    (BigInt(flags) << 52n) |
+    (BigInt(base >>> 24) << 56n)
   );
 }
 
 /** An IDT gate: 32- or 64-bit by `wide`. */
-export function gate(m: Machine, v: number, selector: number, offset: bigint, type: number, dpl: number, wide: boolean, ist = 0): void {
-  const low = (offset & 0xffffn) | (BigInt(selector) << 16n) | (BigInt(ist) << 32n) | (BigInt(0x80 | (dpl << 5) | type) << 40n) | (((offset >> 16n) & 0xffffn) << 48n);
+export function gate(
+  m: Machine,
+  v: number,
+  selector: number,
+  offset: bigint,
+  type: number,
+  dpl: number,
+  wide: boolean,
+  ist = 0,
+): void {
+  const low =
+    (offset & 0xffffn) |
+    (BigInt(selector) << 16n) |
+    (BigInt(ist) << 32n) |
+    (BigInt(0x80 | (dpl << 5) | type) << 40n) |
+    (((offset >> 16n) & 0xffffn) << 48n);
   m.setU64(at.idt + v * (wide ? 16 : 8), low);
   if (wide) m.setU64(at.idt + v * 16 + 8, offset >> 32n);
 }
@@ -224,7 +264,13 @@ export function longMode(model = 'max'): Machine {
   m.setU64(at.pml4 + 0x1000, BigInt(at.pml4 + 0x2000) | 7n);
   m.setU64(at.pml4 + 0x2000, 0x87n);
   m.setU64(at.pml4 + 0x2008, 0x20_0087n);
-  m.system.setEntry({ mode: 'long64', rip: 0x5000, registers: { rsp: at.stack }, cr3: at.pml4, selectors: { code: sel.code64, data: sel.data0 } });
+  m.system.setEntry({
+    mode: 'long64',
+    rip: 0x5000,
+    registers: { rsp: at.stack },
+    cr3: at.pml4,
+    selectors: { code: sel.code64, data: sel.data0 },
+  });
   commonTables(m, true);
   m.setU64(at.tss + 4, at.stack);
   m.setU64(at.tss + 36, at.stack + 0x1000);
@@ -237,7 +283,12 @@ export function longMode(model = 'max'): Machine {
 /** 32-bit protected mode at CPL 0, paging off. */
 export function protectedMode(model = 'max'): Machine {
   const m = new Machine(model);
-  m.system.setEntry({ mode: 'protected32', rip: 0x5000, registers: { rsp: at.stack }, selectors: { code: sel.code32, data: sel.data0 } });
+  m.system.setEntry({
+    mode: 'protected32',
+    rip: 0x5000,
+    registers: { rsp: at.stack },
+    selectors: { code: sel.code32, data: sel.data0 },
+  });
   commonTables(m, false);
   m.view.setUint32(at.tss + 4, at.stack, true);
   m.view.setUint16(at.tss + 8, sel.data0, true);
