@@ -223,6 +223,8 @@ export class CodeCache {
       if (instruction === 'truncated') {
         if (!words[(page.table >> 2) + run.offset]) words[(page.table >> 2) + run.offset] = run.at;
         this.emitSpecial(run, ops.stop, 0);
+        // These bytes may become a shorter instruction.
+        run.offset = pageSize;
         break;
       }
       const ends = this.emitInstruction(run, instruction);

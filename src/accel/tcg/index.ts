@@ -16,6 +16,7 @@ import {
 } from '../../target/index.ts';
 import { CodeCache } from './code-cache.ts';
 import { Handlers } from './handlers.ts';
+import { hotCases } from './hot.ts';
 import { Interpreter } from './interpreter.ts';
 import { stateBase } from './layout.ts';
 import { TcgMemory } from './memory.ts';
@@ -49,11 +50,13 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   const cpu = new X86State(memory.buffer, stateBase);
   const mmu = new Mmu(memory, cpu, environment.mmio);
   let vcpu: TcgVcpu;
+  const table = buildTable(x86Rows);
+  const hot = hotCases(table);
   const interpreter = new Interpreter({
     memory: memory.memory,
     pages: memory.pages,
     libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
-    inline: [],
+    inline: hot,
     runtime: {
       loadSlow: (low, high, size) => mmu.loadSlow(low, high, size),
       storeSlow: (low, high, size) => mmu.storeSlow(low, high, size),
@@ -64,10 +67,9 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   });
   const ports = new EnginePorts(mmu, environment, randomWord);
   const system = new TcgSystem(cpu, mmu, ports, model);
-  const table = buildTable(x86Rows);
   const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
   const failures = { undefinedOpcode: parseRow(undefinedOpcode, table.rows.length), tooLong: parseRow(tooLongInstruction, table.rows.length + 1) };
-  const code = new CodeCache(memory, table, features, new Handlers(interpreter, []), failures);
+  const code = new CodeCache(memory, table, features, new Handlers(interpreter, hot), failures);
   mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
   vcpu = new TcgVcpu({ memory, mmu, code, interpreter, system, environment });

@@ -27,6 +27,7 @@ import {
 import { type Links, WasmBuilder } from './emit/builder.ts';
 import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
 import { type Completion, HandlerBuilder, type Sequence } from './emit/handler.ts';
+import type { HotCase } from './hot.ts';
 import { record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
 import { ModuleBuilder } from './wasm/writer.ts';
@@ -49,18 +50,13 @@ export const ops = {
   firstInline: 6,
 } as const;
 
-/** An instruction (or several, fused) with a case of its own in the loop. */
-export interface InlineCase {
-  readonly parts: readonly { readonly parsed: ParsedRow; readonly variant: Variant }[];
-}
-
 export type RuntimeFunctions = Record<RuntimeImport, (...args: number[]) => number>;
 
 export interface InterpreterOptions {
   readonly memory: WebAssembly.Memory;
   readonly pages: { readonly initial: number; readonly maximum: number };
   readonly libraries: readonly LibraryFunction[];
-  readonly inline: readonly InlineCase[];
+  readonly inline: readonly HotCase[];
   readonly runtime: RuntimeFunctions;
 }
 
@@ -207,7 +203,7 @@ function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
 const zero = i32(0);
 
 /** The loop. Labels, outermost first: lookup (state `linear` is set) ⊃ branch (budget) ⊃ next (dispatch). */
-function emitRun(links: Links, inline: readonly InlineCase[], handlerTypeIndex: number): Uint8Array {
+function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: number): Uint8Array {
   const f = new FunctionEmitter(['i32']);
   const rec = f.param(0);
   const answer = f.local('i32');

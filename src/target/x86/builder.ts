@@ -57,7 +57,7 @@ export interface X86Builder extends Builder, Variant {
   /** Reads, changes and writes back `size` bytes at a linear address; the write is known to succeed before `change` runs. */
   modifyMemory(address: Expr, size: IntSize, change: (old: Expr) => Expr): void;
   /** Linear address of the unit of `size` bytes that holds bit `offset` (a value of operand `from`) of memory operand `i`; an immediate offset stays within the operand. */
-  bitAddress(i: number, from: number, offset: Expr, size: IntSize): Expr;
+  bitAddress(i: number, from: number, offset: Expr, size: IntSize, write: boolean): Expr;
   /**
    * Linear address of `offset` (i64, already cut to the address size) in segment `segment` (0–5), for an access of
    * `size` bytes; checks limit and rights outside 64-bit mode.

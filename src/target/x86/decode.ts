@@ -323,7 +323,7 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
     w: o.w && long64,
     rep: p.rep === 0xf3 ? 2 : p.rep === 0xf2 ? 1 : 0,
     long64,
-    flat: long64 || ((mode & modeBits.flat) !== 0 && segment < 4),
+    flat: long64 || ((mode & modeBits.flat) !== 0 && segment < 4 && segment !== 1), // CS is not writable
     ready: (mode & (row.unit === 'avx' ? modeBits.avx : modeBits.sse)) !== 0,
   };
   return {
@@ -436,10 +436,11 @@ export function registerNumber(instruction: Instruction, i: number): number {
     case 'G':
     case 'V':
     case 'P':
-    case 'S':
     case 'C':
     case 'D':
       return instruction.reg;
+    case 'S':
+      return instruction.reg & 7;
     case 'E':
     case 'W':
     case 'Q':

@@ -103,8 +103,7 @@ export class WasmBuilder implements Builder {
       () => this.f.set(out, this.f.loadRaw(this.host(entry, a), 0, out.type, size)),
       () => {
         this.slowAccess('loadSlow', a, size);
-        const value = this.get({ ...state.slow, type: 'i64' });
-        this.f.set(out, size === 8 ? value : toI32(value));
+        this.f.set(out, this.slowValue(out.type, size));
       },
     );
     return out;
@@ -175,8 +174,7 @@ export class WasmBuilder implements Builder {
       () => {
         this.slowAccess('probeSlow', a, size);
         this.slowAccess('loadSlow', a, size);
-        const value = this.get({ ...state.slow, type: 'i64' });
-        this.f.set(old, size === 8 ? value : toI32(value));
+        this.f.set(old, this.slowValue(type, size));
         this.f.set(host, i32(0));
       },
     );
@@ -277,6 +275,11 @@ export class WasmBuilder implements Builder {
 
   private host(entry: Expr, a: Expr): Expr {
     return add(toI32(a), this.f.loadRaw(entry, tlb.addend, 'i32', 4));
+  }
+
+  /** What a slow load left behind; bytes beyond `size` are stale. */
+  private slowValue(type: ValueType, size: IntSize): Expr {
+    return this.f.loadRaw(zeroAddress, stateBase + state.slow.offset, type, size);
   }
 
   private storeSlowly(a: Expr, size: IntSize, value: Expr): void {

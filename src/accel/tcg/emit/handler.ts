@@ -155,7 +155,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
   write(i: number, value: Expr): void {
     const shape = this.shapes[i];
     const size = shape.width as IntSize;
-    if (shape.kind === 'memory') this.store(this.address(i), size, value);
+    if (shape.kind === 'memory') this.store(this.address(i, size, true), size, value);
     else if (shape.kind === 'register') this.writeRegister(this.registerOffset(i), size, value);
     else if (shape.kind === 'mmx') this.putAt(this.registerOffset(i), 0, value, size);
     else throw new Error(`${this.parsed.row.mnemonic}: operand ${i} can not be written as an integer`);
@@ -231,12 +231,12 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     return this.get(state.arg[i]);
   }
 
-  bitAddress(i: number, from: number, offset: Expr, size: IntSize): Expr {
-    if (this.shapes[from].kind === 'immediate') return this.address(i, size);
+  bitAddress(i: number, from: number, offset: Expr, size: IntSize, write: boolean): Expr {
+    if (this.shapes[from].kind === 'immediate') return this.address(i, size, write);
     const wide = convert(offset, size, 8, true);
     const bytes = shl(shrS(wide, i64(size === 2 ? 4 : size === 4 ? 5 : 6)), i64(size === 2 ? 1 : size === 4 ? 2 : 3));
     const mask = this.field(record.mask, 'i64', 8);
-    return this.inRecordSegment(this.let(and(add(this.effectiveAddress(i), bytes), mask)), size, false);
+    return this.inRecordSegment(this.let(and(add(this.effectiveAddress(i), bytes), mask)), size, write);
   }
 
   /** RSI or RDI cut to the address size. */

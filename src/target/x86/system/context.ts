@@ -7,6 +7,7 @@ import type { CpuModel } from './models.ts';
 import type { SystemPorts } from './ports.ts';
 import type { Stack } from './stack.ts';
 import type { Stepper } from './stepper.ts';
+import type { XsaveImage } from './xsave.ts';
 
 export interface SystemContext {
   readonly cpu: X86State;
@@ -17,8 +18,8 @@ export interface SystemContext {
   /** Scratch: the descriptor of the code segment (or other main object), and of a new stack segment. */
   readonly descriptor: Descriptor;
   readonly stackDescriptor: Descriptor;
-  /** Scratch: the image of FXSAVE and XSAVE, 832 bytes. */
-  readonly xsaveStaging: DataView;
+  /** Scratch: the image of FXSAVE and XSAVE. */
+  readonly xsaveImage: XsaveImage;
   readonly stepper: Stepper;
 }
 

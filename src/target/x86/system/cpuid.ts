@@ -1,16 +1,9 @@
 /** CPUID: leaves from the model, with the few bits that follow the CPU's state. */
 import { cr4, gpr, xcr0, xss } from '../state.ts';
 import { cr4Bits, type HelperResult, outcome, type SystemContext } from './context.ts';
-import { type CpuidRegister, featureBits } from './features.ts';
+import { type CpuidResult, leafKey } from './features.ts';
 import type { CpuModel } from './models.ts';
 import { compactedSize, standardSize, ymmOffset, ymmSize } from './xsave.ts';
-
-export interface CpuidResult {
-  eax: number;
-  ebx: number;
-  ecx: number;
-  edx: number;
-}
 
 const hypervisorBase = 0x4000_0000;
 const extendedBase = 0x8000_0000;
@@ -33,7 +26,7 @@ export function cpuid(s: SystemContext): HelperResult {
 export function cpuidLeaf(s: SystemContext, leaf: number, subleaf: number): CpuidResult {
   const { model } = s;
   if (leaf >= hypervisorBase && leaf < hypervisorBase + 0x100 && model.has('hypervisor')) return hypervisorLeaf(leaf);
-  if (leaf >= extendedBase && leaf <= model.extendedLevel) return extendedLeaf(model, leaf, subleaf);
+  if (leaf >= extendedBase && leaf <= model.extendedLevel) return extendedLeaf(model, leaf);
   if (leaf <= model.level) return basicLeaf(s, leaf, subleaf);
   return model.vendor === 'GenuineIntel' ? basicLeaf(s, model.level, subleaf) : zeros();
 }
@@ -42,19 +35,10 @@ function zeros(): CpuidResult {
   return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 }
 
-/** The feature bits of a model in one register of one leaf. */
-function features(model: CpuModel, leaf: number, subleaf: number, register: CpuidRegister): number {
-  let word = 0;
-  for (const name of model.features) {
-    const b = featureBits.get(name);
-    if (b && b.leaf === leaf && b.subleaf === subleaf && b.register === register) word |= 1 << b.bit;
-  }
-  return word;
-}
-
-function allFeatures(model: CpuModel, leaf: number, subleaf = 0): CpuidResult {
-  const of = (register: CpuidRegister) => features(model, leaf, subleaf, register);
-  return { eax: of('eax'), ebx: of('ebx'), ecx: of('ecx'), edx: of('edx') };
+/** The model's feature bits in a leaf, other bits 0. */
+function featureWords(model: CpuModel, leaf: number, subleaf = 0): CpuidResult {
+  const words = model.featureWords.get(leafKey(leaf, subleaf));
+  return words ? { ...words } : zeros();
 }
 
 /** Four characters as a little-endian word. */
@@ -87,7 +71,7 @@ function basicLeaf(s: SystemContext, leaf: number, subleaf: number): CpuidResult
     case 0:
       return vendorLeaf(model.level, model.vendor);
     case 1: {
-      const r = allFeatures(model, 1);
+      const r = featureWords(model, 1);
       r.eax = signature(model);
       r.ebx = (model.has('clflush') ? 8 << 8 : 0) | (topology.cpus << 16) | (topology.index << 24);
       if (topology.cpus > 1) r.edx |= 1 << 28;
@@ -101,7 +85,7 @@ function basicLeaf(s: SystemContext, leaf: number, subleaf: number): CpuidResult
     case 4:
       return model.vendor === 'GenuineIntel' ? cacheLeaf(model, subleaf) : zeros();
     case 7:
-      return subleaf === 0 ? { ...allFeatures(model, 7), eax: 0 } : zeros();
+      return subleaf === 0 ? { ...featureWords(model, 7), eax: 0 } : zeros();
     case 0xb:
       return topologyLeaf(model, subleaf);
     case 0xd:
@@ -111,7 +95,7 @@ function basicLeaf(s: SystemContext, leaf: number, subleaf: number): CpuidResult
     case 0x16:
       return { eax: Math.round(ports.tscHertz / 1e6), ebx: Math.round(ports.tscHertz / 1e6), ecx: 100, edx: 0 };
     default:
-      return allFeatures(model, leaf, subleaf);
+      return featureWords(model, leaf, subleaf);
   }
 }
 
@@ -123,15 +107,14 @@ const caches = [
   [3, 3, 16384, 16, true],
 ] as const;
 
-/** Leaf 4, and 8000_001D on AMD. */
+/** Leaf 4. */
 function cacheLeaf(model: CpuModel, subleaf: number): CpuidResult {
   const cache = caches[subleaf];
   if (!cache) return zeros();
   const [type, level, sets, ways, isShared] = cache;
   const { cpus } = model.topology;
-  const cores = model.vendor === 'GenuineIntel' ? (cpus - 1) << 26 : 0;
   return {
-    eax: type | (level << 5) | (1 << 8) | (isShared ? (cpus - 1) << 14 : 0) | cores,
+    eax: type | (level << 5) | (1 << 8) | (isShared ? (cpus - 1) << 14 : 0) | ((cpus - 1) << 26),
     ebx: 63 | ((ways - 1) << 22),
     ecx: sets - 1,
     edx: 1,
@@ -153,14 +136,14 @@ function xsaveLeaf(s: SystemContext, subleaf: number): CpuidResult {
   if (subleaf === 0)
     return { eax: model.xcr0Mask, ebx: standardSize(cpu.get(xcr0)), ecx: standardSize(model.xcr0Mask), edx: 0 };
   if (subleaf === 1) {
-    const eax = features(model, 0xd, 1, 'eax');
+    const { eax } = featureWords(model, 0xd, 1);
     return { ...zeros(), eax, ebx: eax & 0xa ? compactedSize(cpu.get(xcr0) | cpu.get(xss)) : 0 };
   }
   if (subleaf === 2 && model.has('avx')) return { eax: ymmSize, ebx: ymmOffset, ecx: 0, edx: 0 };
   return zeros();
 }
 
-function extendedLeaf(model: CpuModel, leaf: number, subleaf: number): CpuidResult {
+function extendedLeaf(model: CpuModel, leaf: number): CpuidResult {
   const isAmd = model.vendor === 'AuthenticAMD';
   switch (leaf - extendedBase) {
     case 0:
@@ -188,23 +171,21 @@ function extendedLeaf(model: CpuModel, leaf: number, subleaf: number): CpuidResu
         : { ...zeros(), ecx: (4096 << 16) | 0x8040 };
     case 8:
       return {
-        ...allFeatures(model, leaf),
+        ...featureWords(model, leaf),
         eax: model.physicalBits | (linearBits(model) << 8),
         ecx: isAmd ? model.topology.cpus - 1 : 0,
       };
-    case 0x1d:
-      return model.has('topoext') ? cacheLeaf(model, subleaf) : zeros();
     default:
-      return allFeatures(model, leaf);
+      return featureWords(model, leaf);
   }
 }
 
 /** On AMD, EDX of leaf 8000_0001 repeats the bits of leaf 1 that both have. */
 function extendedFeatures(model: CpuModel): CpuidResult {
-  const r = allFeatures(model, 0x8000_0001);
+  const r = featureWords(model, 0x8000_0001);
   if (model.vendor === 'AuthenticAMD') {
     r.eax = signature(model);
-    r.edx |= features(model, 1, 0, 'edx') & 0x0183_f3ff;
+    r.edx |= featureWords(model, 1).edx & 0x0183_f3ff;
   }
   return r;
 }

@@ -1,6 +1,7 @@
 /** CPUID feature bits by the names that QEMU gives them (SDM vol. 2, CPUID; AMD64 manual vol. 3, appendix E). */
 
 export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx';
+export type CpuidResult = Record<CpuidRegister, number>;
 export interface FeatureBit {
   readonly leaf: number;
   readonly subleaf: number;
@@ -65,7 +66,7 @@ const words: readonly (readonly [number, number, CpuidRegister, string])[] = [
     0x8000_000a,
     0,
     'edx',
-    'npt lbrv svm-lock nrip-save tsc-scale vmcb-clean flushbyasid decodeassists - - pause-filter - pfthreshold avic - v-vmsave-vmload vgif',
+    'npt lbrv svm-lock nrip-save tsc-scale vmcb-clean flushbyasid decodeassists - - pause-filter - pfthreshold avic - v-vmsave-vmload vgif - - - - - - - - - - - svme-addr-chk',
   ],
 ];
 
@@ -90,6 +91,23 @@ export const featureBits: ReadonlyMap<string, FeatureBit> = new Map(
       .filter(([name]) => name !== '-'),
   ),
 );
+
+/** One number for a leaf and a subleaf. */
+export const leafKey = (leaf: number, subleaf: number): number => leaf * 16 + subleaf;
+
+/** The words of all leaves that have bits of these features. */
+export function wordsOf(features: Iterable<string>): Map<number, CpuidResult> {
+  const words = new Map<number, CpuidResult>();
+  for (const name of features) {
+    const feature = featureBits.get(name);
+    if (!feature) continue;
+    const key = leafKey(feature.leaf, feature.subleaf);
+    const word = words.get(key) ?? { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    word[feature.register] |= 1 << feature.bit;
+    words.set(key, word);
+  }
+  return words;
+}
 
 /** A feature's one name here: underscores and dots become dashes, aliases are resolved. */
 export function canonicalFeature(name: string): string {

@@ -31,6 +31,7 @@ import {
   inRealMode,
   inV86,
   iopl,
+  isCanonical,
   jumpTo,
   outcome,
   privilege,
@@ -217,6 +218,7 @@ function enterLong(
   const selector = word0 >>> 16;
   const level = handlerLevel(s, selector, ext);
   if (!s.descriptor.isLong || s.descriptor.isBig) raiseGp(selectorError(selector, ext));
+  if (!isCanonical(cpu, word2)) raiseGp(ext);
   const oldLevel = privilege(cpu);
   const ist = word1 & 7;
   if (ist !== 0) openTssStack64(s, 3 + ist, level, ext);
@@ -262,6 +264,7 @@ function enterProtected(s: SystemContext, v: number, from: Source, error: number
   const offset = is32 ? (word0 & 0xffff) | (word1 & 0xffff_0000) : word0 & 0xffff;
   const level = handlerLevel(s, selector, ext);
   if (inV86(cpu) && level !== 0) raiseGp(selectorError(selector, ext));
+  if (offset >>> 0 > s.descriptor.limit >>> 0) raiseGp(ext);
   pushFrame(s, level, is32 ? 4 : 2, from, error, ip, ext);
   const wasV86 = inV86(cpu);
   loadCode(s, selector, level);

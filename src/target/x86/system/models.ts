@@ -4,7 +4,7 @@
  */
 import { UserError } from '../../../base/index.ts';
 import { cr4Bits, eferBits } from './context.ts';
-import { canonicalFeature, featureBits, supportedFeatures } from './features.ts';
+import { type CpuidResult, canonicalFeature, featureBits, supportedFeatures, wordsOf } from './features.ts';
 import { type ModelData, modelData } from './model-data.ts';
 
 /** Where this CPU is among the machine's. */
@@ -16,6 +16,8 @@ export interface Topology {
 
 export interface CpuModel extends Omit<ModelData, 'features'> {
   readonly features: ReadonlySet<string>;
+  /** Feature bits by CPUID leaf (`leafKey`). */
+  readonly featureWords: ReadonlyMap<number, Readonly<CpuidResult>>;
   /** Features that were asked for and do not work here. */
   readonly missing: readonly string[];
   readonly physicalBits: number;
@@ -87,7 +89,9 @@ export const modelNames: readonly string[] = modelData.map((m) => m.name);
  */
 export function resolveModel(description: string, topology: Topology = { cpus: 1, index: 0 }): CpuModel {
   const [name, ...changes] = description.split(',').map((part) => part.trim());
-  const data = modelData.find((m) => m.name === name);
+  // QEMU's numbered versions differ in features that do not work here, or in TSX.
+  const plainName = name.replace(/-v\d{1,2}$/, '');
+  const data = modelData.find((m) => m.name === plainName);
   if (!data) {
     throw new UserError(
       `unknown CPU model '${name}' (did you mean '${nearest(name, modelNames)}'?); models: ${modelNames.join(', ')}`,
@@ -109,6 +113,7 @@ export function resolveModel(description: string, topology: Topology = { cpus: 1
     level: highestLeaf(features, data.level, false),
     extendedLevel: highestLeaf(features, data.extendedLevel, true),
     features,
+    featureWords: wordsOf(features),
     missing,
     physicalBits: features.has('lm') ? 40 : features.has('pae') || features.has('pse36') ? 36 : 32,
     topology,

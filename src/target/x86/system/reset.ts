@@ -11,7 +11,6 @@ import {
   cr3,
   cr4,
   cs,
-  cstar,
   currentIp,
   dr,
   ds,
@@ -29,14 +28,11 @@ import {
   gs,
   idtr,
   interruptShadow,
-  kernelGsBase,
   ldtr,
   linear,
-  lstar,
   miscEnable,
   mtrrDefault,
   mtrrFixed,
-  mtrrVariable,
   mxcsr,
   nextIp,
   nmiBlocked,
@@ -44,20 +40,9 @@ import {
   pendingDebug,
   type SegmentFields,
   segments,
-  sfmask,
   ss,
-  star,
-  sysenterCs,
-  sysenterEip,
-  sysenterEsp,
   tr,
-  tscAdjust,
-  tscAux,
-  tscOffset,
   xcr0,
-  xmm,
-  xss,
-  zero,
 } from '../state.ts';
 import { cr0Bits, cr4Bits, eferBits, type SystemContext } from './context.ts';
 import type { X86State } from './cpu.ts';
@@ -69,35 +54,16 @@ import { initX87, mxcsrInitial } from './xsave.ts';
 const initialPat = { low: 0x0007_0406, high: 0x0007_0406 };
 const wordSize = 0x1_0000_0000;
 
-/** RESET: power-up state, at FFFF_FFF0. */
+/** RESET: power-up state, at FFFF_FFF0. Every field not set here is 0, the engine's own included. */
 export function reset(s: SystemContext): void {
   const { cpu } = s;
-  const fields = [
-    zero,
-    star,
-    lstar,
-    cstar,
-    sfmask,
-    kernelGsBase,
-    sysenterCs,
-    sysenterEip,
-    sysenterEsp,
-    tscAux,
-    tscOffset,
-    tscAdjust,
-    mtrrDefault,
-    ...mtrrFixed,
-    ...mtrrVariable,
-    xss,
-  ];
-  for (const f of fields) cpu.setLow(f, 0);
+  cpu.bytes.fill(0);
   cpu.setLow(xcr0, 1);
   cpu.setLow(miscEnable, 1);
   cpu.setPair(pat, initialPat.low, initialPat.high);
   cpu.set(a20Mask, -1);
   initX87(cpu);
   cpu.set(mxcsr, mxcsrInitial);
-  cpu.bytes.fill(0, xmm[0].offset, xmm[0].offset + 512);
   cpu.set(cr0, cr0Bits.CD | cr0Bits.NW | cr0Bits.ET);
   initialize(s);
 }

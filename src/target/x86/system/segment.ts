@@ -24,6 +24,7 @@ import {
   inProtected,
   inRealMode,
   inV86,
+  isCanonical,
   outcome,
   privilege,
   rightsBits,
@@ -33,6 +34,7 @@ import type { X86State } from './cpu.ts';
 import { type Descriptor, isNull, selectorError } from './descriptor.ts';
 import { raise, raiseGp, raiseUd } from './fault.ts';
 
+const csNumber = 1;
 const ssNumber = 2;
 
 /** Types of system descriptors. */
@@ -56,6 +58,7 @@ export function loadSegment(s: SystemContext): HelperResult {
   const { cpu } = s;
   const number = cpu.get(arg[0]);
   const selector = cpu.get(arg[1]) & 0xffff;
+  if (number === csNumber || number > 5) raiseUd();
   if (inProtected(cpu)) {
     if (number === ssNumber) loadStackSegment(s, selector);
     else loadDataSegment(s, segments[number], selector);
@@ -182,7 +185,9 @@ function readFromGdt(s: SystemContext, selector: number): void {
   const { cpu, descriptor } = s;
   if (selector & 4) raiseGp(selectorError(selector));
   descriptor.read(selector);
-  if (inLongMode(cpu)) descriptor.readUpper(selector);
+  if (!inLongMode(cpu)) return;
+  descriptor.readUpper(selector);
+  if (!isCanonical(cpu, descriptor.upper)) raiseGp(selectorError(selector));
 }
 
 export function sldt(s: SystemContext): HelperResult {
@@ -225,6 +230,7 @@ export function lidt(s: SystemContext): HelperResult {
 function loadTable(s: SystemContext, table: typeof gdtr): HelperResult {
   const { cpu } = s;
   requireSupervisor(cpu);
+  if (in64(cpu) && !isCanonical(cpu, cpu.high(arg[1]))) raiseGp();
   cpu.set(table.limit, cpu.get(arg[0]) & 0xffff);
   cpu.copy(table.base, arg[1]);
   return outcome.next;

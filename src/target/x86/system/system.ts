@@ -42,7 +42,7 @@ import { Stack } from './stack.ts';
 import { Stepper } from './stepper.ts';
 import { rdtsc, rdtscp } from './tsc.ts';
 import { x87 } from './x87.ts';
-import { fxrstor, fxsave, standardSize, xrstor, xsave } from './xsave.ts';
+import { fxrstor, fxsave, XsaveImage, xrstor, xsave } from './xsave.ts';
 
 type Helper = (s: SystemContext) => HelperResult;
 
@@ -156,7 +156,7 @@ export function createSystem(cpu: X86State, ports: SystemPorts, model: CpuModel)
     stack: new Stack(cpu, ports),
     descriptor: new Descriptor(cpu, ports),
     stackDescriptor: new Descriptor(cpu, ports),
-    xsaveStaging: new DataView(new ArrayBuffer(standardSize(-1))),
+    xsaveImage: new XsaveImage(),
   };
   const bind = (helper: Helper) => (): HelperResult => helper(s);
   return {

@@ -87,15 +87,20 @@ function sineSeries(r: bigint, bits: number, cosine: boolean): bigint {
   return sum;
 }
 
-/** x as a multiple of π/2 and a rest of at most π/4. Below 2^63. */
+/** The x87's own π/2: 66 bits of π (SDM vol. 1, 8.3.8); 65 of them behind the point here. */
+const reductionBits = 65;
+const halfPi = pi >> BigInt(constantBits - reductionBits + 1);
+
+/** x as a multiple of that π/2 and an exact rest of at most half of it. Below 2^63. */
 function reduce(x: Real): { quadrant: number; rest: bigint; bits: number } {
-  const half = pi >> 1n;
-  const fixed = toFixed({ ...x, negative: false }, constantBits);
+  // Below 2^-65 nothing is left to reduce, and truncation would lose bits.
+  const own = Math.max(reductionBits, -x.exponent);
+  const half = halfPi << BigInt(own - reductionBits);
+  const fixed = toFixed({ ...x, negative: false }, own);
   const quotient = (2n * fixed + half) / (2n * half);
   const rest = fixed - quotient * half;
-  const lost = rest === 0n ? 0 : Math.max(0, constantBits - bitLength(magnitude(rest)));
-  const bits = Math.min(constantBits, precision + lost);
-  return { quadrant: Number(quotient & 3n), rest: rest >> BigInt(constantBits - bits), bits };
+  const bits = Math.max(own, own + precision - (rest === 0n ? 0 : bitLength(magnitude(rest))));
+  return { quadrant: Number(quotient & 3n), rest: rest << BigInt(bits - own), bits };
 }
 
 /** sin x, x not zero and below 2^63. */

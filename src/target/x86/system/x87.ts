@@ -24,6 +24,7 @@ import {
 const invalid = 1;
 const denormal = 2;
 const zeroDivide = 4;
+const inexact = 32;
 
 const maxExponent = 0x7fff;
 const bias = 0x3fff;
@@ -77,7 +78,8 @@ const zero = (negative: boolean, flags = 0): Result => exact(negative, 0, 0n, fl
 const infinity = (negative: boolean, flags = 0): Result => exact(negative, maxExponent, integerBit, flags);
 const one = (negative: boolean, flags = 0): Result => exact(negative, bias, integerBit, flags);
 const indefinite = (): Result => exact(true, maxExponent, integerBit | quietBit, invalid);
-const number = (value: Real, flags: number): Result => ({ kind: 'number', value, flags });
+/** CPUs raise PE for all of these, even where the result happens to be exact. */
+const number = (value: Real, flags: number): Result => ({ kind: 'number', value, flags: flags | inexact });
 
 const denormalFlag = (...operands: Operand[]): number => (operands.some((o) => o.denormal) ? denormal : 0);
 const isSignalling = (x: Operand): boolean => x.kind === 'nan' && (x.significand & quietBit) === 0n;
@@ -115,7 +117,7 @@ function f2xm1(x: Operand): Result {
   if (x.kind === 'infinity') return x.negative ? one(true) : infinity(false);
   if (!reachesOne(x)) return number(powerOfTwoLess1(x.value), denormalFlag(x));
   const isOne = x.value.exponent === -63 && x.significand === integerBit;
-  if (isOne) return x.negative ? exact(true, bias - 1, integerBit) : one(false);
+  if (isOne) return x.negative ? exact(true, bias - 1, integerBit, inexact) : one(false, inexact);
   return number(x.value, 0);
 }
 
@@ -132,10 +134,17 @@ function fyl2x(x: Operand, y: Operand): Result {
 
 /** FYL2XP1: y · log2(x + 1); where x <= −1 it has no value. */
 function fyl2xp1(x: Operand, y: Operand): Result {
-  if (x.negative && (x.kind === 'infinity' || (x.kind === 'finite' && reachesOne(x)))) return indefinite();
+  if (x.negative && x.kind === 'infinity') return indefinite();
+  if (x.negative && x.kind === 'finite' && reachesOne(x)) return withoutLogarithm(x, y);
   if (x.kind === 'infinity') return y.kind === 'zero' ? indefinite() : infinity(y.negative, denormalFlag(y));
   if (x.kind === 'zero') return y.kind === 'infinity' ? indefinite() : zero(x.negative !== y.negative, denormalFlag(y));
   return timesLogarithm(x, y, logarithmOfNext(x.value), x.negative);
+}
+
+/** What the CPU gives where x <= −1. */
+function withoutLogarithm(x: Operand, y: Operand): Result {
+  if (y.kind === 'zero') return zero(!y.negative);
+  return y.kind === 'infinity' ? infinity(!y.negative) : number(x.value, denormalFlag(y));
 }
 
 /** `log` is undefined when it is zero, of sign `zeroNegative`. */

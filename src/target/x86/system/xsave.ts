@@ -41,6 +41,7 @@ const headerSize = 64;
 export const ymmOffset = legacySize + headerSize;
 export const ymmSize = 256;
 const mxcsrOffset = 24;
+const stOffset = 32;
 const xmmOffset = 160;
 /** MXCSR bits that exist; DAZ (bit 6) among them. */
 export const mxcsrMask = 0xffff;
@@ -56,13 +57,24 @@ export function standardSize(components: number): number {
 /** The same here: AVX is the only component beyond the legacy area, and the first in both forms. */
 export const compactedSize: (components: number) => number = standardSize;
 
-/** Reused for every image; the largest is 832 bytes. */
-function staging(s: SystemContext): DataView {
-  return s.xsaveStaging;
-}
+/** The staging buffer; reused for every image. */
+export class XsaveImage {
+  readonly view: DataView;
+  readonly words: Int32Array;
+  /** From each offset at which a piece is copied to or from memory. */
+  private readonly pieces: ReadonlyMap<number, Uint8Array>;
 
-function stagingBytes(s: SystemContext): Uint8Array {
-  return new Uint8Array(s.xsaveStaging.buffer);
+  constructor() {
+    const buffer = new ArrayBuffer(standardSize(avx));
+    this.view = new DataView(buffer);
+    this.words = new Int32Array(buffer);
+    const offsets = [0, mxcsrOffset, stOffset, xmmOffset, legacySize, ymmOffset];
+    this.pieces = new Map(offsets.map((offset) => [offset, new Uint8Array(buffer, offset)]));
+  }
+
+  from(offset: number): Uint8Array {
+    return this.pieces.get(offset)!;
+  }
 }
 
 function currentRights(cpu: X86State): Rights {
@@ -80,13 +92,13 @@ function areaHigh(cpu: X86State, offset: number): number {
 
 function readArea(s: SystemContext, offset: number, length: number): void {
   const { cpu, ports } = s;
-  const bytes = stagingBytes(s).subarray(offset);
+  const bytes = s.xsaveImage.from(offset);
   ports.readBytes(areaLow(cpu, offset), areaHigh(cpu, offset), currentRights(cpu), bytes, length);
 }
 
 function writeArea(s: SystemContext, offset: number, length: number): void {
   const { cpu, ports } = s;
-  const bytes = stagingBytes(s).subarray(offset);
+  const bytes = s.xsaveImage.from(offset);
   ports.writeBytes(areaLow(cpu, offset), areaHigh(cpu, offset), currentRights(cpu), bytes, length);
 }
 
@@ -95,7 +107,7 @@ function writeArea(s: SystemContext, offset: number, length: number): void {
 /** Bytes 0 to 23 and the eight ST registers. With `wide` (REX.W) the pointers are 64-bit. */
 function storeX87(s: SystemContext, wide: boolean): void {
   const { cpu } = s;
-  const view = staging(s);
+  const { view } = s.xsaveImage;
   view.setUint16(0, cpu.get(fpuControl), true);
   view.setUint16(2, (cpu.get(fpuStatus) & ~0x3800) | (cpu.get(fpuTop) << 11), true);
   view.setUint16(4, cpu.get(fpuTags) & 0xff, true);
@@ -106,7 +118,7 @@ function storeX87(s: SystemContext, wide: boolean): void {
   view.setInt32(20, wide ? cpu.high(fpuDp) : cpu.get(fpuDs) & 0xffff, true);
   for (let i = 0; i < 8; i++) {
     const physical = (cpu.get(fpuTop) + i) & 7;
-    const at = 32 + 16 * i;
+    const at = stOffset + 16 * i;
     view.setInt32(at, cpu.get(fprSignificand[physical]), true);
     view.setInt32(at + 4, cpu.high(fprSignificand[physical]), true);
     view.setInt32(at + 8, cpu.get(fprExponent[physical]) & 0xffff, true);
@@ -116,7 +128,7 @@ function storeX87(s: SystemContext, wide: boolean): void {
 
 function loadX87(s: SystemContext, wide: boolean): void {
   const { cpu } = s;
-  const view = staging(s);
+  const { view } = s.xsaveImage;
   const status = view.getUint16(2, true);
   const top = (status >> 11) & 7;
   cpu.set(fpuControl, (view.getUint16(0, true) & 0x1f7f) | 0x40);
@@ -130,7 +142,7 @@ function loadX87(s: SystemContext, wide: boolean): void {
   cpu.set(fpuDs, wide ? 0 : view.getUint16(20, true));
   for (let i = 0; i < 8; i++) {
     const physical = (top + i) & 7;
-    const at = 32 + 16 * i;
+    const at = stOffset + 16 * i;
     cpu.setPair(fprSignificand[physical], view.getInt32(at, true), view.getInt32(at + 4, true));
     cpu.set(fprExponent[physical], view.getUint16(at + 8, true));
   }
@@ -169,27 +181,35 @@ function vectorCount(cpu: X86State): number {
   return in64(cpu) ? 16 : 8;
 }
 
-/** Copies registers (first one at state offset `from`) to the staging buffer at `at`. */
+/** Copies registers (the first one at state offset `from`) to the staging buffer at `at`. */
 function storeVectors(s: SystemContext, from: number, at: number): void {
-  const bytes = stagingBytes(s);
-  for (let i = 0; i < vectorCount(s.cpu); i++) {
-    const start = from + i * vectorStride;
-    bytes.set(s.cpu.bytes.subarray(start, start + 16), at + 16 * i);
+  const { words } = s.xsaveImage;
+  const count = vectorCount(s.cpu);
+  for (let i = 0; i < count; i++) {
+    for (let word = 0; word < 4; word++)
+      words[(at >> 2) + 4 * i + word] = s.cpu.word(from + i * vectorStride + 4 * word);
   }
 }
 
 function loadVectors(s: SystemContext, to: number, at: number): void {
-  const bytes = stagingBytes(s);
-  for (let i = 0; i < vectorCount(s.cpu); i++)
-    s.cpu.bytes.set(bytes.subarray(at + 16 * i, at + 16 * i + 16), to + i * vectorStride);
+  const { words } = s.xsaveImage;
+  const count = vectorCount(s.cpu);
+  for (let i = 0; i < count; i++) {
+    for (let word = 0; word < 4; word++)
+      s.cpu.setWord(to + i * vectorStride + 4 * word, words[(at >> 2) + 4 * i + word]);
+  }
 }
 
 function clearVectors(cpu: X86State, to: number): void {
-  for (let i = 0; i < vectorCount(cpu); i++) cpu.bytes.fill(0, to + i * vectorStride, to + i * vectorStride + 16);
+  const count = vectorCount(cpu);
+  for (let i = 0; i < count; i++) {
+    for (let word = 0; word < 4; word++) cpu.setWord(to + i * vectorStride + 4 * word, 0);
+  }
 }
 
 function areVectorsZero(cpu: X86State, from: number): boolean {
-  for (let i = 0; i < vectorCount(cpu); i++) {
+  const count = vectorCount(cpu);
+  for (let i = 0; i < count; i++) {
     const start = from + i * vectorStride;
     if (cpu.word(start) | cpu.word(start + 4) | cpu.word(start + 8) | cpu.word(start + 12)) return false;
   }
@@ -220,7 +240,7 @@ export function fxsave(s: SystemContext): HelperResult {
   const wide = checkFxsave(s);
   storeX87(s, wide);
   storeMxcsr(s);
-  writeArea(s, 0, 32 + 128);
+  writeArea(s, 0, stOffset + 128);
   if (cpu.get(cr4) & cr4Bits.OSFXSR) {
     storeVectors(s, xmm[0].offset, xmmOffset);
     writeArea(s, xmmOffset, vectorCount(cpu) * 16);
@@ -229,8 +249,8 @@ export function fxsave(s: SystemContext): HelperResult {
 }
 
 function storeMxcsr(s: SystemContext): void {
-  staging(s).setInt32(mxcsrOffset, s.cpu.get(mxcsr), true);
-  staging(s).setInt32(mxcsrOffset + 4, mxcsrMask, true);
+  s.xsaveImage.view.setInt32(mxcsrOffset, s.cpu.get(mxcsr), true);
+  s.xsaveImage.view.setInt32(mxcsrOffset + 4, mxcsrMask, true);
 }
 
 export function fxrstor(s: SystemContext): HelperResult {
@@ -245,7 +265,7 @@ export function fxrstor(s: SystemContext): HelperResult {
 }
 
 function loadMxcsr(s: SystemContext): void {
-  const value = staging(s).getInt32(mxcsrOffset, true);
+  const value = s.xsaveImage.view.getInt32(mxcsrOffset, true);
   if (value & ~mxcsrMask) raiseGp();
   s.cpu.set(mxcsr, value);
 }
@@ -278,7 +298,7 @@ export function xsave(s: SystemContext): HelperResult {
   }
   if (!isCompacted) {
     readArea(s, legacySize, headerSize);
-    bitmap |= staging(s).getInt32(legacySize, true) & ~requested;
+    bitmap |= s.xsaveImage.view.getInt32(legacySize, true) & ~requested;
   }
   s.ports.probeWrite(
     cpu.get(arg[0]),
@@ -296,7 +316,7 @@ function storeComponents(s: SystemContext, requested: number, stored: number, is
   if (stored & x87) {
     storeX87(s, cpu.get(arg[1]) !== 0);
     writeArea(s, 0, mxcsrOffset);
-    writeArea(s, 32, 128);
+    writeArea(s, stOffset, 128);
   }
   // MXCSR goes with SSE and, in the standard form, with AVX too.
   if (isCompacted ? stored & sse : requested & (sse | avx)) {
@@ -315,7 +335,7 @@ function storeComponents(s: SystemContext, requested: number, stored: number, is
 
 /** XSTATE_BV; the compacted form also writes XCOMP_BV. */
 function storeHeader(s: SystemContext, bitmap: number, compacted: number | undefined): void {
-  const view = staging(s);
+  const { view } = s.xsaveImage;
   view.setInt32(legacySize, bitmap, true);
   if (compacted === undefined) {
     writeArea(s, legacySize, 4);
@@ -332,7 +352,7 @@ export function xrstor(s: SystemContext): HelperResult {
   const isSupervisor = cpu.get(arg[2]) === 1;
   const requested = checkXsave(s, isSupervisor ? forms.supervisor : forms.plain);
   readArea(s, 0, ymmOffset);
-  const view = staging(s);
+  const { view } = s.xsaveImage;
   const bitmap = view.getInt32(legacySize, true);
   const isCompacted = view.getInt32(legacySize + 12, true) < 0;
   checkHeader(s, bitmap, isCompacted, isSupervisor);
@@ -354,7 +374,7 @@ function restoreVectors(s: SystemContext, requested: number, load: number, to: n
 /** SDM vol. 1, 13.8.1 (standard) and 13.8.2 (compacted), 13.12 (XRSTORS). */
 function checkHeader(s: SystemContext, bitmap: number, isCompacted: boolean, isSupervisor: boolean): void {
   const { cpu, model } = s;
-  const view = staging(s);
+  const { view } = s.xsaveImage;
   const word = (i: number) => view.getInt32(legacySize + 4 * i, true);
   const enabled = cpu.get(xcr0) | (isSupervisor ? cpu.get(xss) : 0);
   if (word(1) !== 0) raiseGp();

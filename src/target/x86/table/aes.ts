@@ -1,7 +1,24 @@
 /** AES-NI and PCLMULQDQ with their 256-bit forms (SDM vol. 2; FIPS 197). */
-import { and, type Builder, type Expr, i32, i64, lane, type LibraryFunction, mul, op, or, select, shl, shrU, shuffle, v128, xor } from '../../ir/index.ts';
+import {
+  and,
+  type Builder,
+  type Expr,
+  i32,
+  i64,
+  type LibraryFunction,
+  lane,
+  mul,
+  op,
+  or,
+  select,
+  shl,
+  shrU,
+  shuffle,
+  v128,
+  xor,
+} from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
-import { type Feature, row, type Row } from './row.ts';
+import { type Feature, type Row, row } from './row.ts';
 import { avx, lanes, source, writeHalves } from './vec.ts';
 
 const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
@@ -54,9 +71,14 @@ const permute = (x: Expr, order: readonly number[]): Expr => shuffle(x, x, order
 const shiftRows = (x: Expr): Expr => permute(x, [0, 5, 10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11]);
 const inverseShiftRows = (x: Expr): Expr => permute(x, [0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3]);
 /** Row r takes row r + n of its column. */
-const rotateColumn = (x: Expr, n: number): Expr => permute(x, Array.from({ length: 16 }, (_, i) => (i & 12) | ((i + n) & 3)));
+const rotateColumn = (x: Expr, n: number): Expr =>
+  permute(
+    x,
+    Array.from({ length: 16 }, (_, i) => (i & 12) | ((i + n) & 3)),
+  );
 /** Bytes times 2 in GF(2^8). */
-const double = (x: Expr): Expr => v('xor', op('i8x16.shl', x, i32(1)), v('and', op('i8x16.shr_s', x, i32(7)), lanes(1, 0x1b)));
+const double = (x: Expr): Expr =>
+  v('xor', op('i8x16.shl', x, i32(1)), v('and', op('i8x16.shr_s', x, i32(7)), lanes(1, 0x1b)));
 
 function mixColumns(b: Builder, x: Expr): Expr {
   const next = b.let(rotateColumn(x, 1));
@@ -112,10 +134,21 @@ function lowProduct(b: Builder, x: Expr, y: Expr): Expr {
 
 /** The bits of an i64 in the other order. */
 function reverseBits(b: Builder, x: Expr): Expr {
-  const swap = (e: Expr, mask: bigint, n: number) => b.let(or(and(shrU(e, i64(n)), i64(mask)), shl(and(e, i64(mask)), i64(n))));
+  const swap = (e: Expr, mask: bigint, n: number) =>
+    b.let(or(and(shrU(e, i64(n)), i64(mask)), shl(and(e, i64(mask)), i64(n))));
   const inBytes = swap(swap(swap(x, 0x5555555555555555n, 1), 0x3333333333333333n, 2), 0x0f0f0f0f0f0f0f0fn, 4);
   const bytes = op('i64x2.splat', inBytes);
-  return b.let(lane('i64x2.extract_lane', 0, shuffle(bytes, bytes, Array.from({ length: 16 }, (_, i) => 7 - (i & 7)))));
+  return b.let(
+    lane(
+      'i64x2.extract_lane',
+      0,
+      shuffle(
+        bytes,
+        bytes,
+        Array.from({ length: 16 }, (_, i) => 7 - (i & 7)),
+      ),
+    ),
+  );
 }
 
 /** `clmul` (x, y): the 128-bit carry-less product. The high half is the low half of the reversed factors, reversed. */
@@ -152,8 +185,16 @@ export const cryptoRows: readonly Row[] = [
   ...rounds('AESENCLAST', 'DD', encryptLast),
   ...rounds('AESDEC', 'DE', decrypt),
   ...rounds('AESDECLAST', 'DF', decryptLast),
-  row('AESIMC', '66 0F 38 DB', 'Vdq,Wdq', (b) => b.writeVector(0, inverseMixColumns(b, b.let(b.readVector(1)))), single128('aes')),
-  avx('VAESIMC', 'L0.66.0F38 DB', 'Vdq,Wdq', (b) => b.writeVector(0, inverseMixColumns(b, b.let(b.readVector(1)))), { cpuid: 'aes' }),
+  row(
+    'AESIMC',
+    '66 0F 38 DB',
+    'Vdq,Wdq',
+    (b) => b.writeVector(0, inverseMixColumns(b, b.let(b.readVector(1)))),
+    single128('aes'),
+  ),
+  avx('VAESIMC', 'L0.66.0F38 DB', 'Vdq,Wdq', (b) => b.writeVector(0, inverseMixColumns(b, b.let(b.readVector(1)))), {
+    cpuid: 'aes',
+  }),
   row('AESKEYGENASSIST', '66 0F 3A DF', 'Vdq,Wdq,Ibu', keyAssist, single128('aes')),
   avx('VAESKEYGENASSIST', 'L0.66.0F3A DF', 'Vdq,Wdq,Ibu', keyAssist, { cpuid: 'aes' }),
   row('PCLMULQDQ', '66 0F 3A 44', 'Vdq,Wdq,Ibu', multiplyCarryless, single128('pclmulqdq')),

@@ -29,7 +29,8 @@ const broadcast128: Semantics = (b) => {
 // ---- permutations within 128 bits ----
 
 /** Byte indices from dword indices (0 to 3). */
-const dwordBytes = (indices: Expr): Expr => op('i32x4.add', op('i32x4.mul', indices, lanes(4, 0x04040404)), lanes(4, 0x03020100));
+const dwordBytes = (indices: Expr): Expr =>
+  op('i32x4.add', op('i32x4.mul', indices, lanes(4, 0x04040404)), lanes(4, 0x03020100));
 const permuteSingles: Semantics = (b) =>
   writeHalves(b, (half) => {
     const indices = v('and', b.readVector(2, half), lanes(4, 3));
@@ -45,7 +46,9 @@ const permuteDoubles: Semantics = (b) =>
     return v('bitselect', pick(8, x, x, 1, 1), pick(8, x, x, 0, 0), upper);
   });
 const permuteDoublesImmediate: Semantics = (b) =>
-  writeHalves(b, (half) => choosePart(b.let(b.readVector(1, half)), bit(b.immediate(2), 2 * half), bit(b.immediate(2), 2 * half + 1)));
+  writeHalves(b, (half) =>
+    choosePart(b.let(b.readVector(1, half)), bit(b.immediate(2), 2 * half), bit(b.immediate(2), 2 * half + 1)),
+  );
 
 // ---- permutations across the halves ----
 
@@ -98,21 +101,28 @@ type LaneSize = 4 | 8;
 const shapeOf = (size: LaneSize): 'i32x4' | 'i64x2' => (size === 4 ? 'i32x4' : 'i64x2');
 /** Numbers of the lanes in a register of the instruction's length. */
 const laneNumbers = (b: X86Builder, size: LaneSize): { half: Half; n: number; offset: number }[] =>
-  Array.from({ length: b.vl / size }, (_, i) => ({ half: (i * size >= 16 ? 1 : 0) as Half, n: i % (16 / size), offset: i * size }));
+  Array.from({ length: b.vl / size }, (_, i) => ({
+    half: (i * size >= 16 ? 1 : 0) as Half,
+    n: i % (16 / size),
+    offset: i * size,
+  }));
 /** One bit a lane: the sign bits of the mask's lanes. */
-const signBits = (masks: readonly Expr[], size: LaneSize): Expr[] => masks.map((m) => op(`${shapeOf(size)}.bitmask`, m));
+const signBits = (masks: readonly Expr[], size: LaneSize): Expr[] =>
+  masks.map((m) => op(`${shapeOf(size)}.bitmask`, m));
 
 /** VMASKMOVPx and VPMASKMOVx loads: lanes whose mask is clear are zero and not accessed. */
 const maskLoad =
   (size: LaneSize): Semantics =>
   (b) => {
     const chosen = signBits(readHalves(b, 1), size).map((m) => b.let(m));
-    const address = b.let(b.address(2, b.vl));
     const out = chosen.map(() => b.variable(zero128));
-    for (const { half, n, offset } of laneNumbers(b, size))
-      b.if(and(chosen[half], i32(1 << n)), () =>
-        b.set(out[half], lane(`${shapeOf(size)}.replace_lane`, n, out[half], b.load(plus(address, offset), size))),
-      );
+    b.if(chosen.reduce(or), () => {
+      const address = b.let(b.address(2, b.vl));
+      for (const { half, n, offset } of laneNumbers(b, size))
+        b.if(and(chosen[half], i32(1 << n)), () =>
+          b.set(out[half], lane(`${shapeOf(size)}.replace_lane`, n, out[half], b.load(plus(address, offset), size))),
+        );
+    });
     writeAll(b, out);
   };
 /** The stores; every chosen lane is checked before any is written. */
@@ -121,11 +131,15 @@ const maskStore =
   (b) => {
     const chosen = signBits(readHalves(b, 1), size).map((m) => b.let(m));
     const values = readHalves(b, 2);
-    const address = b.let(b.address(0, b.vl, true));
     const eachChosen = (body: (l: { half: Half; n: number; offset: number }) => void) =>
       laneNumbers(b, size).forEach((l) => b.if(and(chosen[l.half], i32(1 << l.n)), () => body(l)));
-    eachChosen(({ offset }) => b.probeWrite(plus(address, offset), size));
-    eachChosen(({ half, n, offset }) => b.store(plus(address, offset), size, lane(`${shapeOf(size)}.extract_lane`, n, values[half])));
+    b.if(chosen.reduce(or), () => {
+      const address = b.let(b.address(0, b.vl, true));
+      eachChosen(({ offset }) => b.probeWrite(plus(address, offset), size));
+      eachChosen(({ half, n, offset }) =>
+        b.store(plus(address, offset), size, lane(`${shapeOf(size)}.extract_lane`, n, values[half])),
+      );
+    });
   };
 
 // ---- shifts by lanes ----
@@ -166,26 +180,22 @@ const gather =
     const [destination, mask, indices] = [b.registerOffset(0), b.registerOffset(2), b.vectorIndex(1)];
     b.if(or(eq(destination, mask), or(eq(destination, indices), eq(mask, indices))), () => b.raise(vector.UD));
     const count = b.vl / Math.max(data, index);
-    // The mask becomes all sign bits first.
-    const shape = shapeOf(data);
-    for (const offset of b.vl === 32 ? [0, 16] : [0])
-      b.putAt(mask, offset, op(`${shape}.shr_s`, b.getAt(mask, offset, 'v128', 16), i32(data * 8 - 1)), 16);
     for (let i = 0; i < count; i++) {
       b.if(shrU(b.getAt(mask, i * data + data - 1, 'i32', 1), i32(7)), () => {
         const raw = b.getAt(indices, i * index, index === 4 ? 'i32' : 'i64', index);
         const value = b.load(b.indexedAddress(1, index === 4 ? op('i64.extend_i32_s', raw) : raw, data), data);
         b.putAt(destination, i * data, value, data);
-        b.putAt(mask, i * data, data === 4 ? i32(0) : i64(0), data);
       });
+      b.putAt(mask, i * data, data === 4 ? i32(0) : i64(0), data);
     }
     // Lanes beyond the count are zero, in the mask too.
     const bytes = count * data;
     const clear = (offset: number) => {
-      for (const register of [destination, mask]) b.putAt(register, offset, offset % 16 ? i64(0) : zero128, offset % 16 ? 8 : 16);
+      for (const register of [destination, mask])
+        b.putAt(register, offset, offset % 16 ? i64(0) : zero128, offset % 16 ? 8 : 16);
     };
     if (bytes === 8) clear(8);
     if (bytes <= 16) clear(16);
-    for (let i = 0; i < count; i++) b.putAt(mask, i * data, data === 4 ? i32(0) : i64(0), data);
   };
 const gathers = (mnemonic: string, opcode: string, w: 'W0' | 'W1', data: LaneSize, index: LaneSize): Row =>
   avx(mnemonic, `66.0F38.${w} ${opcode}`, 'Vx,M,Hx', gather(data, index), { ...avx2, vsib: true });

@@ -1,12 +1,39 @@
 /** Bit manipulation and friends: BMI1, BMI2, ADX, LZCNT, POPCNT, MOVBE, CRC32 (SDM vol. 2). */
 import {
-  add, and, constLike, ctz, clz, type Expr, eqz, geU, type IntSize, i32, i64, lane, type LibraryFunction, ltU, mul, ne, op, or, popcnt, rotr, select, shl, shrS,
-  shrU, shuffle, sub, toI32, toI64, xor,
+  add,
+  and,
+  clz,
+  constLike,
+  ctz,
+  type Expr,
+  eqz,
+  geU,
+  type IntSize,
+  i32,
+  i64,
+  type LibraryFunction,
+  lane,
+  ltU,
+  mul,
+  ne,
+  op,
+  or,
+  popcnt,
+  rotr,
+  select,
+  shl,
+  shrS,
+  shrU,
+  shuffle,
+  sub,
+  toI32,
+  toI64,
+  xor,
 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
-import { flag, gpr } from '../state.ts';
+import { flag, gpr, vector } from '../state.ts';
 import { mulHighU } from './arithmetic.ts';
-import { type Feature, row, type Row, type RowOptions } from './row.ts';
+import { type Feature, type Row, type RowOptions, row } from './row.ts';
 
 const size = (b: X86Builder, i: number): IntSize => b.width(i) as IntSize;
 const bitsOf = (b: X86Builder, i: number): number => b.width(i) * 8;
@@ -162,10 +189,22 @@ const addWithFlag =
 /** The low `width` bytes of an integer in the other order. */
 function reversed(e: Expr, width: IntSize): Expr {
   const v = op(e.type === 'i64' ? 'i64x2.splat' : 'i32x4.splat', e);
-  const turned = shuffle(v, v, Array.from({ length: 16 }, (_, i) => (i < width ? width - 1 - i : i)));
-  return lane(width === 8 ? 'i64x2.extract_lane' : width === 4 ? 'i32x4.extract_lane' : 'i16x8.extract_lane_u', 0, turned);
+  const turned = shuffle(
+    v,
+    v,
+    Array.from({ length: 16 }, (_, i) => (i < width ? width - 1 - i : i)),
+  );
+  return lane(
+    width === 8 ? 'i64x2.extract_lane' : width === 4 ? 'i32x4.extract_lane' : 'i16x8.extract_lane_u',
+    0,
+    turned,
+  );
 }
-const moveReversed: Semantics = (b) => b.write(0, reversed(b.read(1), size(b, 0)));
+/** F2 selects CRC32; F3 (or F2 without SSE4.2) is undefined. */
+const moveReversed: Semantics = (b) => {
+  if (b.rep) b.raise(vector.UD);
+  b.write(0, reversed(b.read(1), size(b, 0)));
+};
 
 // ---- CRC32 ----
 
@@ -196,18 +235,49 @@ const crc: Semantics = (b) => {
 
 // ---- rows ----
 
-const vex = (mnemonic: string, code: string, operands: string, semantics: Semantics, cpuid: Feature, undefinedFlags = 0): Row =>
-  row(mnemonic, `VEX.L0.${code}`, operands, semantics, { cpuid, protectedOnly: true, undefinedFlags });
+const vex = (
+  mnemonic: string,
+  code: string,
+  operands: string,
+  semantics: Semantics,
+  cpuid: Feature,
+  undefinedFlags = 0,
+): Row => row(mnemonic, `VEX.L0.${code}`, operands, semantics, { cpuid, protectedOnly: true, undefinedFlags });
 const { AF, PF, SF, OF } = flag;
 const counts = (cpuid: Feature): RowOptions => ({ cpuid, undefinedFlags: AF | PF | SF | OF });
 
-export const bmiLibrary: readonly LibraryFunction[] = [scatterFunction('bmi_pdep'), scatterFunction('bmi_pext'), crcFunction];
+export const bmiLibrary: readonly LibraryFunction[] = [
+  scatterFunction('bmi_pdep'),
+  scatterFunction('bmi_pext'),
+  crcFunction,
+];
 
 export const bmiRows: readonly Row[] = [
   vex('ANDN', 'NP.0F38 F2', 'Gy,By,Ey', andNot, 'bmi1', AF | PF),
-  vex('BLSR', 'NP.0F38 F3 /1', 'By,Ey', lowestSet((x) => and(minusOne(x), x), true), 'bmi1', AF | PF),
-  vex('BLSMSK', 'NP.0F38 F3 /2', 'By,Ey', lowestSet((x) => xor(minusOne(x), x), true), 'bmi1', AF | PF),
-  vex('BLSI', 'NP.0F38 F3 /3', 'By,Ey', lowestSet((x) => and(sub(constLike(x, 0), x), x), false), 'bmi1', AF | PF),
+  vex(
+    'BLSR',
+    'NP.0F38 F3 /1',
+    'By,Ey',
+    lowestSet((x) => and(minusOne(x), x), true),
+    'bmi1',
+    AF | PF,
+  ),
+  vex(
+    'BLSMSK',
+    'NP.0F38 F3 /2',
+    'By,Ey',
+    lowestSet((x) => xor(minusOne(x), x), true),
+    'bmi1',
+    AF | PF,
+  ),
+  vex(
+    'BLSI',
+    'NP.0F38 F3 /3',
+    'By,Ey',
+    lowestSet((x) => and(sub(constLike(x, 0), x), x), false),
+    'bmi1',
+    AF | PF,
+  ),
   vex('BEXTR', 'NP.0F38 F7', 'Gy,Ey,By', extractField, 'bmi1', AF | PF | SF),
   vex('BZHI', 'NP.0F38 F5', 'Gy,Ey,By', zeroHigh, 'bmi2', AF | PF),
   vex('MULX', 'F2.0F38 F6', 'Gy,By,Ey', multiplyUnflagged, 'bmi2'),
@@ -222,8 +292,8 @@ export const bmiRows: readonly Row[] = [
   row('POPCNT', 'F3 0F B8', 'Gv,Ev', population, { cpuid: 'popcnt' }),
   row('ADCX', '66 0F 38 F6', 'Gy,Ey', addWithFlag(flag.CF), { cpuid: 'adx' }),
   row('ADOX', 'F3 0F 38 F6', 'Gy,Ey', addWithFlag(flag.OF), { cpuid: 'adx' }),
-  row('MOVBE', '0F 38 F0', 'Gv,Mv', moveReversed, { cpuid: 'movbe' }),
-  row('MOVBE', '0F 38 F1', 'Mv,Gv', moveReversed, { cpuid: 'movbe' }),
+  row('MOVBE', '0F 38 F0', 'Gv,Mv', moveReversed, { cpuid: 'movbe', by: ['rep'] }),
+  row('MOVBE', '0F 38 F1', 'Mv,Gv', moveReversed, { cpuid: 'movbe', by: ['rep'] }),
   row('CRC32', 'F2 0F 38 F0', 'Gy,Eb', crc, { cpuid: 'sse4_2' }),
   row('CRC32', 'F2 0F 38 F1', 'Gy,Ev', crc, { cpuid: 'sse4_2' }),
 ];

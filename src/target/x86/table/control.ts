@@ -1,18 +1,24 @@
 /** Control transfer: jumps, calls, returns, loops, software interrupts (SDM vol. 2). */
-import { add, and, convert, type Expr, eqz, i32, i64, op, sub, toI64 } from '../../ir/index.ts';
+import { add, and, convert, type Expr, eqz, i32, i64, ne, op, or, shl, shrS, sub, toI64 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
-import { vector } from '../state.ts';
+import { cr4, vector } from '../state.ts';
 import { readRegister, size, writeRegister } from './arithmetic.ts';
 import { conditionNames, drop, peek, push, stackOffset } from './move.ts';
 import { type Row, row } from './row.ts';
 
 const near = { size64: 'branch', ends: true } as const;
-const nearStack = { ...near, by: ['ssize', 'osize'] } as const;
+const nearStack = { ...near, by: ['ssize', 'osize', 'long64'] } as const;
+const LA57 = 1 << 12;
 
-/** A branch target as an i64 offset, cut to the operand size. */
+/** A branch target as an i64 offset, cut to the operand size; #GP(0) for one that is not canonical. */
 const target = (b: X86Builder, e: Expr): Expr => {
-  const wide = e.type === 'i64' ? e : toI64(e);
-  return b.osize === 2 ? and(wide, i64(0xffff)) : wide;
+  const wide = b.let(e.type === 'i64' ? e : toI64(e));
+  if (b.osize === 2) return and(wide, i64(0xffff));
+  if (b.long64) {
+    const beyond = (bits: number) => ne(shrS(shl(wide, i64(64 - bits)), i64(64 - bits)), wide);
+    b.if(beyond(48), () => b.if(or(eqz(and(b.get(cr4), i32(LA57))), beyond(57)), () => b.raise(vector.GP)));
+  }
+  return wide;
 };
 
 const jmp: Semantics = (b) => b.goto(0);
@@ -112,7 +118,7 @@ const byte = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 export const controlRows: readonly Row[] = [
   row('JMP', 'EB', 'Jb', jmp, near),
   row('JMP', 'E9', 'Jz', jmp, near),
-  row('JMP', 'FF /4', 'Ev', jmpIndirect, near),
+  row('JMP', 'FF /4', 'Ev', jmpIndirect, { ...near, by: ['long64'] }),
   row('CALL', 'E8', 'Jz', call, nearStack),
   row('CALL', 'FF /2', 'Ev', callIndirect, nearStack),
   row('RET', 'C3', '', ret(false), { ...nearStack }),

@@ -1,5 +1,5 @@
 /** F16C: half-precision conversions (SDM vol. 2, VCVTPH2PS and VCVTPS2PH). */
-import { type Expr, i32, lane, type LibraryFunction, op } from '../../ir/index.ts';
+import { type Expr, i32, type LibraryFunction, lane, op } from '../../ir/index.ts';
 import type { Semantics } from '../builder.ts';
 import { mxcsr } from '../state.ts';
 import { readHalves, slowly, writeAll } from './fp.ts';
@@ -49,7 +49,9 @@ const fromHalves: Semantics = (b) => {
     return b.variable(v('or', v('or', scaled, infinite), sign));
   });
   const nan = magnitudes.map((m) => op('i32x4.gt_s', m, lanes(4, 0x7c00))).reduce((p, q) => v('or', p, q));
-  b.if(op('v128.any_true', nan), () => slowly(b, () => results.forEach((r, i) => b.set(r, b.call('sse_f16_to_f32', parts[i])))));
+  b.if(op('v128.any_true', nan), () =>
+    slowly(b, () => results.forEach((r, i) => b.set(r, b.call('sse_f16_to_f32', parts[i])))),
+  );
   writeAll(b, results);
 };
 

@@ -1,6 +1,6 @@
 /** Fences, cache control and prefetches: this CPU has no cache and keeps program order, so they only fault. */
 import type { Semantics } from '../builder.ts';
-import { row, type Row } from './row.ts';
+import { type Row, row } from './row.ts';
 
 const nothing: Semantics = () => {};
 /** Flushing a line is checked like a load of a byte. */

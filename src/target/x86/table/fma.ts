@@ -7,7 +7,21 @@
 import { and, type Builder, type Expr, i32, type LibraryFunction, op } from '../../ir/index.ts';
 import type { Semantics } from '../builder.ts';
 import { mxcsr } from '../state.ts';
-import { abs, allLanes, bitsOf, denormal, double, fastRounding, type Format, mergeLane0, readHalves, single, slowly, withLane, writeAll } from './fp.ts';
+import {
+  abs,
+  allLanes,
+  bitsOf,
+  denormal,
+  double,
+  type Format,
+  fastRounding,
+  mergeLane0,
+  readHalves,
+  single,
+  slowly,
+  withLane,
+  writeAll,
+} from './fp.ts';
 import type { Row } from './row.ts';
 import { avx, lanes, pick, zero128 } from './vec.ts';
 
@@ -56,7 +70,10 @@ function fusedDoubles(b: Builder, x: Expr, y: Expr, z: Expr): { result: Expr; go
   const magnitudes = [result, productHigh, x, y, z].map((e) => abs(double, e));
   const least = magnitudes.reduce((p, q) => d('pmin', p, q));
   const greatest = magnitudes.reduce((p, q) => d('pmax', p, q));
-  return { result, good: v('and', d('gt', least, lanes(8, 0x07b0000000000000n)), d('lt', greatest, lanes(8, 0x7dd0000000000000n))) };
+  return {
+    result,
+    good: v('and', d('gt', least, lanes(8, 0x07b0000000000000n)), d('lt', greatest, lanes(8, 0x7dd0000000000000n))),
+  };
 }
 
 /** Singles: the product is exact in doubles, and a sum rounded to odd there rounds on to single correctly. */
@@ -65,9 +82,21 @@ function fusedSingles(b: Builder, x: Expr, y: Expr, z: Expr): { result: Expr; go
     const promoted = [x, y, z].map((e) => b.let(d('promote_low_f32x4', part(e))));
     return op('f32x4.demote_f64x2_zero', oddSum(b, b.let(d('mul', promoted[0], promoted[1])), promoted[2]));
   };
-  const result = b.let(pick(8, half((e) => e), half((e) => pick(8, e, e, 1, 1)), 0, 2));
+  const result = b.let(
+    pick(
+      8,
+      half((e) => e),
+      half((e) => pick(8, e, e, 1, 1)),
+      0,
+      2,
+    ),
+  );
   const denormals = [x, y, z].map((e) => denormal(single, e)).reduce((p, q) => v('or', p, q));
-  const inRange = v('and', op('f32x4.gt', abs(single, result), single.smallest), op('f32x4.lt', abs(single, result), single.infinity));
+  const inRange = v(
+    'and',
+    op('f32x4.gt', abs(single, result), single.smallest),
+    op('f32x4.lt', abs(single, result), single.infinity),
+  );
   return { result, good: v('andnot', inRange, denormals) };
 }
 
@@ -86,10 +115,22 @@ const fmaFunction = (f: Format, scalar: boolean): LibraryFunction => ({
     const only0 = (e: Expr) => (scalar ? b.let(mergeLane0(f, e, f.one)) : e);
     const { result, good } = (f.size === 4 ? fusedSingles : fusedDoubles)(b, only0(signedA), only0(y), only0(signedC));
     const out = b.variable(result);
-    b.if(and(fastRounding(m), allLanes(f, good)), () => {}, () => {
-      for (let i = 0; i < (scalar ? 1 : f.count); i++)
-        b.set(out, withLane(f, out, b.call(`${f.float}_fma`, bitsOf(f, a, i), bitsOf(f, y, i), bitsOf(f, c, i), i & 1 ? odd : even, m), i));
-    });
+    b.if(
+      and(fastRounding(m), allLanes(f, good)),
+      () => {},
+      () => {
+        for (let i = 0; i < (scalar ? 1 : f.count); i++)
+          b.set(
+            out,
+            withLane(
+              f,
+              out,
+              b.call(`${f.float}_fma`, bitsOf(f, a, i), bitsOf(f, y, i), bitsOf(f, c, i), i & 1 ? odd : even, m),
+              i,
+            ),
+          );
+      },
+    );
     return out;
   },
 });
@@ -104,42 +145,67 @@ interface Signs {
 const orders = { '132': [0, 2, 1], '213': [1, 0, 2], '231': [1, 2, 0] } as const;
 type Order = keyof typeof orders;
 
-const fused = (f: Format, scalar: boolean, order: Order, signs: Signs): Semantics => (b) => {
-  const signMask = (bit: number): Expr => {
-    const of = (code: number) => (code & bit ? 1n << BigInt(f.size * 8 - 1) : 0n);
-    return lanes(f.size, of(signs.even), of(signs.odd));
+const fused =
+  (f: Format, scalar: boolean, order: Order, signs: Signs): Semantics =>
+  (b) => {
+    const signMask = (bit: number): Expr => {
+      const of = (code: number) => (code & bit ? 1n << BigInt(f.size * 8 - 1) : 0n);
+      return lanes(f.size, of(signs.even), of(signs.odd));
+    };
+    const flip = (e: Expr, bit: number) => ((signs.even | signs.odd) & bit ? b.let(v('xor', e, signMask(bit))) : e);
+    const sources = [0, 1, 2].map((i) => readHalves(b, i));
+    const results: Expr[] = [];
+    slowly(b, () => {
+      for (let half = 0; half < sources[0].length; half++) {
+        const [x, y, z] = orders[order].map((i) => sources[i][half]);
+        results.push(
+          b.let(b.call(functionName(f, scalar), x, y, z, flip(x, 1), flip(z, 2), i32(signs.even), i32(signs.odd))),
+        );
+      }
+    });
+    if (scalar) b.writeVector(0, mergeLane0(f, results[0], sources[0][0]));
+    else writeAll(b, results);
   };
-  const flip = (e: Expr, bit: number) => ((signs.even | signs.odd) & bit ? b.let(v('xor', e, signMask(bit))) : e);
-  const sources = [0, 1, 2].map((i) => readHalves(b, i));
-  const results: Expr[] = [];
-  slowly(b, () => {
-    for (let half = 0; half < sources[0].length; half++) {
-      const [x, y, z] = orders[order].map((i) => sources[i][half]);
-      results.push(b.let(b.call(functionName(f, scalar), x, y, z, flip(x, 1), flip(z, 2), i32(signs.even), i32(signs.odd))));
-    }
-  });
-  if (scalar) b.writeVector(0, mergeLane0(f, results[0], sources[0][0]));
-  else writeAll(b, results);
-};
 
 /** All forms of one operation; `opcode` is that of the packed 132 form, the scalar one is the next. */
 function fma(name: string, opcode: number, signs: Signs, withScalars: boolean): Row[] {
   const hex = (n: number) => n.toString(16).toUpperCase();
   return (Object.keys(orders) as Order[]).flatMap((order, i) => {
     const at = opcode + 16 * i;
-    const rows = ([['PS', 'W0', single], ['PD', 'W1', double]] as const).map(([suffix, w, f]) =>
-      avx(`V${name}${order}${suffix}`, `66.0F38.${w} ${hex(at)}`, 'Vx,Hx,Wx', fused(f, false, order, signs), { cpuid: 'fma' }),
+    const rows = (
+      [
+        ['PS', 'W0', single],
+        ['PD', 'W1', double],
+      ] as const
+    ).map(([suffix, w, f]) =>
+      avx(`V${name}${order}${suffix}`, `66.0F38.${w} ${hex(at)}`, 'Vx,Hx,Wx', fused(f, false, order, signs), {
+        cpuid: 'fma',
+      }),
     );
     if (!withScalars) return rows;
-    const scalars = ([['SS', 'W0', single], ['SD', 'W1', double]] as const).map(([suffix, w, f]) => {
+    const scalars = (
+      [
+        ['SS', 'W0', single],
+        ['SD', 'W1', double],
+      ] as const
+    ).map(([suffix, w, f]) => {
       const size = suffix.toLowerCase();
-      return avx(`V${name}${order}${suffix}`, `66.0F38.${w} ${hex(at + 1)}`, `V${size},H${size},W${size}`, fused(f, true, order, signs), { cpuid: 'fma' });
+      return avx(
+        `V${name}${order}${suffix}`,
+        `66.0F38.${w} ${hex(at + 1)}`,
+        `V${size},H${size},W${size}`,
+        fused(f, true, order, signs),
+        { cpuid: 'fma' },
+      );
     });
     return [...rows, ...scalars];
   });
 }
 
-export const fmaLibrary: readonly LibraryFunction[] = [single, double].flatMap((f) => [fmaFunction(f, false), fmaFunction(f, true)]);
+export const fmaLibrary: readonly LibraryFunction[] = [single, double].flatMap((f) => [
+  fmaFunction(f, false),
+  fmaFunction(f, true),
+]);
 
 export const fmaRows: readonly Row[] = [
   ...fma('FMADDSUB', 0x96, { even: 2, odd: 0 }, false),

@@ -185,7 +185,8 @@ function goodScalar(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Exp
 }
 
 /** Denormal lanes. */
-export const denormal = (f: Format, x: Expr): Expr => v('and', on(f, 'lt', abs(f, x), f.smallest), on(f, 'ne', x, zero128));
+export const denormal = (f: Format, x: Expr): Expr =>
+  v('and', on(f, 'lt', abs(f, x), f.smallest), on(f, 'ne', x, zero128));
 
 /** Lanes where `r` is x op y without any exception but PE, zeros and exact tiny sums included. */
 function exactEnough(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Expr {

@@ -326,5 +326,5 @@ export const moveRows: readonly Row[] = [
   row('NOP', '0F 0D /r', 'Ev', nothing),
   ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e].map((n) => row('NOP', `0F ${byte(n)} /r`, 'Ev', nothing)),
   row('NOP', '90', '', nothing, { withoutRexB: true }),
-  row('PAUSE', 'F3 90', '', nothing),
+  row('PAUSE', 'F3 90', '', nothing, { withoutRexB: true }),
 ];

@@ -1,4 +1,4 @@
-/** SHA-NI: rounds and message schedules of SHA-1 and SHA-256 (SDM vol. 2; FIPS 180-4). */
+/** SHA-NI: rounds and message schedules of SHA-1 and SHA-256 (SDM vol. 2; FIPS 180-4). Memory operands need no alignment. */
 import { add, and, type Expr, eq, i32, lane, op, rotl, rotr, select, shrU, xor } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { xmm } from '../state.ts';
@@ -33,7 +33,8 @@ const sha1Constants = [0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6];
 
 const sha1Rounds = binary((b, x, words) => {
   const stage = b.let(and(b.immediate(2), i32(3)));
-  const byStage = (values: readonly Expr[]) => [0, 1, 2].reduceRight((rest, n) => select(eq(stage, i32(n)), values[n], rest), values[3]);
+  const byStage = (values: readonly Expr[]) =>
+    [0, 1, 2].reduceRight((rest, n) => select(eq(stage, i32(n)), values[n], rest), values[3]);
   const constant = b.let(byStage(sha1Constants.map(i32)));
   let [A, B, C, D] = [3, 2, 1, 0].map((n) => b.let(dword(x, n)));
   let E: Expr = i32(0); // the first word comes with E added
@@ -87,7 +88,7 @@ const sha256Message2 = binary((b, x, y) => {
 });
 
 const sha = (mnemonic: string, code: string, operands: string, semantics: Semantics): Row =>
-  row(mnemonic, `NP ${code}`, operands, semantics, { cpuid: 'sha_ni', unit: 'sse', aligned: true });
+  row(mnemonic, `NP ${code}`, operands, semantics, { cpuid: 'sha_ni', unit: 'sse' });
 
 export const shaRows: readonly Row[] = [
   sha('SHA1RNDS4', '0F 3A CC', 'Vdq,Wdq,Ibu', sha1Rounds),

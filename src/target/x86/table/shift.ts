@@ -230,7 +230,7 @@ const bitTest =
       if (change) b.write(0, result);
       return;
     }
-    const base = b.bitAddress(0, 1, offset, width);
+    const base = b.bitAddress(0, 1, offset, width, change !== undefined);
     if (change) b.modifyMemory(base, width, apply);
     else apply(b.load(base, width));
   };

@@ -247,29 +247,30 @@ const toMmx =
     const x = b.let(f.size === 4 ? lowOnly(b.readVector(1)) : b.readVector(1));
     writeMmx(b, 0, low64(toIntegers(b, f, [x], truncating)[0]));
   };
-const mmxToSingles: Semantics = (b) => {
+/** CVTPI2PS, CVTPI2PD: with the source in memory they are plain SSE instructions. */
+const integerPair = (b: X86Builder): Expr => {
+  if (b.inMemory(1)) return b.let(b.readVector(1));
   checkOsfxsr(b);
-  const y = b.let(lowLane(readMmx(b, 1)));
-  const [r] = toSingles(b, [y]);
-  if (!b.memory) enterMmx(b);
+  return b.let(lowLane(readMmx(b, 1)));
+};
+const pairToSingles: Semantics = (b) => {
+  const [r] = toSingles(b, [integerPair(b)]);
+  if (!b.inMemory(1)) enterMmx(b);
   b.writeVector(0, pick(8, r, b.readVector(0), 0, 3));
 };
-const mmxToDoubles: Semantics = (b) => {
-  checkOsfxsr(b);
-  const y = b.let(lowLane(readMmx(b, 1)));
-  if (!b.memory) enterMmx(b);
+const pairToDoubles: Semantics = (b) => {
+  const y = integerPair(b);
+  if (!b.inMemory(1)) enterMmx(b);
   b.writeVector(0, toDoubles(y));
 };
 
 const mmxRows: Row[] = [
-  row('CVTPI2PS', 'NP 0F 2A', 'Vps,Qq', mmxToSingles, { cpuid: 'sse', unit: 'mmx' }),
+  row('CVTPI2PS', 'NP 0F 2A', 'Vps,Nq', pairToSingles, { cpuid: 'sse', unit: 'mmx' }),
+  row('CVTPI2PS', 'NP 0F 2A', 'Vps,Mq', pairToSingles, { cpuid: 'sse', unit: 'sse' }),
   row('CVTTPS2PI', 'NP 0F 2C', 'Pq,Wq', toMmx(single, true), { cpuid: 'sse', unit: 'mmx' }),
   row('CVTPS2PI', 'NP 0F 2D', 'Pq,Wq', toMmx(single, false), { cpuid: 'sse', unit: 'mmx' }),
-  row('CVTPI2PD', '66 0F 2A', 'Vpd,Nq', mmxToDoubles, { cpuid: 'sse2', unit: 'mmx' }),
-  row('CVTPI2PD', '66 0F 2A', 'Vpd,Mq', (b) => b.writeVector(0, toDoubles(b.readVector(1))), {
-    cpuid: 'sse2',
-    unit: 'sse',
-  }),
+  row('CVTPI2PD', '66 0F 2A', 'Vpd,Nq', pairToDoubles, { cpuid: 'sse2', unit: 'mmx' }),
+  row('CVTPI2PD', '66 0F 2A', 'Vpd,Mq', pairToDoubles, { cpuid: 'sse2', unit: 'sse' }),
   row('CVTTPD2PI', '66 0F 2C', 'Pq,Wpd', toMmx(double, true), { cpuid: 'sse2', unit: 'mmx', aligned: true }),
   row('CVTPD2PI', '66 0F 2D', 'Pq,Wpd', toMmx(double, false), { cpuid: 'sse2', unit: 'mmx', aligned: true }),
 ];

@@ -95,20 +95,22 @@ const signMask =
 
 // ---- masked stores through rDI ----
 
-/** Stores the bytes of `value` (the first `count`) whose mask byte has bit 7 set; all are checked before any is stored. */
+/**
+ * Stores the bytes of `value` (the first `count`) whose mask byte has bit 7 set. Faults are for the whole operand,
+ * whatever the mask: the manuals leave that open, CPUs do it.
+ */
 function storeBytes(b: X86Builder, value: Expr, mask: Expr, count: 8 | 16): void {
   const start = b.let(b.address(2, count, true));
   const chosen = b.let(op('i8x16.bitmask', mask));
-  const eachChosen = (body: (i: number) => void) => {
-    for (let i = 0; i < count; i++) b.if(op('i32.and', chosen, i32(1 << i)), () => body(i));
-  };
-  eachChosen((i) => b.probeWrite(plus(start, i), 1));
-  eachChosen((i) => b.store(plus(start, i), 1, lane('i8x16.extract_lane_u', i, value)));
+  b.probeWrite(start, count);
+  for (let i = 0; i < count; i++) {
+    b.if(op('i32.and', chosen, i32(1 << i)), () => b.store(plus(start, i), 1, lane('i8x16.extract_lane_u', i, value)));
+  }
 }
 
 const maskMoveMmx: Semantics = (b) => {
+  enterMmx(b); // before the store: seen when it faults
   storeBytes(b, b.let(lowLane(readMmx(b, 0))), lowLane(readMmx(b, 1)), 8);
-  enterMmx(b);
 };
 
 const mmxOptions = { cpuid: 'mmx', unit: 'mmx' } as const;

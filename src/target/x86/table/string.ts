@@ -33,8 +33,13 @@ function countDown(b: X86Builder): Expr {
  * `element` does the work and returns the condition to go on, if there is one.
  */
 const repeated =
-  (element: (b: X86Builder) => Expr | undefined, bulk?: (b: X86Builder) => void): Semantics =>
+  (
+    element: (b: X86Builder) => Expr | undefined,
+    bulk?: (b: X86Builder) => void,
+    check: (b: X86Builder) => void = () => {},
+  ): Semantics =>
   (b) => {
+    check(b);
     if (b.rep === 0) {
       element(b);
       return;
@@ -129,29 +134,41 @@ const scas = repeated((b) => {
 
 const port = (b: X86Builder): Expr => readRegister(b, 2, 2);
 
-/** INS: the destination is checked before the port is read. */
-const ins = repeated((b) => {
-  const width = size(b, 0);
-  const by = stride(b, width);
-  b.helper('ioCheck', port(b), i64(width));
-  const address = b.let(b.address(0, width, true));
-  b.probeWrite(address, width);
-  b.helper('portIn', port(b), i64(width));
-  const value = b.argument(2);
-  b.store(address, width, op('i32.wrap_i64', value));
-  advance(b, 7, by);
-  return undefined;
-});
+/** The permission is looked at even when the count is 0. */
+const checkPort =
+  (operand: number) =>
+  (b: X86Builder): void =>
+    b.helper('ioCheck', port(b), i64(size(b, operand)));
 
-const outs = repeated((b) => {
-  const width = size(b, 1);
-  const by = stride(b, width);
-  b.helper('ioCheck', port(b), i64(width));
-  const value = b.let(b.read(1));
-  b.helper('portOut', port(b), i64(width), value);
-  advance(b, 6, by);
-  return undefined;
-});
+/** INS: the destination is checked before the port is read. */
+const ins = repeated(
+  (b) => {
+    const width = size(b, 0);
+    const by = stride(b, width);
+    const address = b.let(b.address(0, width, true));
+    b.probeWrite(address, width);
+    b.helper('portIn', port(b), i64(width));
+    const value = b.argument(2);
+    b.store(address, width, op('i32.wrap_i64', value));
+    advance(b, 7, by);
+    return undefined;
+  },
+  undefined,
+  checkPort(0),
+);
+
+const outs = repeated(
+  (b) => {
+    const width = size(b, 1);
+    const by = stride(b, width);
+    const value = b.let(b.read(1));
+    b.helper('portOut', port(b), i64(width), value);
+    advance(b, 6, by);
+    return undefined;
+  },
+  undefined,
+  checkPort(1),
+);
 
 const by = { by: ['asize', 'rep', 'long64'] } as const;
 

@@ -158,7 +158,7 @@ const portOut: Semantics = (b) => {
 const area =
   (name: HelperName, third?: number): Semantics =>
   (b) => {
-    const address = b.let(b.address(0, 1));
+    const address = b.let(b.address(0, 1, name === 'fxsave' || name === 'xsave'));
     b.helper(name, address, i64(b.w ? 1 : 0), ...(third === undefined ? [] : [i64(third)]));
   };
 
@@ -181,10 +181,11 @@ export const systemRows: readonly Row[] = [
   row('SYSRET', '0F 07', '', withSize('sysret'), { ...leaves, cpuid: 'syscall', by: ['osize'] }),
   row('SYSENTER', '0F 34', '', withSize('sysenter'), { ...leaves, cpuid: 'sep' }),
   row('SYSEXIT', '0F 35', '', withSize('sysexit'), { ...leaves, cpuid: 'sep', by: ['osize'] }),
-  row('MOV', '0F 20 /r', 'Rr,Cd', moveFromControl('moveFromCr'), privileged),
-  row('MOV', '0F 22 /r', 'Cd,Rr', moveToControl('moveToCr'), { ...privileged, ends: true }),
-  row('MOV', '0F 21 /r', 'Rr,Dd', moveFromControl('moveFromDr'), privileged),
-  row('MOV', '0F 23 /r', 'Dd,Rr', moveToControl('moveToDr'), { ...privileged, ends: true }),
+  // Not `privileged`: that the register exists is checked first, by the helper.
+  row('MOV', '0F 20 /r', 'Rr,Cd', moveFromControl('moveFromCr')),
+  row('MOV', '0F 22 /r', 'Cd,Rr', moveToControl('moveToCr'), { ends: true }),
+  row('MOV', '0F 21 /r', 'Rr,Dd', moveFromControl('moveFromDr')),
+  row('MOV', '0F 23 /r', 'Dd,Rr', moveToControl('moveToDr'), { ends: true }),
   row('LMSW', '0F 01 /6', 'Ew', (b) => b.helper('lmsw', and(b.let(b.read(0)), i32(0xffff))), {
     ...privileged,
     ends: true,
@@ -210,8 +211,8 @@ export const systemRows: readonly Row[] = [
   row('RDTSCP', '0F 01 =F9', '', plain('rdtscp'), { cpuid: 'rdtscp' }),
   row('RDPMC', '0F 33', '', plain('rdpmc')),
   row('CPUID', '0F A2', '', plain('cpuid')),
-  row('XGETBV', '0F 01 =D0', '', plain('xgetbv'), { cpuid: 'xsave' }),
-  row('XSETBV', '0F 01 =D1', '', plain('xsetbv'), { ...privileged, cpuid: 'xsave', ends: true }),
+  row('XGETBV', 'NP 0F 01 =D0', '', plain('xgetbv'), { cpuid: 'xsave' }),
+  row('XSETBV', 'NP 0F 01 =D1', '', plain('xsetbv'), { ...privileged, cpuid: 'xsave', ends: true }),
   row('INVLPG', '0F 01 /7', 'Mb', (b) => b.helper('invlpg', b.address(0, 1)), privileged),
   row('INVPCID', '66 0F 38 82 /r', 'Gr,Mdq', (b) => b.helper('invpcid', toI64(b.let(b.read(0))), b.address(1, 16)), {
     ...privileged,
@@ -223,8 +224,8 @@ export const systemRows: readonly Row[] = [
   row('MONITOR', '0F 01 =C8', '', plain('monitor'), { cpuid: 'monitor' }),
   row('MWAIT', '0F 01 =C9', '', plain('mwait'), { cpuid: 'monitor', ends: true }),
   row('SWAPGS', '0F 01 =F8', '', swapgs, { mode: 'only64' }),
-  row('CLAC', '0F 01 =CA', '', plain('clac'), { cpuid: 'smap' }),
-  row('STAC', '0F 01 =CB', '', plain('stac'), { cpuid: 'smap' }),
+  row('CLAC', 'NP 0F 01 =CA', '', plain('clac'), { cpuid: 'smap' }),
+  row('STAC', 'NP 0F 01 =CB', '', plain('stac'), { cpuid: 'smap' }),
   row('RDFSBASE', 'F3 0F AE /0', 'Ry', baseAccess('rdfsbase', 0), { mode: 'only64', cpuid: 'fsgsbase' }),
   row('RDGSBASE', 'F3 0F AE /1', 'Ry', baseAccess('rdfsbase', 1), { mode: 'only64', cpuid: 'fsgsbase' }),
   row('WRFSBASE', 'F3 0F AE /2', 'Ry', baseAccess('wrfsbase', 0), { mode: 'only64', cpuid: 'fsgsbase' }),

@@ -1,8 +1,9 @@
 /** x87 arithmetic and comparison (SDM vol. 1, 8.3.5, 8.3.6; vol. 2, FADD to FXTRACT). */
-import { and, type Expr, eq, eqz, i32, i64, type IntSize, ltS, ne, or, select, shl } from '../../ir/index.ts';
+import { and, type Expr, eq, eqz, i32, i64, type IntSize, ltS, or, select, shl } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
+import { fpuStatus } from '../state.ts';
 import { type Row, row } from './row.ts';
-import { noRelation } from './x87-library.ts';
+import { relationBits } from './x87-library.ts';
 import { fromInteger } from './x87-move.ts';
 import { clean, type Extended, isEmpty, memoryOperand, pop, readSt, remember, result, setConditions, statusBits } from './x87-stack.ts';
 
@@ -75,10 +76,15 @@ function arithmeticForms([name, digit, operation, reverse]: (typeof operations)[
 
 // ---- comparison ----
 
-/** Takes a relation into C3, C2, C0 and pops, unless an unmasked exception forbids. */
+/** Takes a relation into C3, C2, C0 and pops, unless an unmasked exception forbids that. */
 function takeRelation(b: X86Builder, relation: Expr, pops: number): void {
-  b.if(ne(relation, i32(noRelation)), () => {
-    setConditions(b, shl(relation, i32(8)));
+  setConditions(b, shl(and(relation, i32(relationBits.image)), i32(8)));
+  popUnlessBlocked(b, relation, pops);
+}
+
+function popUnlessBlocked(b: X86Builder, relation: Expr, pops: number): void {
+  if (pops === 0) return;
+  b.if(eqz(and(relation, i32(relationBits.blocked))), () => {
     for (let i = 0; i < pops; i++) pop(b);
   });
 }
@@ -94,13 +100,13 @@ const compareRegister = (pops: number, signalling: boolean, other: (b: X86Builde
   remember(b);
 };
 
-const compareToFlags = (pops: boolean, signalling: boolean) => (b: X86Builder) => {
+/** C1 stays as it was, but for a stack fault. */
+const compareToFlags = (pops: number, signalling: boolean) => (b: X86Builder) => {
+  const C1 = b.let(and(b.get(fpuStatus), i32(statusBits.C1)));
   const relation = b.call('x87_relation', st0, b.registerOffset(1), i32(signalling ? 1 : 0));
-  const image = b.variable(relation);
-  b.if(eq(relation, i32(noRelation)), () => b.set(image, b.getFlags()), () => {
-    if (pops) pop(b);
-  });
-  b.putFlags(image);
+  b.putFlags(and(relation, i32(relationBits.image)));
+  b.if(eqz(and(relation, i32(relationBits.stackFault))), () => b.put(fpuStatus, or(b.get(fpuStatus), C1)));
+  popUnlessBlocked(b, relation, pops);
   remember(b);
 };
 
@@ -149,10 +155,10 @@ export const x87ArithmeticRows: readonly Row[] = [
   ...sti('FUCOM', ['DD =E0'], compareRegister(0, false)),
   ...sti('FUCOMP', ['DD =E8'], compareRegister(1, false)),
   row('FUCOMPP', 'DA =E9', '', compareRegister(2, false, () => i32(1)), unit),
-  row('FCOMI', 'DB =F0+i', 'ST0,STi', compareToFlags(false, true), { ...unit, cpuid: 'cmov' }),
-  row('FCOMIP', 'DF =F0+i', 'ST0,STi', compareToFlags(true, true), { ...unit, cpuid: 'cmov' }),
-  row('FUCOMI', 'DB =E8+i', 'ST0,STi', compareToFlags(false, false), { ...unit, cpuid: 'cmov' }),
-  row('FUCOMIP', 'DF =E8+i', 'ST0,STi', compareToFlags(true, false), { ...unit, cpuid: 'cmov' }),
+  row('FCOMI', 'DB =F0+i', 'ST0,STi', compareToFlags(0, true), { ...unit, cpuid: 'cmov' }),
+  row('FCOMIP', 'DF =F0+i', 'ST0,STi', compareToFlags(1, true), { ...unit, cpuid: 'cmov' }),
+  row('FUCOMI', 'DB =E8+i', 'ST0,STi', compareToFlags(0, false), { ...unit, cpuid: 'cmov' }),
+  row('FUCOMIP', 'DF =E8+i', 'ST0,STi', compareToFlags(1, false), { ...unit, cpuid: 'cmov' }),
   row('FTST', 'D9 =E4', '', testZero, unit),
   row('FXAM', 'D9 =E5', '', examine, unit),
   row('FSQRT', 'D9 =FA', '', calling('x87_sqrt'), unit),

@@ -1,7 +1,7 @@
 /** Library functions of x87 arithmetic: stack checks, soft float and exceptions together, so that handlers stay small. */
-import { and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select, type Variable } from '../../ir/index.ts';
-import { fpuControl } from '../state.ts';
-import { clean, complete, type Extended, indefinite, isEmpty, overflow, readSt, result, rotateTop, setConditions, stackFunctions, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
+import { and, type Builder, type Expr, eq, eqz, i32, type LibraryFunction, or, select, shl, type Variable } from '../../ir/index.ts';
+import { fpuControl, fpuStatus } from '../state.ts';
+import { clean, complete, conditionBits, type Extended, indefinite, isEmpty, isNan, overflow, readSt, result, rotateTop, setConditions, stackFunctions, statusBits, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
 
 export const binaryOperations = ['add', 'sub', 'mul', 'div', 'scale'] as const;
 export type BinaryOperation = (typeof binaryOperations)[number];
@@ -20,8 +20,6 @@ const registerForm = (operation: BinaryOperation): LibraryFunction => ({
       return storeResult(b, target, value, flags);
     }),
 });
-
-const isNan = (x: Extended): Expr => and(eq(and(x.exponent, i32(0x7fff)), i32(0x7fff)), ne(x.significand, i64(1n << 63n)));
 
 /** DE is lost when a short denormal is widened; it counts unless a NaN, an invalid operation or a division by zero goes before it. */
 const withDenormal = (flags: Expr, denormal: Expr, value: Extended): Expr =>
@@ -62,11 +60,11 @@ const unary = (name: 'sqrt' | 'round'): LibraryFunction => ({
   },
 });
 
-/** What the comparing functions return where an unmasked exception ends the instruction. */
-export const noRelation = -1;
+/** Bits of what the comparing functions return besides ZF, PF and CF: an unmasked exception forbids to pop; a register was empty. */
+export const relationBits = { image: 0x45, blocked: 1 << 8, stackFault: 1 << 9 } as const;
 const unordered = 0x45;
 
-/** `x87_relation` (i, j, signalling) and `x87_relation_value` (significand, exponent, denormal): ZF, PF, CF as FCOMI sets them, or `noRelation`. */
+/** `x87_relation` (i, j, signalling) and `x87_relation_value` (significand, exponent, denormal): ZF, PF, CF as FCOMI sets them, and `relationBits`. */
 function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b: Builder, args: readonly Expr[]) => { empty: Expr; other: () => Extended; first: Expr; denormal: Expr; signalling: Expr }): LibraryFunction {
   return {
     name,
@@ -83,8 +81,8 @@ function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b:
         b.set(relation, compared.value);
         b.set(flags, or(compared.flags, select(eq(relation, i32(unordered)), i32(0), denormal)));
       });
-      b.if(complete(b, flags), () => {}, () => b.set(relation, i32(noRelation)));
-      return relation;
+      b.set(relation, or(relation, select(and(flags, i32(statusBits.SF)), i32(relationBits.stackFault), i32(0))));
+      return or(relation, shl(eqz(complete(b, flags)), i32(8)));
     },
   };
 }
@@ -132,14 +130,16 @@ const remainder: LibraryFunction = {
   params: ['i32'],
   result: undefined,
   body(b, nearest) {
-    setConditions(b, i32(0));
+    b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
     unlessEmpty(b, [i32(0), i32(1)], i32(0), () => {
       const x = readSt(b, i32(0));
       const y = readSt(b, i32(1));
       const { value, flags } = clean(b, () =>
         result(b, b.call('f80_remainder', x.significand, x.exponent, y.significand, y.exponent, nearest, b.get(fpuControl))),
       );
-      return storeResult(b, i32(0), value, flags);
+      const stores = storeResult(b, i32(0), value, and(flags, i32(0x3f)));
+      b.if(and(stores, eqz(isNan(value))), () => setConditions(b, and(flags, i32(conditionBits))));
+      return stores;
     });
     return undefined;
   },

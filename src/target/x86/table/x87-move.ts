@@ -75,7 +75,10 @@ function storeMemory(b: X86Builder, size: number, pops: boolean, convert: (st: E
   const blocked = b.let(and(flags, and(xor(b.get(fpuControl), i32(-1)), i32(0x19))));
   b.if(
     blocked,
-    () => b.set(flags, and(flags, i32(0x5f))),
+    () => {
+      b.probeWrite(linear, size);
+      b.set(flags, and(flags, i32(0x5f)));
+    },
     () => write(linear, value),
   );
   remember(b, offset);
@@ -131,6 +134,14 @@ const storeRegister = (pops: boolean) => (b: X86Builder) => {
   if (pops) b.if(stored, () => pop(b));
   remember(b);
 };
+
+/** D9 D8+i, "no check for empty": without an exception an empty ST(0) is popped and not stored. */
+function storeUnchecked(b: X86Builder): void {
+  b.if(eqz(isEmpty(b, st0)), () => writeSt(b, b.registerOffset(0), readSt(b, st0)));
+  pop(b);
+  clearC1(b);
+  remember(b);
+}
 
 // ---- packed BCD (SDM vol. 1, 4.7): 18 digits, sign in the top bit of the tenth byte ----
 
@@ -286,7 +297,8 @@ export const x87MoveRows: readonly Row[] = [
   // Where there are several encodings all but the first are undocumented aliases.
   ...sti('FLD', ['D9 =C0'], loadRegister),
   ...sti('FST', ['DD =D0'], storeRegister(false)),
-  ...sti('FSTP', ['DD =D8', 'D9 =D8', 'DF =D0', 'DF =D8'], storeRegister(true)),
+  ...sti('FSTP', ['DD =D8', 'DF =D0', 'DF =D8'], storeRegister(true)),
+  ...sti('FSTPNCE', ['D9 =D8'], storeUnchecked),
   ...sti('FXCH', ['D9 =C8', 'DD =C8', 'DF =C8'], exchange),
   ...sti('FFREE', ['DD =C0'], free(false)),
   ...sti('FFREEP', ['DF =C0'], free(true)),

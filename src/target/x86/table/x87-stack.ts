@@ -3,7 +3,7 @@
  * share: emitters for use inside semantics and library functions, and the
  * library functions of the common cases (SDM vol. 1, 8.1–8.5).
  */
-import { add, and, type Builder, type Expr, eqz, i32, i64, type LibraryFunction, or, select, shl, shrU, xor } from '../../ir/index.ts';
+import { add, and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select, shl, shrU, xor } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
 import { cs, floatExponent, floatFlags, fpuControl, fpuCs, fpuDp, fpuIp, fpuOpcode, fpuStatus, fpuTags, fpuTop, fprSignificand } from '../state.ts';
 
@@ -24,6 +24,9 @@ export const extended = (exponent: number, significand: bigint): Extended => ({ 
 export const indefinite: Extended = extended(0xffff, 3n << 62n);
 
 const registers = fprSignificand[0].offset;
+
+/** A NaN (or a pseudo-NaN or pseudo-infinity). */
+export const isNan = (x: Extended): Expr => and(eq(and(x.exponent, i32(0x7fff)), i32(0x7fff)), ne(x.significand, i64(1n << 63n)));
 
 /** Number of the physical register that is ST(i). */
 const physical = (b: Builder, i: Expr): Expr => b.let(and(add(b.get(fpuTop), i), i32(7)));
@@ -132,7 +135,10 @@ const pushFunction: LibraryFunction = {
       b.set(significand, indefinite.significand);
       b.set(exponent, indefinite.exponent);
     });
-    b.if(complete(b, flags), () => {
+    // An unmasked DE does not keep a load from being done.
+    const blocked = b.let(and(flags, and(xor(b.get(fpuControl), i32(-1)), i32(statusBits.IE))));
+    complete(b, flags);
+    b.if(eqz(blocked), () => {
       rotateTop(b, -1);
       writeSt(b, i32(0), { significand, exponent });
     });

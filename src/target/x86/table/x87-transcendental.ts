@@ -1,10 +1,10 @@
 /** x87 transcendental instructions (SDM vol. 1, 8.3.7): the helper computes, what is here checks, rounds and stores. */
-import { eq, eqz, type Expr, i32, i64, or, shrU, toI32 } from '../../ir/index.ts';
+import { and, eq, eqz, type Expr, i32, i64, or, select, shrU, toI32 } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
-import { floatFlags, fpuControl } from '../state.ts';
+import { floatFlags, fpuControl, fpuStatus } from '../state.ts';
 import { x87Answer, x87Operation, type X87OperationName } from '../x87-operations.ts';
 import { type Row, row } from './row.ts';
-import { complete, type Extended, extended, indefinite, isEmpty, overflow, pop, remember, result, rotateTop, setConditions, statusBits, underflow, writeSt } from './x87-stack.ts';
+import { complete, type Extended, extended, indefinite, isEmpty, isNan, overflow, pop, remember, result, rotateTop, statusBits, underflow, writeSt } from './x87-stack.ts';
 
 const unit = { unit: 'x87', cpuid: 'fpu' } as const;
 const st0 = i32(0);
@@ -39,7 +39,7 @@ function compute(b: X86Builder, operation: X87OperationName): Computed {
 /** ST(0) ← f(ST(0)); C2 and nothing else when ST(0) is too large. */
 const unary = (operation: X87OperationName) => (b: X86Builder) => {
   remember(b);
-  setConditions(b, i32(0));
+  if (operation !== 'powerOfTwo') b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
   b.if(
     isEmpty(b, st0),
     () => b.if(complete(b, i32(underflow)), () => writeSt(b, st0, indefinite)),
@@ -47,7 +47,7 @@ const unary = (operation: X87OperationName) => (b: X86Builder) => {
       const { value, flags, tooLarge } = compute(b, operation);
       b.if(
         tooLarge,
-        () => setConditions(b, i32(statusBits.C2)),
+        () => b.put(fpuStatus, or(b.get(fpuStatus), i32(statusBits.C2))),
         () => b.if(complete(b, flags), () => writeSt(b, st0, value)),
       );
     },
@@ -74,9 +74,9 @@ const binary = (operation: X87OperationName) => (b: X86Builder) => {
 };
 
 /** ST(0) ← f(ST(0)), then push a second result. */
-const pushing = (operation: X87OperationName, second: (b: X86Builder) => Pick<Computed, 'value' | 'flags'>) => (b: X86Builder) => {
+const pushing = (operation: X87OperationName, second: (b: X86Builder, first: Extended) => Pick<Computed, 'value' | 'flags'>) => (b: X86Builder) => {
   remember(b);
-  setConditions(b, i32(0));
+  b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
   const replace = (first: Extended, pushed: Extended) => {
     writeSt(b, st0, first);
     rotateTop(b, -1);
@@ -93,9 +93,9 @@ const pushing = (operation: X87OperationName, second: (b: X86Builder) => Pick<Co
       const first = compute(b, operation);
       b.if(
         first.tooLarge,
-        () => setConditions(b, i32(statusBits.C2)),
+        () => b.put(fpuStatus, or(b.get(fpuStatus), i32(statusBits.C2))),
         () => {
-          const other = second(b);
+          const other = second(b, first.value);
           b.if(complete(b, b.let(or(first.flags, other.flags))), () => replace(first.value, other.value));
         },
       );
@@ -105,10 +105,16 @@ const pushing = (operation: X87OperationName, second: (b: X86Builder) => Pick<Co
 
 const one = extended(0x3fff, 1n << 63n);
 
+/** FPTAN pushes 1, or the NaN that is its result. */
+function oneOrNan(b: X86Builder, first: Extended): Extended {
+  const nan = b.let(isNan(first));
+  return { significand: b.let(select(nan, first.significand, one.significand)), exponent: b.let(select(nan, first.exponent, one.exponent)) };
+}
+
 export const x87TranscendentalRows: readonly Row[] = [
   row('F2XM1', 'D9 =F0', '', unary('powerOfTwo'), unit),
   row('FYL2X', 'D9 =F1', '', binary('logarithm'), unit),
-  row('FPTAN', 'D9 =F2', '', pushing('tangent', () => ({ value: one, flags: i32(0) })), unit),
+  row('FPTAN', 'D9 =F2', '', pushing('tangent', (b, first) => ({ value: oneOrNan(b, first), flags: i32(0) })), unit),
   row('FPATAN', 'D9 =F3', '', binary('arctangent'), unit),
   row('FYL2XP1', 'D9 =F9', '', binary('logarithmOfNext'), unit),
   row('FSINCOS', 'D9 =FB', '', pushing('sine', (b) => compute(b, 'cosine')), unit),

@@ -13,7 +13,7 @@ export interface Engine {
 
 const sliceNanos = 60e6;
 const cr0 = 0x8005_0033 | 0; // PG AM WP NE ET MP PE
-const cr4 = 0x5_0e28 | 0; // OSXSAVE FSGSBASE UMIP OSXMMEXCPT OSFXSR PAE DE
+const cr4 = 0x5_0e20; // OSXSAVE FSGSBASE UMIP OSXMMEXCPT OSFXSR PAE, as Linux has it
 const efer = 0xd01; // NXE LMA LME SCE
 const userData = 0xc0f3;
 

@@ -298,7 +298,7 @@ export function protectedMode(model = 'max'): Machine {
 }
 
 /** Puts the CPU at CPL 3 with that stack pointer, by IRET. */
-export function toUser(m: Machine, code: number = sel.user64, rsp = at.userStack): void {
+export function toUser(m: Machine, code: number = sel.user64, rsp: number = at.userStack): void {
   const size = m.cpu.get(st.efer) & 0x400 ? 8 : 4;
   const frame = [0x6000, code | 3, 0x202, rsp, sel.userData | 3];
   frame.forEach((value, i) => {
