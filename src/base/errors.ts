@@ -38,3 +38,17 @@ function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
   return typeof value === 'object' ? 'a record' : String(value);
 }
+
+/** Why a storage request failed. */
+export type IoErrorCode = 'io' | 'no-space' | 'read-only' | 'out-of-range';
+
+/** A storage request that failed; the message names the image and what happened. */
+export class IoError extends UserError {
+  override name = 'IoError';
+  readonly code: IoErrorCode;
+
+  constructor(code: IoErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

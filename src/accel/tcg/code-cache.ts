@@ -349,7 +349,9 @@ export class CodeCache {
     const zero = state.zero.offset;
     const hasBase = !variant.long64 || segment >= 4;
     view.setUint16(at + record.segmentBase, hasBase ? state.segments[segment].base.offset : zero, true);
-    view.setUint8(at + record.segment, segment);
+    // For an instruction that only uses the stack, the segment tells #SS from #GP.
+    const onStack = !memory && decoded.parsed.row.by?.includes('ssize');
+    view.setUint8(at + record.segment, onStack ? 2 : segment);
     if (!memory) return;
     const base = memory.base >= 0 ? state.gpr[memory.base].offset : memory.base === -2 ? state.page.offset : zero;
     view.setUint16(at + record.base, base, true);

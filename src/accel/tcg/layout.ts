@@ -11,7 +11,7 @@ export const stateBase = 0x1000;
 /**
  * A TLB set serves one privilege: user, kernel, and kernel with EFLAGS.AC set
  * (which lifts SMAP). Data entries (32 bytes): read tag i64, write tag i64,
- * addend i32 (engine address - linear address), flags i32 (bit 0: global page).
+ * addend i32 (engine address - linear address), flags i32 (see mmu.ts).
  * Execute entries (16 bytes): tag i64, entry table i32, flags i32.
  */
 export const tlb = {
@@ -19,6 +19,11 @@ export const tlb = {
   sets: 3,
   entries: 1024,
   entryShift: 5,
+  /**
+   * The index is the page number, with higher address bits folded in, so that arrays a power of two apart do not evict
+   * each other. The fold leaves bit 0 alone: so neighbouring pages always have different entries, which `hit` needs.
+   */
+  foldShift: 21,
   readTag: 0,
   writeTag: 8,
   addend: 16,
@@ -30,6 +35,9 @@ export const tlb = {
   executeFlags: 12,
   stride: 1024 * 32 + 512 * 16,
 } as const;
+
+/** Where bulk accesses of the system side (FXSAVE areas) pass through; a page. */
+export const copyBuffer = { base: 0xf000, size: 0x1000 } as const;
 
 /** A tag that no address has: bits below 12 are set. */
 export const noTag = -1n;
@@ -81,4 +89,4 @@ export const record = {
   branch: 56,
 } as const;
 
-if (stateBase + stateSize > tlb.base) throw new Error('the CPU state does not fit before the TLB');
+if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');

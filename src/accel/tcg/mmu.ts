@@ -6,6 +6,7 @@ import type { AccessSize, Bus } from '../../contract/index.ts';
 import {
   CpuFault,
   isCanonical,
+  modeBits,
   type PageWalker,
   pageAccess,
   type Rights,
@@ -17,7 +18,7 @@ import {
   type X86State,
 } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
-import { stateBase, tlb } from './layout.ts';
+import { copyBuffer, stateBase, tlb } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 
 type MemoryPorts = Pick<
@@ -39,6 +40,8 @@ type MemoryPorts = Pick<
 
 /** Index of the TLB set for a privilege. */
 const sets = { user: 0, kernel: 1, kernelAc: 2 } as const;
+/** Flags of a TLB entry: survives CR3 loads; may be written through the slow path, which watches for code. */
+const entryFlags = { global: 1, writableCode: 2 } as const;
 const pageMask = ~0xfff;
 const slowOffset = stateBase + state.slow.offset;
 
@@ -59,6 +62,8 @@ export class Mmu implements MemoryPorts {
   /** Word indices of the entries filled since the last flush; negative: an execute entry. */
   private readonly filled = new Int32Array(4096);
   private filledCount = 0;
+  /** The last fault was about the address itself; taken and cleared by who delivers it. */
+  addressFaulted = false;
   /** Decoding mode of each set's execute entries. */
   private readonly setModes = new Int32Array(tlb.sets).fill(-1);
   /** Linear pages (number of 4-KiB pages, low and high half apart) that lie in large pages, for INVLPG. */
@@ -164,10 +169,15 @@ export class Mmu implements MemoryPorts {
 
   /** Sets `host` and `physical` for one byte address; throws the fault. */
   private translate(low: number, high: number, write: boolean, by: Rights): void {
-    const index = (this.setBase(by) + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2;
+    const index = (this.setBase(by) + entryOffset(low)) >> 2;
     const tag = index + ((write ? tlb.writeTag : tlb.readTag) >> 2);
     const { words } = this;
     if (words[tag] === (low & pageMask) && words[tag + 1] === high) {
+      this.host = (low + words[index + (tlb.addend >> 2)]) >>> 0;
+      return;
+    }
+    const readTag = index + (tlb.readTag >> 2);
+    if (write && words[readTag] === (low & pageMask) && words[readTag + 1] === high && words[index + (tlb.flags >> 2)] & entryFlags.writableCode) {
       this.host = (low + words[index + (tlb.addend >> 2)]) >>> 0;
       return;
     }
@@ -176,7 +186,7 @@ export class Mmu implements MemoryPorts {
 
   private fill(index: number, low: number, high: number, write: boolean, by: Rights): void {
     const { walker, words } = this;
-    if (!isCanonical(this.cpu, high)) throw new CpuFault(state.vector.GP, 0);
+    if (!isCanonical(this.cpu, high)) this.addressFault();
     this.walks++;
     const access =
       (write ? pageAccess.write : 0) |
@@ -189,11 +199,13 @@ export class Mmu implements MemoryPorts {
       return;
     }
     this.host = host + (low & 0xfff);
-    const canWrite = walker.canWrite && !this.code.hasCode(walker.page);
+    const hasCode = this.code.hasCode(walker.page);
+    const canWrite = walker.canWrite && !hasCode;
     this.setTag(index + (tlb.readTag >> 2), walker.canRead, low, high);
     this.setTag(index + (tlb.writeTag >> 2), canWrite, low, high);
     words[index + (tlb.addend >> 2)] = (host - (low & pageMask)) | 0;
-    words[index + (tlb.flags >> 2)] = walker.isGlobal ? 1 : 0;
+    words[index + (tlb.flags >> 2)] =
+      (walker.isGlobal ? entryFlags.global : 0) | (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
     this.remember(index, low, high);
   }
 
@@ -205,6 +217,20 @@ export class Mmu implements MemoryPorts {
   private pageFault(low: number, high: number): never {
     this.cpu.setPair(state.faultAddress, low, high);
     throw new CpuFault(state.vector.PF, this.walker.error);
+  }
+
+  /** An address that no access may have: #GP, or #SS through the stack segment, which the vCPU tells apart. */
+  private addressFault(): never {
+    this.addressFaulted = true;
+    throw new CpuFault(state.vector.GP, 0);
+  }
+
+  /** The address after a page's last byte; outside 64-bit mode no access wraps around. */
+  private nextPage(low: number, high: number, first: number): [number, number] {
+    const next = (low + first) | 0;
+    if (next !== 0) return [next, high];
+    if ((this.cpu.get(state.mode) & modeBits.long64) === 0) this.addressFault();
+    return [next, (high + 1) | 0];
   }
 
   private remember(index: number, low: number, high: number): void {
@@ -243,7 +269,7 @@ export class Mmu implements MemoryPorts {
     this.words[index] = low & pageMask;
     this.words[index + 1] = high;
     this.words[index + (tlb.table >> 2)] = table;
-    this.words[index + (tlb.executeFlags >> 2)] = this.walker.isGlobal ? 1 : 0;
+    this.words[index + (tlb.executeFlags >> 2)] = this.walker.isGlobal ? entryFlags.global : 0;
     this.remember(-index, low, high);
   }
 
@@ -278,7 +304,7 @@ export class Mmu implements MemoryPorts {
       const index = filled[i];
       const at = Math.abs(index);
       const flags = words[at + ((index < 0 ? tlb.executeFlags : tlb.flags) >> 2)];
-      if (keepGlobal && flags === 1) {
+      if (keepGlobal && flags & entryFlags.global) {
         filled[kept++] = index;
         continue;
       }
@@ -307,7 +333,7 @@ export class Mmu implements MemoryPorts {
     }
     for (let set = 0; set < tlb.sets; set++) {
       const base = tlb.base + set * tlb.stride;
-      this.dropEntry((base + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2);
+      this.dropEntry((base + entryOffset(low)) >> 2);
       this.dropEntry(
         -((base + tlb.executeOffset + (((low >>> 12) & (tlb.executeEntries - 1)) << tlb.executeShift)) >> 2),
       );
@@ -329,9 +355,9 @@ export class Mmu implements MemoryPorts {
   private read(low: number, high: number, size: number, by: Rights, at: number): void {
     const first = 0x1000 - (low & 0xfff);
     if (size > first) {
+      const [nextLow, nextHigh] = this.nextPage(low, high, first);
       this.read(low, high, first, by, at);
-      const next = (low + first) | 0;
-      this.read(next, next === 0 ? (high + 1) | 0 : high, size - first, by, at + first);
+      this.read(nextLow, nextHigh, size - first, by, at + first);
       return;
     }
     this.translate(low, high, false, by);
@@ -342,12 +368,11 @@ export class Mmu implements MemoryPorts {
   private write(low: number, high: number, size: number, by: Rights, from: number): void {
     const first = 0x1000 - (low & 0xfff);
     if (size > first) {
-      const next = (low + first) | 0;
-      const nextHigh = next === 0 ? (high + 1) | 0 : high;
+      const [nextLow, nextHigh] = this.nextPage(low, high, first);
       this.translate(low, high, true, by);
-      this.translate(next, nextHigh, true, by);
+      this.translate(nextLow, nextHigh, true, by);
       this.write(low, high, first, by, from);
-      this.write(next, nextHigh, size - first, by, from + first);
+      this.write(nextLow, nextHigh, size - first, by, from + first);
       return;
     }
     this.translate(low, high, true, by);
@@ -361,10 +386,13 @@ export class Mmu implements MemoryPorts {
 
   /** After a write through a slow path: decoded code of these bytes is dropped. */
   private noteWrite(low: number, high: number, size: number, by: Rights): void {
-    const index = (this.setBase(by) + (((low >>> 12) & (tlb.entries - 1)) << tlb.entryShift)) >> 2;
+    const index = (this.setBase(by) + entryOffset(low)) >> 2;
     const tag = index + (tlb.writeTag >> 2);
     if (this.words[tag] === (low & pageMask) && this.words[tag + 1] === high) return;
-    this.code.invalidate(this.physicalOfHost(this.host), size);
+    const physical = this.physicalOfHost(this.host);
+    this.code.invalidate(physical, size);
+    // Without code the page may have a write tag again: the next write fills it.
+    if (!this.code.hasCode(physical - (physical % 0x1000))) this.dropEntry(index);
   }
 
   private physicalOfHost(host: number): number {
@@ -436,12 +464,13 @@ export class Mmu implements MemoryPorts {
   }
 
   readBytes(low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void {
-    for (let i = 0; i < length; i++) bytes[i] = this.read8(...offsetBy(low, high, i), by);
+    this.read(low, high, length, by, copyBuffer.base);
+    bytes.set(this.bytes.subarray(copyBuffer.base, copyBuffer.base + length));
   }
 
   writeBytes(low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void {
-    this.probeWrite(low, high, by, length);
-    for (let i = 0; i < length; i++) this.write8(...offsetBy(low, high, i), by, bytes[i]);
+    this.bytes.set(bytes.subarray(0, length), copyBuffer.base);
+    this.write(low, high, length, by, copyBuffer.base);
   }
 
   probeWrite(low: number, high: number, by: Rights, length: number): void {
@@ -458,6 +487,11 @@ export class Mmu implements MemoryPorts {
     const host = this.memory.hostAddress(address);
     if (host >= 0) Atomics.or(this.words, host >>> 2, bits);
   }
+}
+
+/** Byte offset of the data entry for a linear address in its set; generated code computes the same (emit/builder.ts). */
+function entryOffset(low: number): number {
+  return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.entries - 2))) & (tlb.entries - 1)) << tlb.entryShift;
 }
 
 const pageNumber = (low: number, high: number): number => (high & 0xffff) * 0x10_0000 + (low >>> 12);

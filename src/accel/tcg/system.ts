@@ -23,6 +23,8 @@ export class TcgSystem {
   readonly walker: System['walker'];
   private readonly system: System;
   private readonly mmu: Mmu;
+  /** The last instruction ran alone, so that its trap may be due even if the mode steps no more. */
+  private stepped = false;
 
   constructor(cpu: X86State, mmu: Mmu, ports: EnginePorts, model: CpuModel) {
     this.cpu = cpu;
@@ -81,7 +83,11 @@ export class TcgSystem {
   /** Delivers the #DB that is due before the instruction at state `linear`, if there is one. */
   deliverPendingDebug(): boolean {
     const { cpu } = this;
-    if ((cpu.get(state.mode) & modeBits.step) === 0 && cpu.get(state.pendingDebug) === 0) return false;
+    const steps = (cpu.get(state.mode) & modeBits.step) !== 0;
+    if (!steps && !this.stepped && cpu.get(state.pendingDebug) === 0) return false;
+    this.stepped = steps;
+    // A load of SS holds its own trap back, and it is lost.
+    if (cpu.get(state.interruptShadow) === state.shadows.stackSegment) this.system.cancelStep();
     if (!this.system.stepBoundary()) return false;
     this.setIpOfLinear();
     this.system.deliverTrap(state.vector.DB);

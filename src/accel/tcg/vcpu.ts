@@ -97,13 +97,16 @@ export class TcgVcpu implements Vcpu {
     const end = environment.clock.nowNanos() + sliceNanos;
     let record = 0;
     for (;;) {
-      if (record === 0) {
-        const stop = this.takeEvents();
-        if (stop) return stop;
-        if (cpu.get(state.budget) <= 0) {
-          if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
-          cpu.set(state.budget, branchesPerSlice);
-        }
+      const stop = record === 0 ? this.takeEvents() : undefined;
+      if (stop) return stop;
+      if (record !== 0 && system.deliverPendingDebug()) record = 0;
+      if (cpu.get(state.mode) & modeBits.step) {
+        // Enough to enter the block, so that a taken branch leaves.
+        if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
+        cpu.set(state.budget, record === 0 ? 1 : 0);
+      } else if (cpu.get(state.budget) <= 0) {
+        if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
+        cpu.set(state.budget, branchesPerSlice);
       }
       record = this.enter(record);
     }
@@ -112,15 +115,20 @@ export class TcgVcpu implements Vcpu {
   /** Runs generated code once and handles why it came back; returns the record to go on with, or 0. */
   private enter(start: number): number {
     const { interpreter, system } = this.parts;
+    const { cpu } = system;
+    const low = cpu.get(state.linear);
+    const high = cpu.high(state.linear);
     switch (interpreter.run(start)) {
       case exit.fault:
         this.deliverFault();
         return 0;
       case exit.fetch:
+        // Having moved, the CPU owes the traps of the instruction before.
+        if (cpu.get(state.mode) & modeBits.step && (cpu.get(state.linear) !== low || cpu.high(state.linear) !== high)) return 0;
         system.cancelStep();
         return this.fetch();
       case exit.leave:
-        system.cpu.set(state.modeDirty, 0);
+        cpu.set(state.modeDirty, 0);
         return 0;
       default:
         return 0;
@@ -155,10 +163,13 @@ export class TcgVcpu implements Vcpu {
   }
 
   private deliverFault(): void {
-    const { system } = this.parts;
+    const { system, mmu } = this.parts;
     const at = system.cpu.get(state.record);
     system.setIpOf(this.view.getUint16(at + record.offset, true));
-    system.deliverException(system.cpu.get(state.faultVector), system.cpu.get(state.faultError));
+    let vector = system.cpu.get(state.faultVector);
+    if (mmu.addressFaulted && vector === state.vector.GP && this.view.getUint8(at + record.segment) === 2) vector = state.vector.SS;
+    mmu.addressFaulted = false;
+    system.deliverException(vector, system.cpu.get(state.faultError));
   }
 
   /** State `linear` has no code yet: finds the page, decodes, or raises what the fetch raises. */

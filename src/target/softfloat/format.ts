@@ -257,3 +257,14 @@ export function shiftRightSticky(b: Builder, x: Expr, count: Expr): Expr {
   const shifted = b.let(shrU(x, shift));
   return b.let(or(shifted, sticky(sub(shl(shifted, shift), x))));
 }
+
+/** A zero of the type of the format's raw bits. */
+export const zeroOf = (format: FloatFormat): Expr => (format.type === 'i64' ? i64(0) : i32(0));
+
+/** MXCSR with RC replaced by bits 0–1 of `imm` unless its bit 2 is set. */
+export const modeFromImmediate = (imm: Expr, mxcsr: Expr): Expr =>
+  select(
+    and(imm, i32(4)),
+    mxcsr,
+    or(and(mxcsr, i32(~(3 << mxcsrBits.roundingShift))), shl(and(imm, i32(3)), i32(mxcsrBits.roundingShift))),
+  );

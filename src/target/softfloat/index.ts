@@ -48,12 +48,14 @@
  */
 import type { LibraryFunction } from '../ir/index.ts';
 import { arithmeticFunctions } from './arithmetic.ts';
+import { compareFunctions } from './compare.ts';
 import { conversionFunctions } from './convert.ts';
+import { extendedFunctions } from './extended.ts';
 import { f16, f32, f64, f80 } from './format.ts';
-import { remainderFunctions } from './remainder.ts';
+import { integerFunctions } from './integer.ts';
 import { packExtended, packFunction } from './round.ts';
 
-/** Every soft-float function; those that others call come first. */
+/** Every soft-float function. */
 export const softfloatLibrary: readonly LibraryFunction[] = [
   packFunction(f16),
   packFunction(f32),
@@ -61,5 +63,7 @@ export const softfloatLibrary: readonly LibraryFunction[] = [
   packExtended,
   ...[f32, f64, f80].flatMap(arithmeticFunctions),
   ...conversionFunctions,
-  ...remainderFunctions,
+  ...integerFunctions,
+  ...compareFunctions,
+  ...extendedFunctions,
 ];

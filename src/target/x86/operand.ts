@@ -148,13 +148,6 @@ export function normalizeVariant(parsed: ParsedRow, v: Variant): Variant {
   const usesW = by.has('w') || sizes.some((o) => o.size === 'y');
   const usesVl = pattern.vex && (by.has('vl') || sizes.some((o) => ['x', 'ps', 'pd', 'qq'].includes(o.size)));
   const usesMemory = operands.some((o) => 'EWQ'.includes(o.type));
-  const touchesMemory = usesMemory ? v.memory : operands.some((o) => 'MOXYK'.includes(o.type));
-  const usesLong =
-    by.has('long64') ||
-    sizes.some((o) => o.size === 'r') ||
-    by.has('ssize') ||
-    touchesMemory ||
-    operands.some((o) => o.type === 'J');
   return {
     osize: usesOsize ? v.osize : 4,
     w: usesW ? v.w : false,
@@ -164,7 +157,7 @@ export function normalizeVariant(parsed: ParsedRow, v: Variant): Variant {
     asize: by.has('asize') ? v.asize : 8,
     ssize: by.has('ssize') ? v.ssize : 8,
     rep: by.has('rep') ? v.rep : 0,
-    long64: usesLong ? v.long64 : true,
+    long64: v.long64,
     flat: v.flat,
     ready: row.unit === 'sse' || row.unit === 'avx' ? v.ready : true,
   };

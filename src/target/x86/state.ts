@@ -136,6 +136,8 @@ export const tscAdjust = field('tscAdjust', 'i64');
 
 /** 1 after STI, MOV SS or POP SS: no interrupt before the next instruction is done (the engine clears it then). */
 export const interruptShadow = field('interruptShadow', 'i32');
+/** Values of `interruptShadow`: who holds interrupts back for one instruction. */
+export const shadows = { none: 0, sti: 1, stackSegment: 2 } as const;
 /** What the CPU is doing: see `activities`. */
 export const activity = field('activity', 'i32');
 /** 1 from the delivery of an NMI to the next IRET. */

@@ -14,8 +14,10 @@ import {
   type LibraryFunction,
   ltS,
   ltU,
+  modeBits,
   mul,
   op,
+  or,
   select,
   shrU,
   state,
@@ -24,6 +26,7 @@ import {
   toI64,
   type ValueType,
   type Variable,
+  xor,
 } from '../../../target/index.ts';
 import { stateBase, tlb } from '../layout.ts';
 import type { FunctionEmitter } from '../wasm/function.ts';
@@ -247,7 +250,8 @@ export class WasmBuilder implements Builder {
 
   /** Runs `body(host address, bytes)` when DF is 0, the destination may be written, and there is something to do. */
   private bulk(destination: Expr, bytes: Expr, body: (to: Expr, n: Expr) => void): void {
-    const forwards = eqz(and(this.get(state.eflags), i32(state.flag.DF)));
+    const slowly = or(and(this.get(state.eflags), i32(state.flag.DF)), and(this.get(state.mode), i32(modeBits.step)));
+    const forwards = eqz(slowly);
     this.if(forwards, () => {
       const a = this.let(destination);
       const entry = this.tlbEntry(a);
@@ -262,7 +266,9 @@ export class WasmBuilder implements Builder {
 
   /** Engine address (i32) of the TLB entry for linear address `a`. */
   private tlbEntry(a: Expr): Expr {
-    const index = and(shrU(toI32(a), i32(12 - tlb.entryShift)), i32((tlb.entries - 1) << tlb.entryShift));
+    const low = this.f.let(toI32(a));
+    const folded = and(shrU(low, i32(tlb.foldShift - tlb.entryShift)), i32((tlb.entries - 2) << tlb.entryShift));
+    const index = and(xor(shrU(low, i32(12 - tlb.entryShift)), folded), i32((tlb.entries - 1) << tlb.entryShift));
     return this.f.let(add(index, this.get(state.tlbBase)));
   }
 

@@ -16,38 +16,38 @@ import {
 import { Interpreter, type RuntimeFunctions } from '../interpreter.ts';
 import { runtimeImports } from './core-types.ts';
 
+/** The values that each fact can take for a row in 64-bit or other modes. */
+function axes(
+  { pattern, memory }: ParsedRow,
+  long64: boolean,
+): { readonly [K in keyof Variant]: readonly Variant[K][] } {
+  return {
+    osize: long64 ? [2, 4, 8] : [2, 4],
+    asize: long64 ? [4, 8] : [2, 4],
+    ssize: long64 ? [8] : [2, 4],
+    memory: memory === undefined ? [true, false] : [memory],
+    vl: !pattern.vex || pattern.l === 0 ? [16] : pattern.l === 1 ? [32] : [16, 32],
+    vex: [pattern.vex],
+    w: !long64 || pattern.w === 0 ? [false] : pattern.w === 1 ? [true] : [true, false],
+    rep: [0, 1, 2],
+    long64: [long64],
+    flat: long64 ? [true] : [true, false],
+    ready: [true, false],
+  };
+}
+
 /** All variants that decoding can give for a row, each once. */
 function variantsOf(parsed: ParsedRow): Variant[] {
   const found = new Map<string, Variant>();
-  const { pattern } = parsed;
   for (const long64 of [true, false]) {
     if (parsed.row.mode === (long64 ? 'no64' : 'only64')) continue;
-    const sizes = long64 ? ([2, 4, 8] as const) : ([2, 4] as const);
-    for (const osize of sizes)
-      for (const asize of long64 ? ([4, 8] as const) : ([2, 4] as const))
-        for (const memory of parsed.memory === undefined ? [true, false] : [parsed.memory])
-          for (const w of pattern.w === undefined ? [false, true] : [pattern.w === 1])
-            for (const vl of pattern.vex && pattern.l !== 0
-              ? pattern.l === 1
-                ? ([32] as const)
-                : ([16, 32] as const)
-              : ([16] as const))
-              for (const rep of [0, 1, 2] as const)
-                for (const flat of long64 ? [true] : [true, false]) {
-                  const v = normalizeVariant(parsed, {
-                    osize,
-                    asize,
-                    ssize: long64 ? 8 : 4,
-                    memory,
-                    w: w && long64,
-                    vl,
-                    vex: pattern.vex,
-                    rep,
-                    long64,
-                    flat,
-                  });
-                  found.set(variantKey(v), v);
-                }
+    let partial: Partial<Variant>[] = [{}];
+    for (const [name, values] of Object.entries(axes(parsed, long64)))
+      partial = partial.flatMap((v) => values.map((value) => ({ ...v, [name]: value })));
+    for (const v of partial) {
+      const normal = normalizeVariant(parsed, v as Variant);
+      found.set(variantKey(normal), normal);
+    }
   }
   return [...found.values()];
 }

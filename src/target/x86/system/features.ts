@@ -10,64 +10,20 @@ export interface FeatureBit {
 }
 
 /** [leaf, subleaf, register, names from bit 0 on; '-' for none]. */
+// biome-ignore format: one register a line
 const words: readonly (readonly [number, number, CpuidRegister, string])[] = [
-  [
-    1,
-    0,
-    'edx',
-    'fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 pn clflush - ds acpi mmx fxsr sse sse2 ss ht tm ia64 pbe',
-  ],
-  [
-    1,
-    0,
-    'ecx',
-    'pni pclmulqdq dtes64 monitor ds-cpl vmx smx est tm2 ssse3 cid - fma cx16 xtpr pdcm - pcid dca sse4-1 sse4-2 x2apic movbe popcnt tsc-deadline aes xsave - avx f16c rdrand hypervisor',
-  ],
+  [1, 0, 'edx', 'fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 pn clflush - ds acpi mmx fxsr sse sse2 ss ht tm ia64 pbe'],
+  [1, 0, 'ecx', 'pni pclmulqdq dtes64 monitor ds-cpl vmx smx est tm2 ssse3 cid - fma cx16 xtpr pdcm - pcid dca sse4-1 sse4-2 x2apic movbe popcnt tsc-deadline aes xsave - avx f16c rdrand hypervisor'],
   [6, 0, 'eax', '- - arat'],
-  [
-    7,
-    0,
-    'ebx',
-    'fsgsbase tsc-adjust sgx bmi1 hle avx2 - smep bmi2 erms invpcid rtm - - mpx - avx512f avx512dq rdseed adx smap avx512ifma pcommit clflushopt clwb intel-pt avx512pf avx512er avx512cd sha-ni avx512bw avx512vl',
-  ],
-  [
-    7,
-    0,
-    'ecx',
-    '- avx512vbmi umip pku - waitpkg avx512vbmi2 - gfni vaes vpclmulqdq avx512vnni avx512bitalg - avx512-vpopcntdq - la57 - - - - - rdpid - bus-lock-detect cldemote - movdiri movdir64b - sgxlc pks',
-  ],
-  [
-    7,
-    0,
-    'edx',
-    '- - avx512-4vnniw avx512-4fmaps fsrm - - - avx512-vp2intersect - md-clear - - - serialize - tsx-ldtrk - - arch-lbr - - amx-bf16 avx512-fp16 amx-tile amx-int8 spec-ctrl stibp flush-l1d arch-capabilities core-capability ssbd',
-  ],
+  [7, 0, 'ebx', 'fsgsbase tsc-adjust sgx bmi1 hle avx2 - smep bmi2 erms invpcid rtm - - mpx - avx512f avx512dq rdseed adx smap avx512ifma pcommit clflushopt clwb intel-pt avx512pf avx512er avx512cd sha-ni avx512bw avx512vl'],
+  [7, 0, 'ecx', '- avx512vbmi umip pku - waitpkg avx512vbmi2 - gfni vaes vpclmulqdq avx512vnni avx512bitalg - avx512-vpopcntdq - la57 - - - - - rdpid - bus-lock-detect cldemote - movdiri movdir64b - sgxlc pks'],
+  [7, 0, 'edx', '- - avx512-4vnniw avx512-4fmaps fsrm - - - avx512-vp2intersect - md-clear - - - serialize - tsx-ldtrk - - arch-lbr - - amx-bf16 avx512-fp16 amx-tile amx-int8 spec-ctrl stibp flush-l1d arch-capabilities core-capability ssbd'],
   [0xd, 1, 'eax', 'xsaveopt xsavec xgetbv1 xsaves'],
-  [
-    0x8000_0001,
-    0,
-    'edx',
-    '- - - - - - - - - - - syscall - - - - - - - - nx - mmxext - - fxsr-opt pdpe1gb rdtscp - lm 3dnowext 3dnow',
-  ],
-  [
-    0x8000_0001,
-    0,
-    'ecx',
-    'lahf-lm cmp-legacy svm extapic cr8legacy abm sse4a misalignsse 3dnowprefetch osvw ibs xop skinit wdt - lwp fma4 tce - nodeid-msr - tbm topoext perfctr-core perfctr-nb',
-  ],
+  [0x8000_0001, 0, 'edx', '- - - - - - - - - - - syscall - - - - - - - - nx - mmxext - - fxsr-opt pdpe1gb rdtscp - lm 3dnowext 3dnow'],
+  [0x8000_0001, 0, 'ecx', 'lahf-lm cmp-legacy svm extapic cr8legacy abm sse4a misalignsse 3dnowprefetch osvw ibs xop skinit wdt - lwp fma4 tce - nodeid-msr - tbm topoext perfctr-core perfctr-nb'],
   [0x8000_0007, 0, 'edx', '- - - - - - - - invtsc'],
-  [
-    0x8000_0008,
-    0,
-    'ebx',
-    'clzero - xsaveerptr - - - - - - wbnoinvd - - ibpb - ibrs amd-stibp - - - - - - - - amd-ssbd virt-ssbd amd-no-ssb',
-  ],
-  [
-    0x8000_000a,
-    0,
-    'edx',
-    'npt lbrv svm-lock nrip-save tsc-scale vmcb-clean flushbyasid decodeassists - - pause-filter - pfthreshold avic - v-vmsave-vmload vgif - - - - - - - - - - - svme-addr-chk',
-  ],
+  [0x8000_0008, 0, 'ebx', 'clzero - xsaveerptr - - - - - - wbnoinvd - - ibpb - ibrs amd-stibp - - - - - - - - amd-ssbd virt-ssbd amd-no-ssb'],
+  [0x8000_000a, 0, 'edx', 'npt lbrv svm-lock nrip-save tsc-scale vmcb-clean flushbyasid decodeassists - - pause-filter - pfthreshold avic - v-vmsave-vmload vgif - - - - - - - - - - - svme-addr-chk'],
 ];
 
 /** Other spellings: QEMU's aliases and the names of Linux and of the instruction tables. */
@@ -121,7 +77,7 @@ export const supportedFeatures: ReadonlySet<string> = new Set(
     'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 nopl',
     'pni pclmulqdq ssse3 fma cx16 pcid sse4-1 sse4-2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c rdrand hypervisor',
     'arat fsgsbase tsc-adjust bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb umip la57 rdpid fsrm vaes vpclmulqdq sha-ni',
-    'xsaveopt xsavec xgetbv1 xsaves syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy cr8legacy abm 3dnowprefetch invtsc',
+    'xsaveopt xsavec xgetbv1 xsaves syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy abm 3dnowprefetch invtsc',
   ]
     .join(' ')
     .split(' '),

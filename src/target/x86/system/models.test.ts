@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UserError } from '../../../base/index.ts';
 import * as st from '../state.ts';
+import { x86Rows } from '../table/index.ts';
 import { cr4Bits } from './context.ts';
-import { featureBits, supportedFeatures } from './features.ts';
+import { canonicalFeature, featureBits, supportedFeatures } from './features.ts';
 import { modelData } from './model-data.ts';
 import { modelNames, resolveModel } from './models.ts';
 import { longMode, Machine } from './testing/machine.ts';
@@ -110,4 +111,59 @@ test('the hypervisor leaf', () => {
   assert.equal(text(r.ebx, r.ecx, r.edx).length, 12);
   assert.ok(cpuid(m, 1).ecx >>> 31);
   assert.equal(cpuid(new Machine('max,-hypervisor'), 1).ecx >>> 31, 0);
+});
+
+test('CPUID says what works: a feature with instructions is announced exactly when the tables have them', () => {
+  const withRows = new Set(x86Rows.flatMap(({ cpuid }) => (cpuid ? [canonicalFeature(cpuid)] : [])));
+  // MONITOR and MWAIT decode, but a halted CPU here wakes by interrupts alone.
+  withRows.delete('monitor');
+  for (const feature of withRows)
+    assert.ok(supportedFeatures.has(feature), `${feature} has instructions but is not announced`);
+  const instructionFeatures = [
+    'cx8',
+    'cmov',
+    'mmx',
+    'fxsr',
+    'sse',
+    'sse2',
+    'pni',
+    'ssse3',
+    'sse4-1',
+    'sse4-2',
+    'popcnt',
+    'cx16',
+    'movbe',
+    'aes',
+    'pclmulqdq',
+    'xsave',
+    'avx',
+    'f16c',
+    'fma',
+    'avx2',
+    'bmi1',
+    'bmi2',
+    'abm',
+    'adx',
+    'rdrand',
+    'rdseed',
+    'syscall',
+    'sep',
+    'rdtscp',
+    'fsgsbase',
+    'invpcid',
+    'smap',
+    'clflush',
+    'clflushopt',
+    'clwb',
+    'xsaveopt',
+    'xsavec',
+    'xsaves',
+    'rdpid',
+    'sse4a',
+    'sha-ni',
+    'vaes',
+    'vpclmulqdq',
+  ];
+  for (const feature of instructionFeatures)
+    assert.equal(supportedFeatures.has(feature), withRows.has(feature), feature);
 });

@@ -12,6 +12,7 @@ import {
   ldtr,
   type SegmentFields,
   segments,
+  shadows,
   ss,
   tr,
   vector,
@@ -65,7 +66,7 @@ export function loadSegment(s: SystemContext): HelperResult {
   } else {
     loadRealSegment(cpu, segments[number], selector);
   }
-  if (number === ssNumber) cpu.set(interruptShadow, 1);
+  if (number === ssNumber) cpu.set(interruptShadow, shadows.stackSegment);
   if (!in64(cpu)) s.ports.modeChanged();
   return outcome.next;
 }

@@ -69,6 +69,7 @@ export class Stack {
     this.move(-size);
     const { ports, by } = this;
     const at = this.address(size);
+    if (size === 8) ports.probeWrite(at, this.addressHigh, by, 8);
     if (size === 2) ports.write16(at, this.addressHigh, by, low & 0xffff);
     else ports.write32(at, this.addressHigh, by, low);
     if (size !== 8) return;
@@ -89,11 +90,12 @@ export class Stack {
     const at = this.address(size);
     this.valueHigh = 0;
     if (size === 2) return (this.valueLow = ports.read16(at, this.addressHigh, by));
+    this.valueLow = ports.read32(at, this.addressHigh, by);
     if (size === 8) {
       const next = (at + 4) | 0;
       this.valueHigh = ports.read32(next, next >>> 0 < 4 ? this.addressHigh + 1 : this.addressHigh, by);
     }
-    return (this.valueLow = ports.read32(at, this.addressHigh, by));
+    return this.valueLow;
   }
 
   /** Throws what a write at the pointer would throw. */

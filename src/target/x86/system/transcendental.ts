@@ -13,7 +13,7 @@ export interface Real {
 }
 
 /** Correct bits that a result should have. */
-const precision = 140;
+const precision = 96;
 
 /** π and ln 2 in fixed point, `constantBits` behind the point. */
 const constantBits = 384;
@@ -69,7 +69,7 @@ function divide(x: Real, y: Real): Real {
 }
 
 /** Numbers this small are their own sine, tangent and arctangent but for a nudge: x³ lies below the bits that count. */
-const tinyPower = -80;
+const tinyPower = -50;
 
 // ---- sine, cosine, tangent ----
 

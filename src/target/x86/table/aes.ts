@@ -18,10 +18,9 @@ import {
   xor,
 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
+import { v } from './fp.ts';
 import { type Feature, type Row, row } from './row.ts';
 import { avx, lanes, source, writeHalves } from './vec.ts';
-
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 
 // ---- AES: a 16-byte state, column after column ----
 

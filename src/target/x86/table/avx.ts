@@ -2,12 +2,11 @@
 import { and, type Expr, eq, i32, i64, lane, op, or, select, shrU, sub } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { vector, xmm, ymmHigh } from '../state.ts';
-import { readHalves, writeAll } from './fp.ts';
+import { readHalves, v, writeAll } from './fp.ts';
 import type { Row } from './row.ts';
 import { shuffleDwords, testBits } from './sse-shuffle.ts';
 import { avx, bit, type Half, lanes, pick, plus, unaryImmediate, writeHalves, zero128 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 const swizzle = (x: Expr, indices: Expr): Expr => op('i8x16.swizzle', x, indices);
 const avx2 = { cpuid: 'avx2' } as const;
 
@@ -131,8 +130,9 @@ const maskStore =
   (b) => {
     const chosen = signBits(readHalves(b, 1), size).map((m) => b.let(m));
     const values = readHalves(b, 2);
-    const eachChosen = (body: (l: { half: Half; n: number; offset: number }) => void) =>
-      laneNumbers(b, size).forEach((l) => b.if(and(chosen[l.half], i32(1 << l.n)), () => body(l)));
+    const eachChosen = (body: (l: { half: Half; n: number; offset: number }) => void) => {
+      for (const l of laneNumbers(b, size)) b.if(and(chosen[l.half], i32(1 << l.n)), () => body(l));
+    };
     b.if(chosen.reduce(or), () => {
       const address = b.let(b.address(0, b.vl, true));
       eachChosen(({ offset }) => b.probeWrite(plus(address, offset), size));

@@ -2,11 +2,9 @@
 import { type Expr, i32, type LibraryFunction, lane, op } from '../../ir/index.ts';
 import type { Semantics } from '../builder.ts';
 import { mxcsr } from '../state.ts';
-import { readHalves, slowly, writeAll } from './fp.ts';
+import { readHalves, slowly, slowlyUnless, v, writeAll } from './fp.ts';
 import type { Row } from './row.ts';
 import { avx, lanes, low64, pick, zero128 } from './vec.ts';
-
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 
 /** `sse_f16_to_f32` (v): the four low halves as singles, by soft-float. */
 const halvesToSingles: LibraryFunction = {
@@ -49,9 +47,9 @@ const fromHalves: Semantics = (b) => {
     return b.variable(v('or', v('or', scaled, infinite), sign));
   });
   const nan = magnitudes.map((m) => op('i32x4.gt_s', m, lanes(4, 0x7c00))).reduce((p, q) => v('or', p, q));
-  b.if(op('v128.any_true', nan), () =>
-    slowly(b, () => results.forEach((r, i) => b.set(r, b.call('sse_f16_to_f32', parts[i])))),
-  );
+  slowlyUnless(b, op('i32.eqz', op('v128.any_true', nan)), () => {
+    for (const [i, r] of results.entries()) b.set(r, b.call('sse_f16_to_f32', parts[i]));
+  });
   writeAll(b, results);
 };
 
@@ -62,7 +60,9 @@ const toHalves: Semantics = (b) => {
   const address = b.memory ? b.let(b.address(0, bytes, true)) : undefined;
   if (address) b.probeWrite(address, bytes);
   const results: Expr[] = [];
-  slowly(b, () => xs.forEach((x) => results.push(b.let(b.call('sse_f32_to_f16', x, imm)))));
+  slowly(b, () => {
+    for (const x of xs) results.push(b.let(b.call('sse_f32_to_f16', x, imm)));
+  });
   const all = b.vl === 32 ? b.let(pick(8, results[0], results[1], 0, 2)) : results[0];
   if (!address) b.writeVector(0, all);
   else if (b.vl === 32) b.store128(address, all);

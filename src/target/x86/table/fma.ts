@@ -19,13 +19,13 @@ import {
   readHalves,
   single,
   slowly,
+  v,
   withLane,
   writeAll,
 } from './fp.ts';
 import type { Row } from './row.ts';
 import { avx, lanes, pick, zero128 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 const d = (name: string, ...args: Expr[]): Expr => op(`f64x2.${name}`, ...args);
 
 /** x + y and its rounding error (Knuth). */

@@ -1,11 +1,11 @@
 /** SHA-NI: rounds and message schedules of SHA-1 and SHA-256 (SDM vol. 2; FIPS 180-4). Memory operands need no alignment. */
-import { add, and, type Expr, eq, i32, lane, op, rotl, rotr, select, shrU, xor } from '../../ir/index.ts';
+import { add, and, type Expr, eq, i32, lane, rotl, rotr, select, shrU, xor } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { xmm } from '../state.ts';
+import { v } from './fp.ts';
 import { type Row, row } from './row.ts';
 import { pick, zero128 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 /** Lane n of a vector as i32; the manual's [127:96] is lane 3. */
 const dword = (x: Expr, n: number): Expr => lane('i32x4.extract_lane', n, x);
 /** A vector of four dwords, lane 3 first as the manual writes it. */

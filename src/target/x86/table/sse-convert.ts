@@ -11,17 +11,17 @@ import {
   fastRounding,
   laneOf,
   mxcsrReserved,
-  oddLanes,
   readHalves,
   single,
-  slowly,
+  slowlyUnless,
+  v,
   withLane,
   writeAll,
 } from './fp.ts';
+import { oddLanes } from './fp-compare.ts';
 import { type Row, row } from './row.ts';
 import { avx, both, enterMmx, lanes, low64, lowLane, pick, readMmx, source, unary, writeMmx, zero128 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 /** Lanes 0 and 1 of four. */
 const lowLanes = lanes(8, -1, 0);
 const lowOnly = (x: Expr): Expr => v('and', x, lowLanes);
@@ -65,11 +65,9 @@ export const convertLibrary: readonly LibraryFunction[] = [
 /** `value` unless `fast` (i32) is false: then what `slow` gives, exceptions included. */
 function unless(b: X86Builder, fast: Expr, values: readonly Expr[], slow: (i: number) => Expr): Expr[] {
   const out = values.map((e) => b.variable(e));
-  b.if(
-    fast,
-    () => {},
-    () => slowly(b, () => out.forEach((e, i) => b.set(e, slow(i)))),
-  );
+  slowlyUnless(b, fast, () => {
+    for (const [i, e] of out.entries()) b.set(e, slow(i));
+  });
   return out;
 }
 

@@ -11,32 +11,31 @@ import {
   op,
   or,
   select,
-  toI32,
 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { mxcsr } from '../state.ts';
 import {
-  type Arithmetic,
-  arithmetic,
+  allLanes,
   bitsOf,
   double,
   type Format,
   fastInexact,
-  floats,
+  lane0Of,
   mergeLane0,
   noDaz,
+  on,
   readHalves,
   readPairs,
   single,
-  slowly,
+  slowlyUnless,
+  v,
   withLane,
   writeAll,
 } from './fp.ts';
+import { type Arithmetic, arithmetic } from './fp-arithmetic.ts';
 import type { Row } from './row.ts';
+import { floats } from './sse-float.ts';
 import { binary, bit, both, lanes, pick, source, wasm, writeHalves, zero128 } from './vec.ts';
-
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
-const on = (f: Format, name: string, ...args: Expr[]): Expr => op(`${f.shape}.${name}`, ...args);
 
 // ---- SSE3 sums ----
 
@@ -138,17 +137,10 @@ function rounded(b: X86Builder, f: Format, xs: readonly Expr[], imm: Expr, scala
   const quiet = or(ne(and(imm, i32(8)), i32(0)), fastInexact(b, false));
   const modeKnown = or(eqz(viaMxcsr), fastInexact(b, true));
   const numbers = xs.map((x) => on(f, 'eq', x, x)).reduce((p, q) => v('and', p, q));
-  const noNan = scalar
-    ? and(toI32(bitsOf(f, numbers)), i32(1))
-    : eq(op(`${f.ints}.bitmask`, numbers), i32((1 << f.count) - 1));
-  b.if(
-    and(and(noDaz(b), quiet), and(modeKnown, noNan)),
-    () => {},
-    () =>
-      slowly(b, () =>
-        xs.forEach((x, i) => b.set(results[i], b.call(`sse_round_${f.shape}`, x, imm, i32(scalar ? 1 : 0)))),
-      ),
-  );
+  const noNan = scalar ? lane0Of(f, numbers) : allLanes(f, numbers);
+  slowlyUnless(b, and(and(noDaz(b), quiet), and(modeKnown, noNan)), () => {
+    for (const [i, x] of xs.entries()) b.set(results[i], b.call(`sse_round_${f.shape}`, x, imm, i32(scalar ? 1 : 0)));
+  });
   return results;
 }
 
@@ -166,16 +158,18 @@ const roundScalar =
 
 // ---- approximations: 1/x and 1/sqrt(x), here correctly rounded, which is within the 1.5 * 2^-12 that the SDM allows ----
 
-/** RCPPS and RSQRTPS raise nothing: denormals count as zero, tiny results are zero, NaNs become quiet. */
+/** RCPPS and RSQRTPS raise nothing: denormals count as zero, results up to the smallest normal are zero, NaNs become quiet. */
 const approximate =
   (name: 'rcp' | 'rsqrt') =>
   (x: Expr): Expr => {
     const sign = lanes(4, 0x80000000);
-    const tiny = (e: Expr) => op('f32x4.lt', op('f32x4.abs', e), single.smallest);
-    const flushed = v('bitselect', v('and', x, sign), x, tiny(x));
+    const signOf = (e: Expr) => v('and', e, sign);
+    const magnitude = (e: Expr) => op('f32x4.abs', e);
+    const flushed = v('bitselect', signOf(x), x, op('f32x4.lt', magnitude(x), single.smallest));
     const root = name === 'rcp' ? flushed : op('f32x4.sqrt', flushed);
     const quotient = op('f32x4.div', single.one, root);
-    const result = v('bitselect', v('and', quotient, sign), quotient, tiny(quotient));
+    const tiny = op('f32x4.le', magnitude(quotient), single.smallest);
+    const result = v('bitselect', signOf(quotient), quotient, tiny);
     const nan = v('bitselect', v('or', x, single.quietBit), lanes(4, 0xffc00000), op('f32x4.ne', x, x));
     return v('bitselect', nan, result, op('f32x4.ne', quotient, quotient));
   };

@@ -4,6 +4,7 @@
  */
 import { and, type Expr, gtU, i32, i64, lane, op, or, select, shl, shrU, shuffle, sub, toI32 } from '../../ir/index.ts';
 import type { Semantics } from '../builder.ts';
+import { v } from './fp.ts';
 import { type Feature, type Row, row } from './row.ts';
 import {
   atMost,
@@ -31,8 +32,6 @@ import {
   writeMmx,
   zero128,
 } from './vec.ts';
-
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 
 /** An operation of map 0F in all its forms; `mmxFeature` is absent where there is no MMX form. */
 function integer(

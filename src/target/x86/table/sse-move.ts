@@ -246,7 +246,10 @@ function duplicateLow(b: X86Builder): void {
 /** MOVQ mm/m64, mm. */
 function storeMmx(b: X86Builder): void {
   const value = b.let(readMmx(b, 1));
-  if (!b.inMemory(0)) return writeMmx(b, 0, value);
+  if (!b.inMemory(0)) {
+    writeMmx(b, 0, value);
+    return;
+  }
   b.store(b.address(0, 8, true), 8, value);
   enterMmx(b);
 }

@@ -2,8 +2,9 @@
 import { and, type Expr, i32, op, or, select, shrU } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { flag, xmm } from '../state.ts';
-import { type Format, floats } from './fp.ts';
+import { type Format, v } from './fp.ts';
 import { type Feature, type Row, row } from './row.ts';
+import { floats } from './sse-float.ts';
 import {
   avx,
   binary,
@@ -31,7 +32,6 @@ import {
   zero128,
 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 const swizzle = (x: Expr, indices: Expr): Expr => op('i8x16.swizzle', x, indices);
 
 // ---- shuffles within one source ----
@@ -83,7 +83,7 @@ const unpackFloats = (f: Format, high: boolean): Semantics =>
 const blend = (mask: Expr, x: Expr, y: Expr): Expr => v('bitselect', y, x, mask);
 
 /** A mask of `size`-byte lanes whose bits in the immediate, from bit `first` on, are set. */
-export function immediateMask(imm: Expr, size: 2 | 4 | 8, first: number): Expr {
+function immediateMask(imm: Expr, size: 2 | 4 | 8, first: number): Expr {
   const count = 16 / size;
   const bits = Array.from({ length: count }, (_, i) => 1n << BigInt(i));
   const shape = { 2: 'i16x8', 4: 'i32x4', 8: 'i64x2' }[size];

@@ -22,10 +22,10 @@ import {
 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { flag, gpr, xmm, ymmHigh } from '../state.ts';
+import { v } from './fp.ts';
 import type { Row } from './row.ts';
 import { both, lanes, zero128 } from './vec.ts';
 
-const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);
 /** Bits of the immediate. */
 const control = { words: 1, signed: 2, aggregation: 2, polarity: 4, last: 6 } as const;
 

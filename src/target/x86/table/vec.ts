@@ -151,7 +151,7 @@ export const lowLane = (value: Expr): Expr => lane('i64x2.replace_lane', 0, zero
 export const low64 = (v: Expr): Expr => lane('i64x2.extract_lane', 0, v);
 
 /** Semantics of an MMX instruction P ← P op Q, the operation on 128-bit vectors of which the low half counts. */
-export const mmxBinary =
+const mmxBinary =
   (operation: Binary, size: 4 | 8 = 8): Semantics =>
   (b) => {
     const y = b.let(lowLane(readMmx(b, 1, size)));
@@ -244,7 +244,5 @@ export const fieldsOf = (imm: number): number[] => [0, 2, 4, 6].map((s) => (imm 
 
 /** 1 in bit `n` of an immediate, as i32 0 or 1. */
 export const bit = (imm: Expr, n: number): Expr => and(op('i32.shr_u', imm, i32(n)), i32(1));
-/** An i64 zero. */
-export const zero64: Expr = i64(0);
 /** A byte offset added to an i64 address. */
 export const plus = (address: Expr, bytes: number): Expr => add(address, i64(bytes));

@@ -6,10 +6,13 @@ import { bmiLibrary, bmiRows } from './bmi.ts';
 import { f16cLibrary, f16cRows } from './f16c.ts';
 import { fenceRows } from './fence.ts';
 import { fmaLibrary, fmaRows } from './fma.ts';
-import { floatLibrary, floatRows } from './fp.ts';
+import { settleFunction } from './fp.ts';
+import { arithmeticLibrary } from './fp-arithmetic.ts';
+import { compareLibrary } from './fp-compare.ts';
 import type { Row } from './row.ts';
 import { shaRows } from './sha.ts';
 import { convertLibrary, convertRows } from './sse-convert.ts';
+import { floatRows } from './sse-float.ts';
 import { floatMoreLibrary, floatMoreRows } from './sse-float-more.ts';
 import { sseIntegerRows } from './sse-integer.ts';
 import { moveRows } from './sse-move.ts';
@@ -33,7 +36,9 @@ export const vectorRows: readonly Row[] = [
   ...fenceRows,
 ];
 export const vectorLibrary: readonly LibraryFunction[] = [
-  ...floatLibrary,
+  settleFunction,
+  ...arithmeticLibrary,
+  ...compareLibrary,
   ...floatMoreLibrary,
   ...convertLibrary,
   ...stringCompareLibrary,

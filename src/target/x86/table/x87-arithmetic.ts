@@ -1,11 +1,22 @@
 /** x87 arithmetic and comparison (SDM vol. 1, 8.3.5, 8.3.6; vol. 2, FADD to FXTRACT). */
-import { and, type Expr, eq, eqz, i32, i64, type IntSize, ltS, or, select, shl } from '../../ir/index.ts';
+import { and, type Expr, eq, eqz, type IntSize, i32, i64, ltS, or, select, shl } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
 import { fpuStatus } from '../state.ts';
 import { type Row, row } from './row.ts';
 import { relationBits } from './x87-library.ts';
 import { fromInteger } from './x87-move.ts';
-import { clean, type Extended, isEmpty, memoryOperand, pop, readSt, remember, result, setConditions, statusBits } from './x87-stack.ts';
+import {
+  clean,
+  type Extended,
+  isEmpty,
+  memoryOperand,
+  pop,
+  readSt,
+  remember,
+  result,
+  setConditions,
+  statusBits,
+} from './x87-stack.ts';
 
 const unit = { unit: 'x87', cpuid: 'fpu' } as const;
 const st0 = i32(0);
@@ -18,16 +29,20 @@ interface MemoryValue {
 }
 type ReadValue = (b: X86Builder) => MemoryValue;
 
-const floatOperand = (size: 4 | 8): ReadValue => (b) => {
-  const { offset, linear } = memoryOperand(b, size, false);
-  const raw = b.load(linear, size);
-  const { value, flags } = clean(b, () => result(b, b.call(size === 4 ? 'f32_widen_f80' : 'f64_widen_f80', raw)));
-  return { offset, value, denormal: flags };
-};
-const integerOperand = (size: IntSize): ReadValue => (b) => {
-  const { offset, linear } = memoryOperand(b, size, false);
-  return { offset, value: fromInteger(b, size, b.load(linear, size)), denormal: i32(0) };
-};
+const floatOperand =
+  (size: 4 | 8): ReadValue =>
+  (b) => {
+    const { offset, linear } = memoryOperand(b, size, false);
+    const raw = b.load(linear, size);
+    const { value, flags } = clean(b, () => result(b, b.call(size === 4 ? 'f32_widen_f80' : 'f64_widen_f80', raw)));
+    return { offset, value, denormal: flags };
+  };
+const integerOperand =
+  (size: IntSize): ReadValue =>
+  (b) => {
+    const { offset, linear } = memoryOperand(b, size, false);
+    return { offset, value: fromInteger(b, size, b.load(linear, size)), denormal: i32(0) };
+  };
 
 type Arithmetic = 'add' | 'mul' | 'sub' | 'div';
 /** Mnemonic behind F or FI, ModRM's digit, operation, operands reversed. */
@@ -47,13 +62,15 @@ const withMemory = (operation: Arithmetic, reverse: boolean, read: ReadValue) =>
 };
 
 /** ST(target) ← ST(x) op ST(y), one of which is STi (operand `at`). */
-const withRegister = (operation: Arithmetic, at: number, order: 'st0-sti' | 'sti-st0', target: 'st0' | 'sti', pops: boolean) => (b: X86Builder) => {
-  const i = b.registerOffset(at);
-  const [x, y] = order === 'st0-sti' ? [st0, i] : [i, st0];
-  const stored = b.call(`x87_${operation}`, x, y, target === 'st0' ? st0 : i);
-  if (pops) b.if(stored, () => pop(b));
-  remember(b);
-};
+const withRegister =
+  (operation: Arithmetic, at: number, order: 'st0-sti' | 'sti-st0', target: 'st0' | 'sti', pops: boolean) =>
+  (b: X86Builder) => {
+    const i = b.registerOffset(at);
+    const [x, y] = order === 'st0-sti' ? [st0, i] : [i, st0];
+    const stored = b.call(`x87_${operation}`, x, y, target === 'st0' ? st0 : i);
+    if (pops) b.if(stored, () => pop(b));
+    remember(b);
+  };
 
 const hex = (value: number) => value.toString(16).toUpperCase();
 
@@ -95,10 +112,12 @@ const compareMemory = (pops: number, read: ReadValue) => (b: X86Builder) => {
   remember(b, offset);
 };
 
-const compareRegister = (pops: number, signalling: boolean, other: (b: X86Builder) => Expr = (b) => b.registerOffset(0)) => (b: X86Builder) => {
-  takeRelation(b, b.call('x87_relation', st0, other(b), i32(signalling ? 1 : 0)), pops);
-  remember(b);
-};
+const compareRegister =
+  (pops: number, signalling: boolean, other: (b: X86Builder) => Expr = (b) => b.registerOffset(0)) =>
+  (b: X86Builder) => {
+    takeRelation(b, b.call('x87_relation', st0, other(b), i32(signalling ? 1 : 0)), pops);
+    remember(b);
+  };
 
 /** C1 stays as it was, but for a stack fault. */
 const compareToFlags = (pops: number, signalling: boolean) => (b: X86Builder) => {
@@ -125,13 +144,18 @@ function examine(b: X86Builder): void {
   const zeroOrDenormal = select(eqz(st.significand), i32(C3), i32(C3 | C2));
   const normal = select(integerBit, i32(C2), i32(0));
   const kind = select(eqz(exponent), zeroOrDenormal, select(eq(exponent, i32(0x7fff)), special, normal));
-  setConditions(b, or(select(isEmpty(b, st0), i32(C3 | C0), kind), select(and(st.exponent, i32(0x8000)), i32(C1), i32(0))));
+  setConditions(
+    b,
+    or(select(isEmpty(b, st0), i32(C3 | C0), kind), select(and(st.exponent, i32(0x8000)), i32(C1), i32(0))),
+  );
   remember(b);
 }
 
 const sti = (mnemonic: string, patterns: string[], semantics: (b: X86Builder) => void): Row[] =>
   patterns.map((p) => row(mnemonic, `${p}+i`, 'STi', semantics, unit));
-const memoryForms = (digit: number): readonly (readonly [prefix: string, pattern: string, operand: string, read: ReadValue])[] => [
+const memoryForms = (
+  digit: number,
+): readonly (readonly [prefix: string, pattern: string, operand: string, read: ReadValue])[] => [
   ['F', `D8 /${digit}`, 'Md', floatOperand(4)],
   ['F', `DC /${digit}`, 'Mq', floatOperand(8)],
   ['FI', `DA /${digit}`, 'Md', integerOperand(4)],
@@ -139,22 +163,40 @@ const memoryForms = (digit: number): readonly (readonly [prefix: string, pattern
 ];
 
 /** Instructions that are one call of a library function on ST(0), perhaps with ST(1). */
-const calling = (name: string, ...args: Expr[]) => (b: X86Builder) => {
-  b.call(name, ...args);
-  remember(b);
-};
+const calling =
+  (name: string, ...args: Expr[]) =>
+  (b: X86Builder) => {
+    b.call(name, ...args);
+    remember(b);
+  };
 
 export const x87ArithmeticRows: readonly Row[] = [
   ...operations.flatMap(arithmeticForms),
-  ...memoryForms(2).map(([prefix, pattern, operand, read]) => row(`${prefix}COM`, pattern, operand, compareMemory(0, read), unit)),
-  ...memoryForms(3).map(([prefix, pattern, operand, read]) => row(`${prefix}COMP`, pattern, operand, compareMemory(1, read), unit)),
+  ...memoryForms(2).map(([prefix, pattern, operand, read]) =>
+    row(`${prefix}COM`, pattern, operand, compareMemory(0, read), unit),
+  ),
+  ...memoryForms(3).map(([prefix, pattern, operand, read]) =>
+    row(`${prefix}COMP`, pattern, operand, compareMemory(1, read), unit),
+  ),
   // Where there are several encodings all but the first are undocumented aliases.
   ...sti('FCOM', ['D8 =D0', 'DC =D0'], compareRegister(0, true)),
   ...sti('FCOMP', ['D8 =D8', 'DC =D8', 'DE =D0'], compareRegister(1, true)),
-  row('FCOMPP', 'DE =D9', '', compareRegister(2, true, () => i32(1)), unit),
+  row(
+    'FCOMPP',
+    'DE =D9',
+    '',
+    compareRegister(2, true, () => i32(1)),
+    unit,
+  ),
   ...sti('FUCOM', ['DD =E0'], compareRegister(0, false)),
   ...sti('FUCOMP', ['DD =E8'], compareRegister(1, false)),
-  row('FUCOMPP', 'DA =E9', '', compareRegister(2, false, () => i32(1)), unit),
+  row(
+    'FUCOMPP',
+    'DA =E9',
+    '',
+    compareRegister(2, false, () => i32(1)),
+    unit,
+  ),
   row('FCOMI', 'DB =F0+i', 'ST0,STi', compareToFlags(0, true), { ...unit, cpuid: 'cmov' }),
   row('FCOMIP', 'DF =F0+i', 'ST0,STi', compareToFlags(1, true), { ...unit, cpuid: 'cmov' }),
   row('FUCOMI', 'DB =E8+i', 'ST0,STi', compareToFlags(0, false), { ...unit, cpuid: 'cmov' }),

@@ -1,7 +1,41 @@
 /** x87 control: words, environment and state in memory, initialisation (SDM vol. 1, 8.1.9, 8.1.10; vol. 2, FCLEX to FSTSW). */
-import { add, and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select, shl, shrU, sub, toI32, toI64, xor } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  type LibraryFunction,
+  ne,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  toI32,
+  toI64,
+  xor,
+} from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
-import { cr0, eflags, flag, fprSignificand, fpuControl, fpuCs, fpuDp, fpuDs, fpuIp, fpuOpcode, fpuStatus, fpuTags, fpuTop, vector } from '../state.ts';
+import {
+  cr0,
+  eflags,
+  flag,
+  fprSignificand,
+  fpuControl,
+  fpuCs,
+  fpuDp,
+  fpuDs,
+  fpuIp,
+  fpuOpcode,
+  fpuStatus,
+  fpuTags,
+  fpuTop,
+  vector,
+} from '../state.ts';
 import { type Row, row } from './row.ts';
 import { emitPendingCheck } from './units.ts';
 import { statusBits } from './x87-stack.ts';
@@ -102,15 +136,20 @@ function environment(b: X86Builder): Environment {
   const dp = b.variable(toI32(b.get(fpuDp)));
   const data = b.variable(b.osize === 2 ? b.get(fpuDs) : or(b.get(fpuDs), i32(0xffff0000)));
   if (!b.long64) {
-    b.if(inProtectedMode(b), () => {}, () => {
-      const codeLinear = b.let(linearPointer(b.get(fpuCs), ip));
-      const dataLinear = b.let(linearPointer(b.get(fpuDs), dp));
-      const upper = (linear: Expr) => (b.osize === 2 ? and(shrU(linear, i32(4)), i32(0xf000)) : and(shrU(linear, i32(4)), i32(0x0ffff000)));
-      b.set(code, or(upper(codeLinear), b.get(fpuOpcode)));
-      b.set(data, upper(dataLinear));
-      b.set(ip, b.osize === 2 ? codeLinear : or(and(codeLinear, i32(0xffff)), i32(0)));
-      b.set(dp, b.osize === 2 ? dataLinear : and(dataLinear, i32(0xffff)));
-    });
+    b.if(
+      inProtectedMode(b),
+      () => {},
+      () => {
+        const codeLinear = b.let(linearPointer(b.get(fpuCs), ip));
+        const dataLinear = b.let(linearPointer(b.get(fpuDs), dp));
+        const upper = (linear: Expr) =>
+          b.osize === 2 ? and(shrU(linear, i32(4)), i32(0xf000)) : and(shrU(linear, i32(4)), i32(0x0ffff000));
+        b.set(code, or(upper(codeLinear), b.get(fpuOpcode)));
+        b.set(data, upper(dataLinear));
+        b.set(ip, b.osize === 2 ? codeLinear : or(and(codeLinear, i32(0xffff)), i32(0)));
+        b.set(dp, b.osize === 2 ? dataLinear : and(dataLinear, i32(0xffff)));
+      },
+    );
   }
   return [...head, ip, code, dp, data];
 }
@@ -119,7 +158,7 @@ const unitSize = (b: X86Builder): 2 | 4 => (b.osize === 2 ? 2 : 4);
 const environmentSize = (b: X86Builder): number => 7 * unitSize(b);
 
 function storeEnvironment(b: X86Builder, linear: Expr): void {
-  environment(b).forEach((unit, i) => b.store(add(linear, i64(i * unitSize(b))), unitSize(b), unit));
+  for (const [i, unit] of environment(b).entries()) b.store(add(linear, i64(i * unitSize(b))), unitSize(b), unit);
 }
 
 function loadUnits(b: X86Builder, linear: Expr): Environment {
@@ -133,13 +172,18 @@ function takeEnvironment(b: X86Builder, [control, status, tags, ip, code, dp, da
   const selectors = [b.variable(and(code, i32(0xffff))), b.variable(and(data, i32(0xffff)))];
   const opcode = b.variable(b.osize === 2 ? b.get(fpuOpcode) : and(shrU(code, i32(16)), i32(0x7ff)));
   if (!b.long64) {
-    b.if(inProtectedMode(b), () => {}, () => {
-      const upper = (word: Expr) => (b.osize === 2 ? shl(and(word, i32(0xf000)), i32(4)) : shl(and(word, i32(0x0ffff000)), i32(4)));
-      b.set(offsets[0], or(and(ip, i32(0xffff)), upper(code)));
-      b.set(offsets[1], or(and(dp, i32(0xffff)), upper(data)));
-      b.set(opcode, and(code, i32(0x7ff)));
-      for (const s of selectors) b.set(s, i32(0));
-    });
+    b.if(
+      inProtectedMode(b),
+      () => {},
+      () => {
+        const upper = (word: Expr) =>
+          b.osize === 2 ? shl(and(word, i32(0xf000)), i32(4)) : shl(and(word, i32(0x0ffff000)), i32(4));
+        b.set(offsets[0], or(and(ip, i32(0xffff)), upper(code)));
+        b.set(offsets[1], or(and(dp, i32(0xffff)), upper(data)));
+        b.set(opcode, and(code, i32(0x7ff)));
+        for (const s of selectors) b.set(s, i32(0));
+      },
+    );
   }
   b.put(fpuIp, toI64(offsets[0]));
   b.put(fpuDp, toI64(offsets[1]));
@@ -211,10 +255,15 @@ export const x87ControlRows: readonly Row[] = [
   row('FNSTSW', 'DF =E0', 'AX', (b) => b.write(0, b.let(statusWord(b))), noWait),
   row('FNCLEX', 'DB =E2', '', clearExceptions, noWait),
   row('FNINIT', 'DB =E3', '', initialise, noWait),
-  row('FLDENV', 'D9 /4', 'M', (b) => takeEnvironment(b, loadUnits(b, b.let(b.address(0, environmentSize(b))))), { ...waits, ...byOsize }),
+  row('FLDENV', 'D9 /4', 'M', (b) => takeEnvironment(b, loadUnits(b, b.let(b.address(0, environmentSize(b))))), {
+    ...waits,
+    ...byOsize,
+  }),
   row('FNSTENV', 'D9 /6', 'M', storedEnvironment, { ...noWait, ...byOsize }),
   row('FRSTOR', 'DD /4', 'M', restore, { ...waits, ...byOsize }),
   row('FNSAVE', 'DD /6', 'M', save, { ...noWait, ...byOsize }),
   // The 8087's interrupt enable and the 80287's protected mode: no operations since.
-  ...['E0 FNENI', 'E1 FNDISI', 'E4 FNSETPM'].map((text) => row(text.slice(3), `DB =${text.slice(0, 2)}`, '', () => {}, noWait)),
+  ...['E0 FNENI', 'E1 FNDISI', 'E4 FNSETPM'].map((text) =>
+    row(text.slice(3), `DB =${text.slice(0, 2)}`, '', () => {}, noWait),
+  ),
 ];

@@ -1,7 +1,38 @@
 /** Library functions of x87 arithmetic: stack checks, soft float and exceptions together, so that handlers stay small. */
-import { and, type Builder, type Expr, eq, eqz, i32, type LibraryFunction, or, select, shl, type Variable } from '../../ir/index.ts';
+import {
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  type LibraryFunction,
+  or,
+  select,
+  shl,
+  type Variable,
+} from '../../ir/index.ts';
 import { fpuControl, fpuStatus } from '../state.ts';
-import { clean, complete, conditionBits, type Extended, indefinite, isEmpty, isNan, overflow, readSt, result, rotateTop, setConditions, stackFunctions, statusBits, storeResult, underflow, unlessEmpty, writeSt } from './x87-stack.ts';
+import {
+  clean,
+  complete,
+  conditionBits,
+  type Extended,
+  indefinite,
+  isEmpty,
+  isNan,
+  overflow,
+  readSt,
+  result,
+  rotateTop,
+  setConditions,
+  stackFunctions,
+  statusBits,
+  storeResult,
+  underflow,
+  unlessEmpty,
+  writeSt,
+} from './x87-stack.ts';
 
 export const binaryOperations = ['add', 'sub', 'mul', 'div', 'scale'] as const;
 export type BinaryOperation = (typeof binaryOperations)[number];
@@ -53,7 +84,9 @@ const unary = (name: 'sqrt' | 'round'): LibraryFunction => ({
   body(b) {
     unlessEmpty(b, [i32(0)], i32(0), () => {
       const st = readSt(b, i32(0));
-      const { value, flags } = clean(b, () => result(b, b.call(`f80_${name}`, st.significand, st.exponent, b.get(fpuControl))));
+      const { value, flags } = clean(b, () =>
+        result(b, b.call(`f80_${name}`, st.significand, st.exponent, b.get(fpuControl))),
+      );
       return storeResult(b, i32(0), value, flags);
     });
     return undefined;
@@ -65,7 +98,14 @@ export const relationBits = { image: 0x45, blocked: 1 << 8, stackFault: 1 << 9 }
 const unordered = 0x45;
 
 /** `x87_relation` (i, j, signalling) and `x87_relation_value` (significand, exponent, denormal): ZF, PF, CF as FCOMI sets them, and `relationBits`. */
-function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b: Builder, args: readonly Expr[]) => { empty: Expr; other: () => Extended; first: Expr; denormal: Expr; signalling: Expr }): LibraryFunction {
+function relationFunction(
+  name: string,
+  params: ('i32' | 'i64')[],
+  operands: (
+    b: Builder,
+    args: readonly Expr[],
+  ) => { empty: Expr; other: () => Extended; first: Expr; denormal: Expr; signalling: Expr },
+): LibraryFunction {
   return {
     name,
     params,
@@ -77,7 +117,9 @@ function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b:
       b.if(eqz(empty), () => {
         const x = readSt(b, first);
         const y = other();
-        const compared = clean(b, () => b.call('f80_compare', x.significand, x.exponent, y.significand, y.exponent, signalling));
+        const compared = clean(b, () =>
+          b.call('f80_compare', x.significand, x.exponent, y.significand, y.exponent, signalling),
+        );
         b.set(relation, compared.value);
         b.set(flags, or(compared.flags, select(eq(relation, i32(unordered)), i32(0), denormal)));
       });
@@ -89,10 +131,18 @@ function relationFunction(name: string, params: ('i32' | 'i64')[], operands: (b:
 
 const relations: LibraryFunction[] = [
   relationFunction('x87_relation', ['i32', 'i32', 'i32'], (b, [i, j, signalling]) => ({
-    empty: or(isEmpty(b, i), isEmpty(b, j)), first: i, other: () => readSt(b, j), denormal: i32(0), signalling,
+    empty: or(isEmpty(b, i), isEmpty(b, j)),
+    first: i,
+    other: () => readSt(b, j),
+    denormal: i32(0),
+    signalling,
   })),
   relationFunction('x87_relation_value', ['i64', 'i32', 'i32'], (b, [significand, exponent, denormal]) => ({
-    empty: isEmpty(b, i32(0)), first: i32(0), other: () => ({ significand, exponent }), denormal, signalling: i32(1),
+    empty: isEmpty(b, i32(0)),
+    first: i32(0),
+    other: () => ({ significand, exponent }),
+    denormal,
+    signalling: i32(1),
   })),
 ];
 
@@ -135,7 +185,10 @@ const remainder: LibraryFunction = {
       const x = readSt(b, i32(0));
       const y = readSt(b, i32(1));
       const { value, flags } = clean(b, () =>
-        result(b, b.call('f80_remainder', x.significand, x.exponent, y.significand, y.exponent, nearest, b.get(fpuControl))),
+        result(
+          b,
+          b.call('f80_remainder', x.significand, x.exponent, y.significand, y.exponent, nearest, b.get(fpuControl)),
+        ),
       );
       const stores = storeResult(b, i32(0), value, and(flags, i32(0x3f)));
       b.if(and(stores, eqz(isNan(value))), () => setConditions(b, and(flags, i32(conditionBits))));
@@ -179,7 +232,10 @@ interface ExtendedVariable {
   readonly significand: Variable;
   readonly exponent: Variable;
 }
-const copy = (b: Builder, value: Extended): ExtendedVariable => ({ significand: b.variable(value.significand), exponent: b.variable(value.exponent) });
+const copy = (b: Builder, value: Extended): ExtendedVariable => ({
+  significand: b.variable(value.significand),
+  exponent: b.variable(value.exponent),
+});
 function assign(b: Builder, variable: ExtendedVariable, value: Extended): void {
   b.set(variable.significand, value.significand);
   b.set(variable.exponent, value.exponent);

@@ -1,10 +1,48 @@
 /** x87 loads, stores, constants and register moves (SDM vol. 1, 8.3.3, 8.3.4; vol. 2, FLD to FXCH). */
-import { add, and, type Builder, eqz, type Expr, type IntSize, i32, i64, type LibraryFunction, mul, op, or, select, shl, shrU, signExtend, sub, toI32, toI64, xor } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eqz,
+  type IntSize,
+  i32,
+  i64,
+  type LibraryFunction,
+  mul,
+  op,
+  or,
+  select,
+  shl,
+  shrU,
+  signExtend,
+  sub,
+  toI32,
+  toI64,
+  xor,
+} from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
 import { floatExponent, floatFlags, fpuControl } from '../state.ts';
 import { type Row, row } from './row.ts';
 import {
-  clean, clearC1, complete, type Extended, freeSt, indefinite, isEmpty, memoryOperand, pop, push, readSt, remember, result, rotateTop, storeResult, underflow, unlessEmpty, writeSt,
+  clean,
+  clearC1,
+  complete,
+  type Extended,
+  freeSt,
+  indefinite,
+  isEmpty,
+  memoryOperand,
+  pop,
+  push,
+  readSt,
+  remember,
+  result,
+  rotateTop,
+  storeResult,
+  underflow,
+  unlessEmpty,
+  writeSt,
 } from './x87-stack.ts';
 
 const unit = { unit: 'x87', cpuid: 'fpu' } as const;
@@ -20,7 +58,8 @@ const load = (size: IntSize, convert: (b: Builder, raw: Expr) => Extended) => (b
   push(b, value, flags);
   remember(b, offset);
 };
-const loadFloat = (size: 4 | 8) => load(size, (b, raw) => result(b, b.call(size === 4 ? 'f32_to_f80' : 'f64_to_f80', raw)));
+const loadFloat = (size: 4 | 8) =>
+  load(size, (b, raw) => result(b, b.call(size === 4 ? 'f32_to_f80' : 'f64_to_f80', raw)));
 
 /** A signed integer of `size` bytes as an 80-bit value. */
 export const fromInteger = (b: Builder, size: IntSize, raw: Expr): Extended =>
@@ -63,7 +102,14 @@ function loadRegister(b: X86Builder): void {
  * Stores ST(0) in memory. An unmasked stack underflow, invalid operation, overflow or underflow keeps memory and stack
  * as they were, and then inexactness is not reported (SDM vol. 1, 8.5.4, 8.5.5).
  */
-function storeMemory(b: X86Builder, size: number, pops: boolean, convert: (st: Extended) => Expr, indefiniteValue: Expr, write: (linear: Expr, value: Expr) => void): void {
+function storeMemory(
+  b: X86Builder,
+  size: number,
+  pops: boolean,
+  convert: (st: Extended) => Expr,
+  indefiniteValue: Expr,
+  write: (linear: Expr, value: Expr) => void,
+): void {
   const { offset, linear } = memoryOperand(b, size, true);
   const value = b.variable(indefiniteValue);
   const flags = b.variable(i32(underflow));
@@ -87,17 +133,20 @@ function storeMemory(b: X86Builder, size: number, pops: boolean, convert: (st: E
 }
 
 const storeFloat = (size: 4 | 8, pops: boolean) => (b: X86Builder) => {
-  const convert = (st: Extended) => b.call(size === 4 ? 'f80_to_f32' : 'f80_to_f64', st.significand, st.exponent, b.get(fpuControl));
+  const convert = (st: Extended) =>
+    b.call(size === 4 ? 'f80_to_f32' : 'f80_to_f64', st.significand, st.exponent, b.get(fpuControl));
   const nan = size === 4 ? i32(0xffc00000) : i64(0xfff8n << 48n);
   storeMemory(b, size, pops, convert, nan, (linear, value) => b.store(linear, size, value));
 };
 
-const storeInteger = (size: 2 | 4 | 8, pops: boolean, truncates = false) => (b: X86Builder) => {
-  const control = () => (truncates ? or(b.get(fpuControl), i32(0xc00)) : b.get(fpuControl));
-  const convert = (st: Extended) => b.call(`f80_to_i${size * 8}`, st.significand, st.exponent, control());
-  const least = size === 8 ? i64(1n << 63n) : i32(size === 4 ? 1 << 31 : 0x8000);
-  storeMemory(b, size, pops, convert, least, (linear, value) => b.store(linear, size, value));
-};
+const storeInteger =
+  (size: 2 | 4 | 8, pops: boolean, truncates = false) =>
+  (b: X86Builder) => {
+    const control = () => (truncates ? or(b.get(fpuControl), i32(0xc00)) : b.get(fpuControl));
+    const convert = (st: Extended) => b.call(`f80_to_i${size * 8}`, st.significand, st.exponent, control());
+    const least = size === 8 ? i64(1n << 63n) : i32(size === 4 ? 1 << 31 : 0x8000);
+    storeMemory(b, size, pops, convert, least, (linear, value) => b.store(linear, size, value));
+  };
 
 /** Ten bytes; the upper two are in state `floatExponent`. */
 function storeTen(b: X86Builder, linear: Expr, low: Expr): void {
@@ -204,7 +253,13 @@ const bcdFunctions: readonly LibraryFunction[] = [
 // ---- constants (SDM vol. 2, FLD1 ...): rounded as the rounding control says, C1 = 0 ----
 
 /** Truncated significands; those that are nearer to the next one say so. */
-const constants: readonly (readonly [mnemonic: string, modrm: string, exponent: number, significand: bigint, nearestIsUp: boolean])[] = [
+const constants: readonly (readonly [
+  mnemonic: string,
+  modrm: string,
+  exponent: number,
+  significand: bigint,
+  nearestIsUp: boolean,
+])[] = [
   ['FLD1', 'E8', 0x3fff, 1n << 63n, false],
   ['FLDL2T', 'E9', 0x4000, 0xd49a784bcd1b8afen, false],
   ['FLDL2E', 'EA', 0x3fff, 0xb8aa3b295c17f0bbn, true],
@@ -218,7 +273,11 @@ const loadConstant = (exponent: number, significand: bigint, nearestIsUp: boolea
   const inexact = BigInt.asUintN(62, significand) !== 0n;
   const mode = b.let(and(shrU(b.get(fpuControl), i32(10)), i32(3)));
   const up = nearestIsUp ? or(eqz(mode), eqz(xor(mode, i32(2)))) : eqz(xor(mode, i32(2)));
-  push(b, { significand: inexact ? b.let(add(i64(significand), toI64(up))) : i64(significand), exponent: i32(exponent) }, i32(0));
+  push(
+    b,
+    { significand: inexact ? b.let(add(i64(significand), toI64(up))) : i64(significand), exponent: i32(exponent) },
+    i32(0),
+  );
   remember(b);
 };
 
@@ -261,12 +320,28 @@ const rotate = (by: 1 | -1) => (b: X86Builder) => {
   remember(b);
 };
 
-const sti = (mnemonic: string, patterns: string[], semantics: (b: X86Builder) => void, options: Partial<Row> = {}): Row[] =>
-  patterns.map((p) => row(mnemonic, `${p}+i`, 'STi', semantics, { ...unit, ...options }));
+const sti = (
+  mnemonic: string,
+  patterns: string[],
+  semantics: (b: X86Builder) => void,
+  options: Partial<Row> = {},
+): Row[] => patterns.map((p) => row(mnemonic, `${p}+i`, 'STi', semantics, { ...unit, ...options }));
 
-const conditionalMoves = ['DA =C0 2 B', 'DA =C8 4 E', 'DA =D0 6 BE', 'DA =D8 10 U', 'DB =C0 3 NB', 'DB =C8 5 NE', 'DB =D0 7 NBE', 'DB =D8 11 NU'].map((text) => {
+const conditionalMoves = [
+  'DA =C0 2 B',
+  'DA =C8 4 E',
+  'DA =D0 6 BE',
+  'DA =D8 10 U',
+  'DB =C0 3 NB',
+  'DB =C8 5 NE',
+  'DB =D0 7 NBE',
+  'DB =D8 11 NU',
+].map((text) => {
   const [opcode, modrm, condition, name] = text.split(' ');
-  return row(`FCMOV${name}`, `${opcode} ${modrm}+i`, 'ST0,STi', conditionalMove(Number(condition)), { ...unit, cpuid: 'cmov' });
+  return row(`FCMOV${name}`, `${opcode} ${modrm}+i`, 'ST0,STi', conditionalMove(Number(condition)), {
+    ...unit,
+    cpuid: 'cmov',
+  });
 });
 
 export const x87MoveLibrary: readonly LibraryFunction[] = bcdFunctions;
@@ -303,8 +378,20 @@ export const x87MoveRows: readonly Row[] = [
   ...sti('FFREE', ['DD =C0'], free(false)),
   ...sti('FFREEP', ['DF =C0'], free(true)),
   ...conditionalMoves,
-  row('FCHS', 'D9 =E0', '', changeSign((e) => xor(e, i32(0x8000))), unit),
-  row('FABS', 'D9 =E1', '', changeSign((e) => and(e, i32(0x7fff))), unit),
+  row(
+    'FCHS',
+    'D9 =E0',
+    '',
+    changeSign((e) => xor(e, i32(0x8000))),
+    unit,
+  ),
+  row(
+    'FABS',
+    'D9 =E1',
+    '',
+    changeSign((e) => and(e, i32(0x7fff))),
+    unit,
+  ),
   row('FDECSTP', 'D9 =F6', '', rotate(-1), unit),
   row('FINCSTP', 'D9 =F7', '', rotate(1), unit),
   row('FNOP', 'D9 =D0', '', (b) => remember(b), unit),

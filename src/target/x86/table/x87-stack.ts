@@ -3,12 +3,50 @@
  * share: emitters for use inside semantics and library functions, and the
  * library functions of the common cases (SDM vol. 1, 8.1–8.5).
  */
-import { add, and, type Builder, type Expr, eq, eqz, i32, i64, type LibraryFunction, ne, or, select, shl, shrU, xor } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  type LibraryFunction,
+  ne,
+  or,
+  select,
+  shl,
+  shrU,
+  xor,
+} from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
-import { cs, floatExponent, floatFlags, fpuControl, fpuCs, fpuDp, fpuIp, fpuOpcode, fpuStatus, fpuTags, fpuTop, fprSignificand } from '../state.ts';
+import {
+  cs,
+  floatExponent,
+  floatFlags,
+  fprSignificand,
+  fpuControl,
+  fpuCs,
+  fpuDp,
+  fpuIp,
+  fpuOpcode,
+  fpuStatus,
+  fpuTags,
+  fpuTop,
+} from '../state.ts';
 
 /** Bits of the status word. */
-export const statusBits = { IE: 1, SF: 1 << 6, ES: 1 << 7, C0: 1 << 8, C1: 1 << 9, C2: 1 << 10, C3: 1 << 14, B: 1 << 15 } as const;
+export const statusBits = {
+  IE: 1,
+  SF: 1 << 6,
+  ES: 1 << 7,
+  C0: 1 << 8,
+  C1: 1 << 9,
+  C2: 1 << 10,
+  C3: 1 << 14,
+  B: 1 << 15,
+} as const;
 export const conditionBits: number = statusBits.C0 | statusBits.C1 | statusBits.C2 | statusBits.C3;
 /** What a stack underflow raises, and an overflow: C1 tells them apart. */
 export const underflow: number = statusBits.IE | statusBits.SF;
@@ -19,14 +57,18 @@ export interface Extended {
   readonly significand: Expr;
   readonly exponent: Expr;
 }
-export const extended = (exponent: number, significand: bigint): Extended => ({ significand: i64(significand), exponent: i32(exponent) });
+export const extended = (exponent: number, significand: bigint): Extended => ({
+  significand: i64(significand),
+  exponent: i32(exponent),
+});
 /** The QNaN that a masked invalid operation gives. */
 export const indefinite: Extended = extended(0xffff, 3n << 62n);
 
 const registers = fprSignificand[0].offset;
 
 /** A NaN (or a pseudo-NaN or pseudo-infinity). */
-export const isNan = (x: Extended): Expr => and(eq(and(x.exponent, i32(0x7fff)), i32(0x7fff)), ne(x.significand, i64(1n << 63n)));
+export const isNan = (x: Extended): Expr =>
+  and(eq(and(x.exponent, i32(0x7fff)), i32(0x7fff)), ne(x.significand, i64(1n << 63n)));
 
 /** Number of the physical register that is ST(i). */
 const physical = (b: Builder, i: Expr): Expr => b.let(and(add(b.get(fpuTop), i), i32(7)));

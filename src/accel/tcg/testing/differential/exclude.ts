@@ -26,6 +26,9 @@ const exclusions: readonly Exclusion[] = [
   { names: 'CLFLUSH CLFLUSHOPT CLWB', reason: 'no effect but faults, which hypervisors handle differently' },
 ];
 
+/** All mnemonics that are left out. */
+export const excludedNames: readonly string[] = exclusions.flatMap(({ names }) => names.split(' '));
+
 const reasons = new Map(exclusions.flatMap(({ names, reason }) => names.split(' ').map((name) => [name, reason])));
 
 /** Why `parsed` is not compared on a host with the features `host`, for a CPU model with those of `model`; undefined when it is. */

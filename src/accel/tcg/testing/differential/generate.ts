@@ -112,6 +112,13 @@ function encodeOwn(
   }
 }
 
+/** XSAVE and XRSTOR: EDX:EAX is the mask of components, and can not be the address too. */
+function isFit({ parsed, memory }: Instruction): boolean {
+  return !isExtendedSave(parsed) || ![memory?.base, memory?.index].some((i) => i === 0 || i === 2);
+}
+
+const isExtendedSave = ({ row }: ParsedRow): boolean => /^X(SAVE|RSTOR)/.test(row.mnemonic);
+
 /** Mostly amid INT3; sometimes over the border between the two code pages, or running into the unmapped page behind. */
 function pickCodeAddress(r: Random, length: number): number {
   if (r.chance(4)) return codeBase + pageSize - 1 - r.below(length);
@@ -180,8 +187,10 @@ function setUpOperands(draft: Draft, instruction: Instruction): void {
 function setUpSpecial(draft: Draft, instruction: Instruction): void {
   const { r, parsed, state, mode } = draft;
   // The host may know state components that Vireo's model does not have.
-  if (/^XR?S/.test(parsed.row.mnemonic)) setGpr(state, 0, mode, (gprOf(state, 0) & ~0xffff_ffffn) | BigInt(r.below(8)));
-  if (/^XR?S/.test(parsed.row.mnemonic)) setGpr(state, 2, mode, 0n);
+  if (isExtendedSave(parsed)) {
+    setGpr(state, 0, mode, (gprOf(state, 0) & ~0xffff_ffffn) | BigInt(r.below(8)));
+    setGpr(state, 2, mode, 0n);
+  }
   if (instruction.memory || !r.chance(80)) return;
   if (parsed.row.mnemonic === 'MOV' && parsed.operands[0].type === 'S') setGpr(state, instruction.rm, mode, (gprOf(state, instruction.rm) & ~0xffffn) | BigInt(someSelector(r)));
   if (isIndirectBranch(parsed)) setGpr(state, instruction.rm, mode, someTarget(draft));

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Feature } from '../../../../target/index.ts';
-import { dataSize, decodeOutcomes, encodeBatch, type Outcome, type TestCase } from './record.ts';
+import { dataSize, decodeOutcomes, encodeBatch, type NativeCase, type Outcome } from './record.ts';
 
 export interface Oracle {
   /** CPU features of the host, of those that gate rows. */
@@ -14,7 +14,7 @@ export interface Oracle {
   /** CPUID's vendor string, e.g. `AuthenticAMD`. */
   readonly vendor: string;
   /** Runs the cases, at most `maxBatch`, one call at a time. */
-  run(cases: readonly TestCase[]): Promise<Outcome[]>;
+  run(cases: readonly NativeCase[]): Promise<Outcome[]>;
   close(): void;
 }
 

@@ -83,18 +83,22 @@ export interface Patch {
 
 export type Mode = 'long64' | 'code32' | 'code16';
 
-export interface TestCase {
+/** What the native runner needs of a case. */
+export interface NativeCase {
   /** Its number; with the seed it makes the case again. */
   readonly number: number;
-  /** The row that is tested, and its decoded instruction (undefined where the encoding is meant to be #UD). */
-  readonly parsed: ParsedRow;
-  readonly instruction: Instruction | undefined;
   readonly mode: Mode;
   readonly state: DataView<ArrayBuffer>;
   /** Linear address of the first instruction. */
   readonly codeAddress: number;
   readonly code: Uint8Array;
   readonly patches: readonly Patch[];
+}
+
+export interface TestCase extends NativeCase {
+  /** The row that is tested, and its decoded instruction (undefined where the encoding is meant to be #UD). */
+  readonly parsed: ParsedRow;
+  readonly instruction: Instruction | undefined;
 }
 
 export type Status = 'trap' | 'timeout' | 'crash' | 'system call';
@@ -117,7 +121,7 @@ const patchHeader = 8;
 const resultHeader = 32;
 
 /** Data of the batch: count, bytes, then the cases one behind the other. */
-export function encodeBatch(cases: readonly TestCase[]): Uint8Array {
+export function encodeBatch(cases: readonly NativeCase[]): Uint8Array {
   const sizes = cases.map((c) =>
     c.patches.reduce((sum, p) => sum + patchHeader + ((p.bytes.length + 7) & ~7), testHeader + stateBytes + codeBytes),
   );
@@ -133,7 +137,7 @@ export function encodeBatch(cases: readonly TestCase[]): Uint8Array {
   return out;
 }
 
-function encodeCase(c: TestCase, size: number, out: Uint8Array, view: DataView, start: number): void {
+function encodeCase(c: NativeCase, size: number, out: Uint8Array, view: DataView, start: number): void {
   if (c.code.length > codeBytes) throw new Error(`${c.code.length} bytes of code in case ${c.number}`);
   view.setUint32(start, size, true);
   view.setUint32(start + 4, c.codeAddress, true);

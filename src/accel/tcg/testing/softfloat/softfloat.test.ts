@@ -11,7 +11,7 @@ import { test } from 'node:test';
 import { softfloatLibrary, state } from '../../../../target/index.ts';
 import { maxBatch, type Oracle, startOracle } from '../differential/oracle.ts';
 import { Random } from '../differential/random.ts';
-import { at, codeBase, dataSize, type Outcome, selectors, stateBytes, type TestCase } from '../differential/record.ts';
+import { at, codeBase, dataSize, type NativeCase, type Outcome, selectors, stateBytes } from '../differential/record.ts';
 import { float16, float32, float64, float80, integer } from '../differential/values.ts';
 import { instantiateLibrary } from './library.ts';
 
@@ -26,14 +26,12 @@ interface Case {
   readonly result: Kind;
   /** Arguments between the operands and the control word. */
   readonly extra?: readonly number[];
-  /** Operand i is the function's argument `order[i]`. */
+  /** The function's argument i is operand `order[i]`. */
   readonly order?: readonly number[];
   readonly cpuid?: 'fma' | 'f16c' | 'sse4_1';
-  /** The result is in memory at RSI (x87 stores), or not a float: RFLAGS, RAX. */
+  /** Where the result is, if not in XMM0 or ST0; memory is what RSI points at. */
   readonly from?: 'memory' | 'rflags' | 'rax';
   readonly x87?: true;
-  /** The function is compared only where this holds. */
-  readonly control?: (random: Random) => number;
 }
 
 const two = (kind: Kind): Kind[] => [kind, kind];
@@ -155,7 +153,7 @@ function randomControl(r: Random): number {
 }
 
 interface Prepared {
-  readonly testCase: TestCase;
+  readonly testCase: NativeCase;
   readonly values: readonly Value[];
   readonly control: number;
 }
@@ -169,7 +167,8 @@ function prepare(c: Case, r: Random, number: number): Prepared {
   view.setBigUint64(at.rflags, 0x202n, true);
   view.setBigUint64(at.gpr + 8 * 4, 0x9800n, true);
   view.setBigUint64(at.gpr + 8 * 6, BigInt(memoryAddress), true);
-  [selectors.code64, selectors.data, 0, 0, 0, 0].forEach((s, i) => view.setUint16(at.segments + 2 * i, s, true));
+  view.setUint16(at.segments, selectors.code64, true);
+  view.setUint16(at.segments + 2, selectors.data, true);
   view.setUint32(at.mxcsr, c.x87 ? 0x1f80 : control, true);
   view.setUint16(at.fcw, c.x87 ? control : 0x37f, true);
   if (c.x87) view.setUint8(at.ftw, 0xff);
@@ -181,14 +180,14 @@ function prepare(c: Case, r: Random, number: number): Prepared {
     else view.setBigUint64(at.ymm + 32 * i, v.low, true);
   });
   const code = Uint8Array.from(c.code.split(' '), (x) => Number.parseInt(x, 16));
-  const testCase = {
+  const testCase: NativeCase = {
     number,
     mode: 'long64',
     state: view,
     codeAddress: codeBase,
     code,
     patches: [],
-  } as unknown as TestCase;
+  };
   return { testCase, values, control };
 }
 
@@ -214,15 +213,20 @@ function ours(c: Case, { values, control }: Prepared): Answer {
   const withControl = c.name === 'f80_compare' ? [] : [control];
   const low = BigInt(library.functions[c.name](...raw, ...(c.extra ?? []), ...withControl));
   const flags = library.get(state.floatFlags) & (c.x87 ? 0x23f : 0x3f);
-  return answer(c, control, flags, show(c.result, low, library.get(state.floatExponent)));
+  return answer(c, control, visible(c, control, flags), show(c.result, low, library.get(state.floatExponent)));
 }
 
-/** What an instruction shows of `flags` and `result` under the masks of `control`. */
+const unmasked = (c: Case, control: number, flags: number): number => flags & ~(c.x87 ? control : control >> 7) & 0x3f;
+
+/** What an instruction lets be seen of exceptions: an unmasked one hides those that are found later. */
+function visible(c: Case, control: number, flags: number): number {
+  if (unmasked(c, control, flags) & 7) return flags & 7;
+  return c.from === 'memory' && unmasked(c, control, flags) & 0x18 ? flags & 0x1f : flags;
+}
+
 function answer(c: Case, control: number, flags: number, result: string): Answer {
-  const unmasked = flags & ~(c.x87 ? control : control >> 7) & 0x3f;
-  if (unmasked & 7) return { flags: flags & 7 };
-  if (c.from === 'memory' && unmasked & 0x18) return { flags: flags & 0x1f };
-  return c.x87 || !unmasked ? { flags, result } : { flags };
+  const stopping = c.x87 && c.from !== 'memory' ? 7 : c.x87 ? 0x1f : 0x3f;
+  return unmasked(c, control, flags) & stopping ? { flags } : { flags, result };
 }
 
 function native(c: Case, { control }: Prepared, outcome: Outcome): Answer {

@@ -1,6 +1,47 @@
-/** FPREM, FPREM1 and FXTRACT on 80-bit values (SDM vol. 2). Exact: rounding matters only where a result is a denormal. */
-import { add, and, type Builder, clz, convert, type Expr, eq, eqz, geS, geU, gtU, i32, i64, type LibraryFunction, ltS, or, shl, sub, toI32, type Variable, xor } from '../ir/index.ts';
-import { exception, f80, isInfinity, isNan, isZero, normalise, packInfinity, packInvalid, packZero, type Parts, propagateNan, raiseFlags, unpack } from './format.ts';
+/** Operations that only the x87 has: FPREM, FPREM1, FXTRACT and FSCALE (SDM vol. 2). */
+import {
+  add,
+  and,
+  type Builder,
+  clz,
+  convert,
+  type Expr,
+  eq,
+  eqz,
+  geS,
+  geU,
+  gtS,
+  gtU,
+  i32,
+  i64,
+  type LibraryFunction,
+  leS,
+  ltS,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  toI32,
+  toI64,
+  type Variable,
+  xor,
+} from '../ir/index.ts';
+import {
+  exception,
+  f80,
+  isInfinity,
+  isNan,
+  isZero,
+  normalise,
+  type Parts,
+  packInfinity,
+  packInvalid,
+  packZero,
+  propagateNan,
+  raiseFlags,
+  unpack,
+} from './format.ts';
 
 /** Bits of `floatFlags` that the x87 gets as condition codes. */
 const C1 = 1 << 9;
@@ -16,7 +57,10 @@ function packUnnormalised(b: Builder, sign: Expr, exponent: Expr, significand: E
     () => b.set(out, packZero(b, f80, sign)),
     () => {
       const shift = b.let(clz(significand));
-      b.set(out, b.call('f80_pack', sign, sub(exponent, toI32(shift)), shl(significand, shift), i64(0), fullPrecision(control)));
+      b.set(
+        out,
+        b.call('f80_pack', sign, sub(exponent, toI32(shift)), shl(significand, shift), i64(0), fullPrecision(control)),
+      );
     },
   );
   return out;
@@ -127,12 +171,19 @@ const significandOf: LibraryFunction = {
   body(b, s, e) {
     const x = unpack(b, f80, [s, e]);
     const out = b.variable(i64(0));
-    b.if(isNan(f80, x), () => b.set(out, propagateNan(b, f80, [x])), () =>
-      b.if(isInfinity(f80, x), () => b.set(out, packInfinity(b, f80, x.sign)), () => {
-        raiseFlags(b, normalise(b, f80, x, i32(0)));
-        b.if(isZero(x), () => raiseFlags(b, i32(exception.zeroDivide)));
-        b.set(out, packUnnormalised(b, x.sign, i32(f80.bias), x.significand, i32(0x3f)));
-      }),
+    b.if(
+      isNan(f80, x),
+      () => b.set(out, propagateNan(b, f80, [x])),
+      () =>
+        b.if(
+          isInfinity(f80, x),
+          () => b.set(out, packInfinity(b, f80, x.sign)),
+          () => {
+            raiseFlags(b, normalise(b, f80, x, i32(0)));
+            b.if(isZero(x), () => raiseFlags(b, i32(exception.zeroDivide)));
+            b.set(out, packUnnormalised(b, x.sign, i32(f80.bias), x.significand, i32(0x3f)));
+          },
+        ),
     );
     return out;
   },
@@ -146,15 +197,22 @@ const exponentOf: LibraryFunction = {
   body(b, s, e) {
     const x = unpack(b, f80, [s, e]);
     const out = b.variable(i64(0));
-    b.if(isNan(f80, x), () => b.set(out, propagateNan(b, f80, [x])), () =>
-      b.if(isInfinity(f80, x), () => b.set(out, packInfinity(b, f80, i32(0))), () => {
-        normalise(b, f80, x, i32(0));
+    b.if(
+      isNan(f80, x),
+      () => b.set(out, propagateNan(b, f80, [x])),
+      () =>
         b.if(
-          isZero(x),
-          () => b.set(out, packInfinity(b, f80, i32(1))),
-          () => b.set(out, b.call('i64_to_f80', extendSigned(sub(x.exponent, i32(f80.bias))))),
-        );
-      }),
+          isInfinity(f80, x),
+          () => b.set(out, packInfinity(b, f80, i32(0))),
+          () => {
+            normalise(b, f80, x, i32(0));
+            b.if(
+              isZero(x),
+              () => b.set(out, packInfinity(b, f80, i32(1))),
+              () => b.set(out, b.call('i64_to_f80', extendSigned(sub(x.exponent, i32(f80.bias))))),
+            );
+          },
+        ),
     );
     return out;
   },
@@ -162,8 +220,79 @@ const exponentOf: LibraryFunction = {
 
 const extendSigned = (e: Expr): Expr => convert(e, 4, 8, true);
 
+/** A power of two that is enough for FSCALE to take any number out of range. */
+const scaleLimit = 0x10000;
+
+/** `f80_scale` (as, ae, bs, be, control): a · 2^trunc(b). */
+const scale: LibraryFunction = {
+  name: 'f80_scale',
+  params: ['i64', 'i32', 'i64', 'i32', 'i32'],
+  result: 'i64',
+  body(b, aSignificand, aExponent, bSignificand, bExponent, control) {
+    const x = unpack(b, f80, [aSignificand, aExponent]);
+    const y = unpack(b, f80, [bSignificand, bExponent]);
+    const out = b.variable(i64(0));
+    b.if(
+      or(isNan(f80, x), isNan(f80, y)),
+      () => b.set(out, propagateNan(b, f80, [x, y])),
+      () => {
+        const denormal = b.let(or(normalise(b, f80, x, control), normalise(b, f80, y, control)));
+        b.if(
+          isInfinity(f80, y),
+          () => b.set(out, scaleByInfinity(b, x, y, denormal)),
+          () => {
+            raiseFlags(b, denormal);
+            b.if(
+              isInfinity(f80, x),
+              () => b.set(out, packInfinity(b, f80, x.sign)),
+              () =>
+                b.if(
+                  isZero(x),
+                  () => b.set(out, packZero(b, f80, x.sign)),
+                  () => b.set(out, scaleFinite(b, x, y, control)),
+                ),
+            );
+          },
+        );
+      },
+    );
+    return out;
+  },
+};
+
+/** Scaling by ±∞ (SDM vol. 2, FSCALE's table of results). */
+function scaleByInfinity(b: Builder, x: Parts, y: Parts, denormal: Expr): Expr {
+  const out = b.variable(i64(0));
+  const invalid = select(y.sign, isInfinity(f80, x), isZero(x));
+  b.if(
+    invalid,
+    () => b.set(out, packInvalid(b, f80)),
+    () => {
+      raiseFlags(b, denormal);
+      b.if(
+        y.sign,
+        () => b.set(out, packZero(b, f80, x.sign)),
+        () => b.set(out, packInfinity(b, f80, x.sign)),
+      );
+    },
+  );
+  return out;
+}
+
+function scaleFinite(b: Builder, x: Parts, y: Parts, control: Expr): Expr {
+  const power = b.let(sub(y.exponent, i32(f80.bias)));
+  const count: Variable = b.variable(i32(0));
+  b.if(gtS(power, i32(-1)), () => {
+    b.set(count, i32(scaleLimit));
+    b.if(leS(power, i32(15)), () => b.set(count, toI32(shrU(y.significand, toI64(sub(i32(63), power))))));
+  });
+  const exponent = add(x.exponent, select(y.sign, sub(i32(0), count), count));
+  // FSCALE rounds to full precision whatever the precision control says.
+  return b.call('f80_pack', x.sign, exponent, x.significand, i64(0), or(control, i32(0x300)));
+}
+
 /**
  * `f80_remainder` (as, ae, bs, be, nearest, control): FPREM, or FPREM1; `floatFlags` gets C0–C3 at the bits of the
  * status word. `f80_significand` and `f80_exponent` (s, e): the two results of FXTRACT.
  */
-export const remainderFunctions: readonly LibraryFunction[] = [remainder, significandOf, exponentOf];
+export const extendedFunctions: readonly LibraryFunction[] = [scale, remainder, significandOf, exponentOf];

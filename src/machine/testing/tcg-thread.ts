@@ -1,0 +1,8 @@
+/** A machine's thread with the software CPU. */
+import { createTcg } from '../../accel/index.ts';
+import type { ThreadContext } from '../../contract/index.ts';
+import { serveMachine } from '../serve.ts';
+
+export function serve(thread: ThreadContext): void {
+  serveMachine(thread, createTcg);
+}
