@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bzImage, elfFile, multibootHeader } from '../hw/testing/kernels.ts';
 import type { MachineOptions } from './config.ts';
+import { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from './config.ts';
 import { createMachineOn } from './machine.ts';
 import { inProcessThreads } from './testing/in-process-threads.ts';
 
@@ -45,6 +46,13 @@ for (const [name, kernel] of KERNELS) {
     assert.equal(exit.reason, 'poweroff');
   });
 }
+
+test('the smallest and the largest memory', async () => {
+  for (const memoryBytes of [MEMORY_MIN_BYTES, MEMORY_MAX_BYTES]) {
+    const { output } = await run(bzImage(code), { memoryBytes });
+    assert.equal(output, 'k');
+  }
+});
 
 test('a guest that resets its machine', async () => {
   const { output, exit } = await run(bzImage(Uint8Array.of(...PRINT_K, ...RESET, ...LOOP)), { noReboot: true });

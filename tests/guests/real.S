@@ -7,7 +7,7 @@
 
 .text
 main:
-  jmp CODE16:(to_real - 0x8000 + 0x8000)
+  jmp CODE16:to_real
 from_real:
   mov eax, KDATA
   mov ds, eax
@@ -49,11 +49,12 @@ to_real:
   mov es, ax
   mov ss, ax
   mov fs, ax
-  lidt [0x8000 + ivt_pointer - 0x8000]
+  lidt [ivt_pointer]
   mov eax, cr0
   and al, 0xFE
   mov cr0, eax
-  jmp BASE:(1f - 0x8000)
+  .byte 0xEA
+  .word 1f - 0x8000, BASE
 1: mov ax, cs
   mov ds, ax
   mov ax, STACK
@@ -290,7 +291,8 @@ addressing:
 transfers:
   SAY16 "far call: "
   mov bp, sp
-  call BASE - 1:(far_callee - 0x8000 + 16)
+  .byte 0x9A
+  .word far_callee - 0x8000 + 16, BASE - 1
   sub bp, sp
   HEX16 bp
   call dword ptr ds:[far_target - 0x8000]
@@ -300,7 +302,8 @@ transfers:
   .long 1f - 0x8000 + 32
   .word BASE - 2
 1: HEX16 cs
-  jmp BASE:(2f - 0x8000)
+  .byte 0xEA
+  .word 2f - 0x8000, BASE
 2: HEX16 cs
   LINE
   SAY16 "retf n, ret n: "
@@ -321,7 +324,7 @@ transfers:
   LINE
   SAY16 "iret, 32 bits: "
   mov bp, sp
-  push dword ptr 0x3AD7
+  push dword ptr 0x38D7
   push dword ptr BASE
   push dword ptr (1f - 0x8000)
   .byte 0x66

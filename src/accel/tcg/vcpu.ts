@@ -103,7 +103,7 @@ export class TcgVcpu implements Vcpu {
       if (cpu.get(state.mode) & modeBits.step) {
         // Enough to enter the block, so that a taken branch leaves.
         if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
-        cpu.set(state.budget, record === 0 ? 1 : 0);
+        cpu.set(state.budget, 1);
       } else if (cpu.get(state.budget) <= 0) {
         if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
         cpu.set(state.budget, branchesPerSlice);

@@ -31,10 +31,15 @@ test('messages go both ways', async () => {
 
 test('short sleeps are precise', async () => {
   const { thread, next, order } = await startThread();
-  order({ kind: 'sleep', nanos: 500_000, times: 40 });
-  const nanos = Number(await next());
-  assert.ok(nanos >= 20e6, `${nanos} ns is too short`);
-  assert.ok(nanos < 120e6, `${nanos} ns is too long`);
+  let best = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 5; round++) {
+    order({ kind: 'sleep', nanos: 500_000, times: 40 });
+    const nanos = Number(await next());
+    assert.ok(nanos >= 20e6, `${nanos} ns is too short`);
+    best = Math.min(best, nanos);
+  }
+  // Timers of whole milliseconds could not be quicker than 40 ms.
+  assert.ok(best < 38e6, `${best} ns at best is too long`);
   await thread.terminate();
 });
 

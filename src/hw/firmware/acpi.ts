@@ -4,7 +4,7 @@
  */
 import type { GuestMemory } from '../../contract/index.ts';
 import { ACPI, INTERRUPT_OVERRIDES, IO_APIC, IRQ, MMIO } from '../board/memory-map.ts';
-import { ascii, littleEndian } from './aml.ts';
+import { ascii, u16, u32, u64 } from './bytes.ts';
 import { dsdtAml } from './dsdt.ts';
 import { LOW_MEMORY } from './layout.ts';
 import { putBytes } from './load.ts';
@@ -176,18 +176,6 @@ const NO_ADDRESS: Bytes = zeroes(12);
 /** The byte that makes the sum of all bytes 0 modulo 256. */
 function checksum(bytes: Bytes): number {
   return -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
-}
-
-function u16(value: number): number[] {
-  return littleEndian(value, 2);
-}
-
-function u32(value: number): number[] {
-  return littleEndian(value, 4);
-}
-
-function u64(value: number): number[] {
-  return littleEndian(value, 8);
 }
 
 function zeroes(count: number): number[] {

@@ -4,6 +4,8 @@
  * that our DSDT uses are here.
  */
 
+import { ascii, littleEndian } from './bytes.ts';
+
 /** Encoded AML. */
 export type Aml = readonly number[];
 
@@ -27,14 +29,6 @@ const OP = {
   extended: 0x5b,
 } as const;
 const EXTENDED_DEVICE = 0x82;
-
-/** Little-endian bytes of a non-negative integer below 2^53. */
-export function littleEndian(value: number, sizeBytes: number): number[] {
-  if (!Number.isSafeInteger(value) || value < 0 || value >= 2 ** (sizeBytes * 8)) {
-    throw new RangeError(`${value} does not fit ${sizeBytes} bytes`);
-  }
-  return Array.from({ length: sizeBytes }, (_, index) => Math.floor(value / 2 ** (index * 8)) % 256);
-}
 
 /** An integer constant in its shortest form (20.2.3). */
 export function integer(value: number): Aml {
@@ -141,11 +135,6 @@ function withLength(body: Aml): Aml {
     return [(extra << 6) | (total & 0xf), ...littleEndian(total >> 4, extra), ...body];
   }
   throw new RangeError('AML package too long');
-}
-
-export function ascii(text: string): number[] {
-  if (!/^[\x20-\x7e]*$/.test(text)) throw new RangeError('not ASCII');
-  return Array.from(text, (character) => character.charCodeAt(0));
 }
 
 /** Resource descriptors (ACPI 6.4, 6.4.2 and 6.4.3), to be gathered by `resources`. */

@@ -5,8 +5,9 @@
  */
 import type { GuestMemory } from '../../contract/index.ts';
 import { PORTS } from '../board/memory-map.ts';
+import { viewOf } from './bytes.ts';
 import { KIB, LOW_MEMORY } from './layout.ts';
-import { putBytes, viewOf } from './load.ts';
+import { putBytes } from './load.ts';
 
 const BIOS_DATA = { base: 0x400, size: 0x100 } as const;
 const FIELD = { serialPorts: 0x00, extendedDataSegment: 0x0e, baseMemoryKib: 0x13 } as const;

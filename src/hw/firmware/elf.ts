@@ -1,8 +1,9 @@
 /** ELF executables as a boot loader sees them: segments and notes (System V gABI, chapters 4 and 5). */
 import { UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
+import { viewOf } from './bytes.ts';
 import { HIGH_MEMORY_BASE } from './layout.ts';
-import { checkKernelFits, putBytes, putZeroes, viewOf } from './load.ts';
+import { checkKernelFits, putBytes, putZeroes } from './load.ts';
 
 /** A loadable piece; addresses and sizes in bytes. */
 export interface ElfSegment {

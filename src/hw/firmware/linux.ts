@@ -5,10 +5,11 @@
  */
 import { UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
+import { viewOf } from './bytes.ts';
 import { e820Map } from './e820.ts';
 import { flatGdt, LOW_MEMORY, SELECTORS } from './layout.ts';
 import type { BootRequest, LoadedKernel } from './load.ts';
-import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine, sizeText, viewOf } from './load.ts';
+import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine, sizeText } from './load.ts';
 
 /** Offsets in the setup header and in the zero page: they are the same (boot.rst, "Details of header fields"). */
 const FIELD = {

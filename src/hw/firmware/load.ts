@@ -1,6 +1,7 @@
 /** What all kernel loaders share: the request, sizes in words, and putting bytes into guest RAM. */
 import { UserError } from '../../base/index.ts';
 import type { BootEntry, GuestMemory } from '../../contract/index.ts';
+import { utf8 } from './bytes.ts';
 import { KIB, LOW_MEMORY, MIB } from './layout.ts';
 
 /** What a person asked to boot. */
@@ -89,25 +90,4 @@ export function putCommandLine(memory: GuestMemory, commandLine: string, limit: 
   }
   putBytes(memory, LOW_MEMORY.commandLine.base, Uint8Array.of(...text, 0));
   return LOW_MEMORY.commandLine.base;
-}
-
-/** UTF-8 encoding; a lone surrogate becomes U+FFFD. */
-export function utf8(text: string): number[] {
-  const bytes: number[] = [];
-  for (const character of text) {
-    let code = character.codePointAt(0) as number;
-    if (code >= 0xd800 && code < 0xe000) code = 0xfffd;
-    if (code < 0x80) bytes.push(code);
-    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), 0x80 | (code & 63));
-    else if (code < 0x1_0000) bytes.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63));
-    else {
-      bytes.push(0xf0 | (code >> 18), 0x80 | ((code >> 12) & 63), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63));
-    }
-  }
-  return bytes;
-}
-
-/** A DataView over exactly these bytes. */
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,12 +1,12 @@
 /** Multiboot 1 kernels. Spec: Multiboot Specification 0.6.96, chapter 3. */
 import { UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
-import { ascii, littleEndian } from './aml.ts';
+import { ascii, u32, u64, viewOf } from './bytes.ts';
 import { e820Map } from './e820.ts';
 import { isElf, loadSegments, parseElf } from './elf.ts';
 import { flatGdt, HIGH_MEMORY_BASE, KIB, LOW_MEMORY, SELECTORS } from './layout.ts';
 import type { BootRequest, LoadedKernel } from './load.ts';
-import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine, putZeroes, viewOf } from './load.ts';
+import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine, putZeroes } from './load.ts';
 
 const HEADER_MAGIC = 0x1bad_b002;
 const LOADER_MAGIC = 0x2bad_b002;
@@ -164,12 +164,4 @@ function putModule(kernelEnd: number, request: BootRequest, memory: GuestMemory)
   placeInitrd(request.initrd, start, lowRamEnd(memory), memory); // refuses one that does not fit
   putBytes(memory, start, request.initrd);
   return { start, end: start + request.initrd.length };
-}
-
-function u32(value: number): number[] {
-  return littleEndian(value, 4);
-}
-
-function u64(value: number): number[] {
-  return littleEndian(value, 8);
 }

@@ -4,13 +4,13 @@
  */
 import { UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
-import { littleEndian } from './aml.ts';
+import { u32, u64, viewOf } from './bytes.ts';
 import { e820Map } from './e820.ts';
 import type { ElfFile } from './elf.ts';
 import { loadSegments } from './elf.ts';
 import { flatGdt, LOW_MEMORY, SELECTORS } from './layout.ts';
 import type { BootRequest, LoadedKernel } from './load.ts';
-import { lowRamEnd, placeInitrd, putBytes, putCommandLine, viewOf } from './load.ts';
+import { lowRamEnd, placeInitrd, putBytes, putCommandLine } from './load.ts';
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 const START_INFO_MAGIC = 0x336e_c578;
@@ -73,12 +73,4 @@ export function loadPvh(elf: ElfFile, entry: number, request: BootRequest, memor
       selectors: SELECTORS,
     },
   };
-}
-
-function u32(value: number): number[] {
-  return littleEndian(value, 4);
-}
-
-function u64(value: number): number[] {
-  return littleEndian(value, 8);
 }

@@ -278,7 +278,6 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
   }
   if (p.segment >= 0) segment = p.segment;
   if (row.vsib && asize === 2) throw undefinedOpcode;
-  if (p.lock && !(row.lock && memory)) throw undefinedOpcode;
 
   let immediate = 0n;
   let immediate2 = row.unit === 'x87' ? ((o.opcode & 7) << 8) | modrm : 0;
@@ -313,6 +312,8 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
     }
   }
 
+  // Only now: all bytes of an instruction are fetched before it is looked at.
+  if (p.lock && !(row.lock && memory)) throw undefinedOpcode;
   const variant: Variant = {
     osize,
     asize,

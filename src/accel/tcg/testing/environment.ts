@@ -3,7 +3,10 @@ import { performance } from 'node:perf_hooks';
 import type { AccessSize, Bus, GuestMemory, LocalApic, VcpuEnvironment } from '../../../contract/index.ts';
 
 /** A bus where only `write` is listened to; reads are all ones. */
-export function plainBus(write: (address: number, size: AccessSize, value: number) => void = () => {}, read: (address: number, size: AccessSize) => number = () => 0xffff_ffff): Bus {
+export function plainBus(
+  write: (address: number, size: AccessSize, value: number) => void = () => {},
+  read: (address: number, size: AccessSize) => number = () => 0xffff_ffff,
+): Bus {
   return {
     map: () => {
       throw new Error('nothing is mapped on this bus');

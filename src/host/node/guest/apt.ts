@@ -39,6 +39,8 @@ export interface Apt {
   update(): Promise<void>;
   /** The newest version of a package in the lists. */
   show(name: string): Promise<DebianPackage>;
+  /** The packages to install for these: themselves and all that they depend on, without what is only recommended. */
+  resolve(names: readonly string[]): Promise<DebianPackage[]>;
   /** Downloads a package, checks it and unpacks its files into `target`. */
   unpack(debianPackage: DebianPackage, target: string): Promise<void>;
 }
@@ -67,6 +69,13 @@ export async function openApt(folder: string, environment: NodeJS.ProcessEnv): P
     runProgram(program, args, { folder: workFolder, environment: { ...environment, LC_ALL: 'C' } });
   let updateComplaint = '';
 
+  const show = async (name: string) => {
+    const result = await run('apt-cache', [...options, 'show', '--no-all-versions', name]);
+    const found = result.code === 0 ? parsePackage(result.stdout) : undefined;
+    if (found !== undefined) return found;
+    throw new UserError(updateComplaint || `apt's sources have no package ${name} (it is Debian's)`);
+  };
+
   return {
     async update() {
       const result = await run('apt-get', [...options, '-q', 'update']);
@@ -76,11 +85,18 @@ export async function openApt(folder: string, environment: NodeJS.ProcessEnv): P
       if (result.code !== 0) throw new UserError(`apt-get update: ${updateComplaint || `exit code ${result.code}`}`);
     },
 
-    async show(name) {
-      const result = await run('apt-cache', [...options, 'show', '--no-all-versions', name]);
-      const found = result.code === 0 ? parsePackage(result.stdout) : undefined;
-      if (found !== undefined) return found;
-      throw new UserError(updateComplaint || `apt's sources have no package ${name} (it is Debian's)`);
+    show,
+
+    async resolve(names) {
+      const simulation = await run('apt-get', [
+        ...[...options, '-q', '--simulate', '--no-install-recommends'],
+        ...['install', ...names],
+      ]);
+      if (simulation.code !== 0) {
+        throw new UserError(`apt-get install ${names.join(' ')}: ${updateComplaint || complaintOf(simulation.stderr)}`);
+      }
+      const installed = [...simulation.stdout.matchAll(/^Inst (\S+) /gm)].map(([, name]) => name);
+      return Promise.all(installed.map(show));
     },
 
     async unpack({ name, version, sha256 }, target) {

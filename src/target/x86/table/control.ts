@@ -1,7 +1,23 @@
 /** Control transfer: jumps, calls, returns, loops, software interrupts (SDM vol. 2). */
-import { add, and, convert, type Expr, eqz, i32, i64, ne, op, or, shl, shrS, sub, toI64 } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  convert,
+  type Expr,
+  eqz,
+  i32,
+  i64,
+  ne,
+  op,
+  or,
+  shl,
+  shrS,
+  sub,
+  toI32,
+  toI64,
+} from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
-import { cr4, vector } from '../state.ts';
+import { cr4, cs, vector } from '../state.ts';
 import { readRegister, size, writeRegister } from './arithmetic.ts';
 import { conditionNames, drop, peek, push, stackOffset } from './move.ts';
 import { type Row, row } from './row.ts';
@@ -10,10 +26,23 @@ const near = { size64: 'branch', ends: true } as const;
 const nearStack = { ...near, by: ['ssize', 'osize', 'long64'] } as const;
 const LA57 = 1 << 12;
 
-/** A branch target as an i64 offset, cut to the operand size; #GP(0) for one that is not canonical. */
+/** #GP(0) beyond the code segment's limit; a flat one has none that an offset could exceed. */
+function checkLimit(b: X86Builder, ip: Expr): void {
+  if (b.osize === 2 || b.long64 || b.flat) return;
+  b.if(op('i32.gt_u', toI32(ip), b.get(cs.limit)), () => b.raise(vector.GP));
+}
+
+/** The same for a direct target, before anything of the instruction is done. */
+const checkDirect = (b: X86Builder): void => {
+  if (b.osize !== 2 && !b.long64 && !b.flat)
+    checkLimit(b, b.let(add(b.nextIp(), op('i64.extend_i32_s', b.immediate(0)))));
+};
+
+/** A branch target as an i64 offset, cut to the operand size; #GP(0) for one that is not canonical or beyond the limit. */
 const target = (b: X86Builder, e: Expr): Expr => {
   const wide = b.let(e.type === 'i64' ? e : toI64(e));
   if (b.osize === 2) return and(wide, i64(0xffff));
+  checkLimit(b, wide);
   if (b.long64) {
     const beyond = (bits: number) => ne(shrS(shl(wide, i64(64 - bits)), i64(64 - bits)), wide);
     b.if(beyond(48), () => b.if(or(eqz(and(b.get(cr4), i32(LA57))), beyond(57)), () => b.raise(vector.GP)));
@@ -21,11 +50,15 @@ const target = (b: X86Builder, e: Expr): Expr => {
   return wide;
 };
 
-const jmp: Semantics = (b) => b.goto(0);
+const jmp: Semantics = (b) => {
+  checkDirect(b);
+  b.goto(0);
+};
 
 const jmpIndirect: Semantics = (b) => b.jump(target(b, b.let(b.read(0))));
 
 const call: Semantics = (b) => {
+  checkDirect(b);
   push(b, returnAddress(b), b.osize);
   b.goto(0);
 };

@@ -165,11 +165,9 @@ const area =
 /** ARPL raises the destination's RPL to the source's. */
 const arpl: Semantics = (b) => {
   const rpl = b.let(and(b.read(1), i32(3)));
-  const lower = b.variable(i32(0));
-  b.modify(0, (old) => {
-    b.set(lower, op('i32.lt_u', and(old, i32(3)), rpl));
-    return select(lower, or(and(old, i32(0xfffc)), rpl), old);
-  });
+  const old = b.let(b.read(0));
+  const lower = b.let(op('i32.lt_u', and(old, i32(3)), rpl));
+  b.if(lower, () => b.write(0, or(and(old, i32(0xfffc)), rpl)));
   putZero(b, lower);
 };
 

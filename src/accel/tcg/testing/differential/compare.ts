@@ -88,7 +88,8 @@ function compareIntegers({ mode }: TestCase, native: Outcome, vireo: Outcome, al
   for (let i = 0; i < (long ? 16 : 8); i++) {
     if (allowed.registers & (1 << i)) continue;
     const mask = allowed.larBits ? ~0xf0000n : allowed.upperHalf ? 0xffff_ffffn : -1n;
-    const read = (s: DataView) => (long ? s.getBigUint64(at.gpr + 8 * i, true) : BigInt(s.getUint32(at.gpr + 8 * i, true))) & mask;
+    const read = (s: DataView) =>
+      (long ? s.getBigUint64(at.gpr + 8 * i, true) : BigInt(s.getUint32(at.gpr + 8 * i, true))) & mask;
     check(state.gprNames[i], read(a), read(b));
   }
   check('rip', a.getBigUint64(at.rip, true), b.getBigUint64(at.rip, true));
@@ -96,7 +97,11 @@ function compareIntegers({ mode }: TestCase, native: Outcome, vireo: Outcome, al
   const differing = flags(a) ^ flags(b);
   if (differing) check(`rflags (${bitNames.filter((_, i) => (differing >> i) & 1).join(' ')})`, flags(a), flags(b));
   segmentNames.forEach((name, i) => {
-    check(name, normalSelector(a.getUint16(at.segments + 2 * i, true)), normalSelector(b.getUint16(at.segments + 2 * i, true)));
+    check(
+      name,
+      normalSelector(a.getUint16(at.segments + 2 * i, true)),
+      normalSelector(b.getUint16(at.segments + 2 * i, true)),
+    );
   });
   if (!long) return;
   if (allowed.bases) return;

@@ -19,7 +19,9 @@ const generator = { table, features: allFeatures, rows: table.rows, seed };
 test('instructions leave what this CPU leaves', async (t) => {
   const differential = await createDifferential(seed);
   if (typeof differential === 'string') return t.skip(differential);
-  t.diagnostic(`seed ${seed}, ${cases} cases of ${differential.generator.rows.length} rows; more: npm run test:differential`);
+  t.diagnostic(
+    `seed ${seed}, ${cases} cases of ${differential.generator.rows.length} rows; more: npm run test:differential`,
+  );
   const failures: Failure[] = [];
   await differential.run(0, cases, (failure) => failures.push(failure));
   differential.close();
@@ -31,7 +33,10 @@ test('every row has encodings that decode as itself', () => {
   for (let i = 0; i < table.rows.length; i++) {
     const made = [0, 1, 2, 3].map((round) => generateCase(generator, i + round * table.rows.length));
     const { row } = table.rows[i];
-    assert.ok(made.some((c) => c.instruction?.parsed.row === row), `${row.mnemonic} (${row.pattern}) ${row.operands}`);
+    assert.ok(
+      made.some((c) => c.instruction?.parsed.row === row),
+      `${row.mnemonic} (${row.pattern}) ${row.operands}`,
+    );
   }
 });
 
@@ -39,19 +44,32 @@ test('seed and number make the same case again', () => {
   for (const number of [0, 7, 12_345]) {
     assert.deepEqual(encodeBatch([generateCase(generator, number)]), encodeBatch([generateCase(generator, number)]));
   }
-  assert.notDeepEqual(encodeBatch([generateCase(generator, 5)]), encodeBatch([generateCase({ ...generator, seed: 2 }, 5)]));
+  assert.notDeepEqual(
+    encodeBatch([generateCase(generator, 5)]),
+    encodeBatch([generateCase({ ...generator, seed: 2 }, 5)]),
+  );
 });
 
 test('the comparison sees a change of any part of the state', () => {
   const add = table.rows.findIndex(({ row }) => row.mnemonic === 'ADD' && row.pattern === '01 /r');
-  const number = [...Array(100).keys()].map((i) => add + i * table.rows.length).find((n) => generateCase(generator, n).mode === 'long64') as number;
+  const number = [...Array(100).keys()]
+    .map((i) => add + i * table.rows.length)
+    .find((n) => generateCase(generator, n).mode === 'long64') as number;
   const testCase = generateCase(generator, number);
   const outcome = (change: (o: { state: DataView<ArrayBuffer> }) => Partial<Outcome> | undefined): Outcome => {
     const state = new DataView(testCase.state.buffer.slice(0));
     return { status: 'trap', vector: 14, error: 6, cr2: 0n, state, changes: new Map(), ...change({ state }) };
   };
   const same = outcome(() => undefined);
-  assert.deepEqual(compare(testCase, same, outcome(() => undefined), 'any'), []);
+  assert.deepEqual(
+    compare(
+      testCase,
+      same,
+      outcome(() => undefined),
+      'any',
+    ),
+    [],
+  );
   const flip = (offset: number) =>
     outcome(({ state }) => {
       state.setUint8(offset, state.getUint8(offset) ^ 1);
@@ -78,11 +96,17 @@ test('the comparison sees a change of any part of the state', () => {
     'ymm high0': flip(at.ymm + 16),
   };
   for (const [what, vireo] of Object.entries(changed)) {
-    assert.deepEqual(compare(testCase, same, vireo, 'any').map((d) => d.what), [what]);
+    assert.deepEqual(
+      compare(testCase, same, vireo, 'any').map((d) => d.what),
+      [what],
+    );
   }
 });
 
 test('exclusions and rules name instructions that exist', () => {
   const names = new Set(x86Rows.map((row) => row.mnemonic));
-  assert.deepEqual([...excludedNames, ...ruleNames].filter((name) => !names.has(name)), []);
+  assert.deepEqual(
+    [...excludedNames, ...ruleNames].filter((name) => !names.has(name)),
+    [],
+  );
 });

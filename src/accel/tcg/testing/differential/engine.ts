@@ -3,9 +3,33 @@ import { state as fields, X86State } from '../../../../target/index.ts';
 import { createTcg } from '../../index.ts';
 import { stateBase } from '../../layout.ts';
 import { plainEnvironment } from '../environment.ts';
-import { buildEnvironment, codePhysical, cr3, dataPhysical, gdtLimit, handlerSize, kernel, kernelSelectors, kernelView, layout, ramSize, setFrame, stubWithoutFsGs } from './environment.ts';
-import { at, codeBase, codeSize, dataPages, dataSize, imageOffset, type Outcome, pageSize, stateBytes, type TestCase } from './record.ts';
-
+import {
+  buildEnvironment,
+  codePhysical,
+  cr3,
+  dataPhysical,
+  gdtLimit,
+  handlerSize,
+  kernel,
+  kernelSelectors,
+  kernelView,
+  layout,
+  ramSize,
+  setFrame,
+  stubWithoutFsGs,
+} from './environment.ts';
+import {
+  at,
+  codeBase,
+  codeSize,
+  dataPages,
+  dataSize,
+  imageOffset,
+  type Outcome,
+  pageSize,
+  stateBytes,
+  type TestCase,
+} from './record.ts';
 
 export interface Engine {
   run(c: TestCase): Outcome;
@@ -34,7 +58,14 @@ export async function createEngine(background: Uint8Array): Promise<Engine> {
 
   buildEnvironment(memory);
   const boot = () => {
-    vcpu.setEntry({ mode: 'long64', rip: kernel + layout.stub, registers: {}, cr3, gdt: { base: kernel, limit: gdtLimit }, selectors: { code: kernelSelectors.code, data: kernelSelectors.data } });
+    vcpu.setEntry({
+      mode: 'long64',
+      rip: kernel + layout.stub,
+      registers: {},
+      cr3,
+      gdt: { base: kernel, limit: gdtLimit },
+      selectors: { code: kernelSelectors.code, data: kernelSelectors.data },
+    });
     setSystemRegisters(cpu);
   };
   boot();
@@ -99,7 +130,10 @@ function loadState(cpu: X86State, { state, mode }: TestCase): void {
   for (let i = 0; i < 16; i++) cpu.setBig(fields.gpr[i], state.getBigUint64(at.gpr + 8 * i, true));
   cpu.setBig(fields.gpr[4], BigInt(kernel + layout.frame));
   if (long) {
-    for (const [segment, base] of [[fields.fs, at.fsBase], [fields.gs, at.gsBase]] as const) {
+    for (const [segment, base] of [
+      [fields.fs, at.fsBase],
+      [fields.gs, at.gsBase],
+    ] as const) {
       cpu.set(segment.selector, 0);
       cpu.set(segment.rights, userData);
       cpu.setBig(segment.base, state.getBigUint64(base, true));
@@ -139,7 +173,11 @@ function saveState(cpu: X86State, supervisor: DataView, s: DataView): { vector: 
   s.setBigUint64(at.rflags, word(3), true);
   s.setBigUint64(at.fsBase, cpu.getBig(fields.fs.base), true);
   s.setBigUint64(at.gsBase, cpu.getBig(fields.gs.base), true);
-  const selectors = [Number(word(4)), Number(word(1)), ...[fields.ds, fields.es, fields.fs, fields.gs].map((segment) => cpu.get(segment.selector))];
+  const selectors = [
+    Number(word(4)),
+    Number(word(1)),
+    ...[fields.ds, fields.es, fields.fs, fields.gs].map((segment) => cpu.get(segment.selector)),
+  ];
   selectors.forEach((selector, i) => {
     s.setUint16(at.segments + 2 * i, selector, true);
   });

@@ -12,14 +12,31 @@ const kernelPhysical = 0x10000;
 const kernelPages = 16;
 /** Offsets within the supervisor pages. */
 export const layout = {
-  gdt: 0, ldt: 0x400, tss: 0x800, idt: 0x1000, handlers: 0x2000, stub: 0x3000, selectors: 0x3800, stackTop: 0x6000, frame: 0x7000,
+  gdt: 0,
+  ldt: 0x400,
+  tss: 0x800,
+  idt: 0x1000,
+  handlers: 0x2000,
+  stub: 0x3000,
+  selectors: 0x3800,
+  stackTop: 0x6000,
+  frame: 0x7000,
 } as const;
 /** Guest physical addresses of what the cases see. */
 export const codePhysical = 0x30000;
 export const dataPhysical = 0x40000;
 export const ramSize = 0x100000;
 
-const tables = { pml4: 0x1000, low: 0x2000, lowDirectory: 0x3000, dataTable: 0x4000, codeTable: 0x5000, high: 0x6000, highDirectory: 0x7000, kernelTable: 0x8000 } as const;
+const tables = {
+  pml4: 0x1000,
+  low: 0x2000,
+  lowDirectory: 0x3000,
+  dataTable: 0x4000,
+  codeTable: 0x5000,
+  high: 0x6000,
+  highDirectory: 0x7000,
+  kernelTable: 0x8000,
+} as const;
 export const cr3: number = tables.pml4;
 /** Bytes between handlers; each is HLT. */
 export const handlerSize = 16;
@@ -59,16 +76,28 @@ function buildPageTables(memory: GuestMemory): void {
   link(tables.high, 0, tables.highDirectory);
   link(tables.highDirectory, 0, tables.kernelTable);
   dataPages.forEach(({ address, writable }, i) => {
-    put(tables.dataTable, address / pageSize, BigInt(dataPhysical + i * pageSize) | user | entry.noExecute | (writable ? entry.writable : 0n));
+    put(
+      tables.dataTable,
+      address / pageSize,
+      BigInt(dataPhysical + i * pageSize) | user | entry.noExecute | (writable ? entry.writable : 0n),
+    );
   });
   for (let i = 0; i < codeSize / pageSize; i++) put(tables.codeTable, i, BigInt(codePhysical + i * pageSize) | user);
-  for (let i = 0; i < kernelPages; i++) put(tables.kernelTable, i, BigInt(kernelPhysical + i * pageSize) | entry.present | entry.writable);
+  for (let i = 0; i < kernelPages; i++)
+    put(tables.kernelTable, i, BigInt(kernelPhysical + i * pageSize) | entry.present | entry.writable);
 }
 
 /** A segment descriptor (SDM vol. 3, 3.4.5). */
 function descriptor(base: number, limit: number, access: number, flags: number): bigint {
   const [b, l] = [BigInt(base), BigInt(limit)];
-  return (l & 0xffffn) | ((b & 0xff_ffffn) << 16n) | (BigInt(access) << 40n) | ((l >> 16n) << 48n) | (BigInt(flags) << 52n) | ((b >> 24n) << 56n);
+  return (
+    (l & 0xffffn) |
+    ((b & 0xff_ffffn) << 16n) |
+    (BigInt(access) << 40n) |
+    ((l >> 16n) << 48n) |
+    (BigInt(flags) << 52n) |
+    ((b >> 24n) << 56n)
+  );
 }
 
 function buildDescriptors(view: DataView): void {
@@ -126,7 +155,11 @@ function buildStub(view: DataView): void {
 }
 
 /** Sets what the stub loads: the selectors and the IRETQ frame. */
-export function setFrame(view: DataView, state: DataView, at: { rip: number; rflags: number; segments: number; rsp: number }): void {
+export function setFrame(
+  view: DataView,
+  state: DataView,
+  at: { rip: number; rflags: number; segments: number; rsp: number },
+): void {
   [4, 5, 2, 3].forEach((segment, i) => {
     view.setUint16(layout.selectors + 2 * i, state.getUint16(at.segments + 2 * segment, true), true);
   });

@@ -19,7 +19,6 @@ const exclusions: readonly Exclusion[] = [
   },
   { names: 'SGDT SIDT SLDT STR SMSW', reason: 'UMIP: the host kernel emulates them' },
   { names: 'MONITOR MWAIT', reason: 'depend on what the hypervisor lets through' },
-  { names: 'VMCALL VMMCALL', reason: 'call the hypervisor' },
   { names: 'XSAVEOPT XSAVEC', reason: 'what they write depends on which components the CPU knows to be in use' },
   { names: 'JMPF CALLF RETF IRET INT INT1', reason: 'far transfers between host segments; done by guests' },
   { names: 'RSM', reason: 'system management mode' },
@@ -32,7 +31,11 @@ export const excludedNames: readonly string[] = exclusions.flatMap(({ names }) =
 const reasons = new Map(exclusions.flatMap(({ names, reason }) => names.split(' ').map((name) => [name, reason])));
 
 /** Why `parsed` is not compared on a host with the features `host`, for a CPU model with those of `model`; undefined when it is. */
-export function exclusion(parsed: ParsedRow, host: ReadonlySet<Feature>, model: ReadonlySet<Feature>): string | undefined {
+export function exclusion(
+  parsed: ParsedRow,
+  host: ReadonlySet<Feature>,
+  model: ReadonlySet<Feature>,
+): string | undefined {
   const { row } = parsed;
   if (row.cpuid && !host.has(row.cpuid)) return `the host has no ${row.cpuid}`;
   if (row.cpuid && !model.has(row.cpuid)) return `the CPU model has no ${row.cpuid}`;

@@ -102,7 +102,12 @@ function encodeOwn(
   for (let attempt = 0; ; attempt++) {
     const encoding = encode(parsed, mode, r);
     const decoded = decode(g.table, g.features, modeFlags[mode], encoding.bytes, 0, encoding.bytes.length);
-    if (typeof decoded === 'object' && decoded.parsed === parsed && decoded.length === encoding.bytes.length)
+    if (
+      typeof decoded === 'object' &&
+      decoded.parsed === parsed &&
+      decoded.length === encoding.bytes.length &&
+      isFit(decoded)
+    )
       return { encoding, instruction: decoded };
     if (decoded === 'undefined' && (attempt > 20 || r.chance(30))) return { encoding, instruction: undefined };
     if (attempt > 200)
@@ -192,19 +197,39 @@ function setUpSpecial(draft: Draft, instruction: Instruction): void {
     setGpr(state, 2, mode, 0n);
   }
   if (instruction.memory || !r.chance(80)) return;
-  if (parsed.row.mnemonic === 'MOV' && parsed.operands[0].type === 'S') setGpr(state, instruction.rm, mode, (gprOf(state, instruction.rm) & ~0xffffn) | BigInt(someSelector(r)));
+  if (parsed.row.mnemonic === 'MOV' && parsed.operands[0].type === 'S')
+    setGpr(state, instruction.rm, mode, (gprOf(state, instruction.rm) & ~0xffffn) | BigInt(someSelector(r)));
   if (isIndirectBranch(parsed)) setGpr(state, instruction.rm, mode, someTarget(draft));
 }
 
-const isIndirectBranch = ({ row, operands }: ParsedRow): boolean => /^(JMP|CALL)$/.test(row.mnemonic) && operands[0]?.type === 'E';
+const isIndirectBranch = ({ row, operands }: ParsedRow): boolean =>
+  /^(JMP|CALL)$/.test(row.mnemonic) && operands[0]?.type === 'E';
 
 /** Null, of the GDT, of the LDT, or any. */
 function someSelector(r: Random): number {
-  return r.chance(40) ? selectors.data : r.pick([0, 3, selectors.code32, selectors.code64, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x08, r.below(0x10000)]);
+  return r.chance(40)
+    ? selectors.data
+    : r.pick([
+        0,
+        3,
+        selectors.code32,
+        selectors.code64,
+        0x0f,
+        0x17,
+        0x1f,
+        0x27,
+        0x2f,
+        0x37,
+        0x3f,
+        0x47,
+        0x08,
+        r.below(0x10000),
+      ]);
 }
 
 /** RIP amid the INT3 behind the instruction. */
-const someTarget = ({ r, mode, codeAddress }: Draft): bigint => BigInt(codeAddress - (mode === 'code16' ? codeBase : 0) + 16 + r.below(64));
+const someTarget = ({ r, mode, codeAddress }: Draft): bigint =>
+  BigInt(codeAddress - (mode === 'code16' ? codeBase : 0) + 16 + r.below(64));
 
 /** Makes register `i` (of the address size) point at data for `size` bytes in `segment`. */
 function pointAt(draft: Draft, i: number, segment: number, asize: number, size: number): void {
@@ -356,6 +381,7 @@ const low = (value: bigint, bytes: number): bigint => BigInt.asUintN(bytes * 8, 
 
 /** Sets the low `bytes` of a register, keeping what is above. */
 function setLow(draft: Draft, i: number, bytes: number, value: bigint): void {
+  if (i === 4 && draft.mode === 'code16') bytes = 2;
   const old = gprOf(draft.state, i);
   setGpr(draft.state, i, draft.mode, (old - low(old, bytes)) | low(value, bytes));
 }
@@ -385,11 +411,7 @@ function setUpStack(draft: Draft): void {
   if (!r.chance(60)) return;
   const wide16 = mode === 'code16' && state.getUint16(at.segments + 2, true) !== selectors.data;
   const top = Number(low(gprOf(state, 4), wide16 ? 2 : 4));
-  const other = r.pick([
-    () => someTarget(draft),
-    () => BigInt(r.u32() & 0x4_4ed5),
-    () => integer(r),
-  ])();
+  const other = r.pick([() => someTarget(draft), () => BigInt(r.u32() & 0x4_4ed5), () => integer(r)])();
   const value = /^[A-Z]S$/.test(draft.parsed.row.operands) ? BigInt(someSelector(r)) : other;
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, value, true);

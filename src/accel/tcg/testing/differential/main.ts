@@ -36,8 +36,13 @@ function readOptions() {
     return Number(text);
   };
   return {
-    cases: number('cases', 0), seed: number('seed', 0), only: number('case', -1), failures: number('failures', 0),
-    rows: new RegExp(values.rows), perRow: values['per-row'], help: values.help,
+    cases: number('cases', 0),
+    seed: number('seed', 0),
+    only: number('case', -1),
+    failures: number('failures', 0),
+    rows: new RegExp(values.rows),
+    perRow: values['per-row'],
+    help: values.help,
   };
 }
 
@@ -54,17 +59,25 @@ async function main(): Promise<number> {
   }
   const rows = differential.generator.rows.length;
   process.stdout.write(`seed ${options.seed}, ${rows} rows; left out:\n`);
-  for (const [reason, left] of differential.excluded) process.stdout.write(`  ${reason}: ${left.map((p) => p.row.mnemonic).join(' ')}\n`);
+  for (const [reason, left] of differential.excluded)
+    process.stdout.write(`  ${reason}: ${left.map((p) => p.row.mnemonic).join(' ')}\n`);
   const failures: Failure[] = [];
   const [first, count] = options.only >= 0 ? [options.only, 1] : [0, options.cases];
   const start = performance.now();
-  await differential.run(first, count, (f) => failures.push(f), (done) => {
-    if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${count} cases, ${failures.length} failures `);
-  });
+  await differential.run(
+    first,
+    count,
+    (f) => failures.push(f),
+    (done) => {
+      if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${count} cases, ${failures.length} failures `);
+    },
+  );
   differential.close();
   if (process.stdout.isTTY) process.stdout.write('\n');
   report(failures, options);
-  process.stdout.write(`${count} cases in ${((performance.now() - start) / 1000).toFixed(1)} s, ${failures.length} failures, seed ${options.seed}\n`);
+  process.stdout.write(
+    `${count} cases in ${((performance.now() - start) / 1000).toFixed(1)} s, ${failures.length} failures, seed ${options.seed}\n`,
+  );
   return failures.length > 0 ? 1 : 0;
 }
 

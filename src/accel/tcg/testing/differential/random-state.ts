@@ -18,12 +18,16 @@ export function randomState(r: Random, mode: Mode, taste: Taste): DataView<Array
   const s = new DataView(new ArrayBuffer(stateBytes));
   randomGeneral(s, r, mode);
   randomSegments(s, r, mode);
+  // IRET to a 16-bit stack leaves the upper half of ESP as it was in the kernel.
+  if (s.getUint16(at.segments + 2, true) === stack16) setGpr(s, 4, mode, gprOf(s, 4) & 0xffffn);
   randomX87(s, r, taste);
   randomVectors(s, r, mode, taste);
   return s;
 }
 
 const arithmetic = 0x8d5;
+/** The local descriptor of a 16-bit data segment. */
+const stack16 = 0x0f;
 
 function randomGeneral(s: DataView, r: Random, mode: Mode): void {
   const count = mode === 'long64' ? 16 : 8;
@@ -90,7 +94,7 @@ function randomSegments(s: DataView, r: Random, mode: Mode): void {
   const set = (i: number, selector: number) => s.setUint16(at.segments + 2 * i, selector, true);
   const data = () => (mode === 'long64' || r.chance(88) ? selectors.data : r.pick([0x0f, 0x17, 0x1f, 0x27, 0x37, 0]));
   set(0, mode === 'long64' ? selectors.code64 : mode === 'code32' ? selectors.code32 : 0x07);
-  set(1, mode === 'code16' && r.chance(50) ? 0x0f : selectors.data);
+  set(1, mode === 'code16' && r.chance(50) ? stack16 : selectors.data);
   set(2, data());
   set(3, data());
   set(4, mode === 'long64' ? 0 : data());

@@ -1,5 +1,12 @@
 /** Runs cases on both sides and collects what differs. */
-import { buildTable, type Feature, type InstructionTable, type ParsedRow, resolveModel, x86Rows } from '../../../../target/index.ts';
+import {
+  buildTable,
+  type Feature,
+  type InstructionTable,
+  type ParsedRow,
+  resolveModel,
+  x86Rows,
+} from '../../../../target/index.ts';
 import { compare, type Difference } from './compare.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { exclusion } from './exclude.ts';
@@ -19,12 +26,20 @@ export interface Differential {
   /** Rows left out, by reason. */
   readonly excluded: ReadonlyMap<string, readonly ParsedRow[]>;
   /** Runs cases `first` to `first + count - 1`; `onFailure` is told of each that differs. */
-  run(first: number, count: number, onFailure: (failure: Failure) => void, onProgress?: (done: number) => void): Promise<void>;
+  run(
+    first: number,
+    count: number,
+    onFailure: (failure: Failure) => void,
+    onProgress?: (done: number) => void,
+  ): Promise<void>;
   close(): void;
 }
 
 /** Sets both sides up, or says why this host can not be compared with. */
-export async function createDifferential(seed: number, wanted: (parsed: ParsedRow) => boolean = () => true): Promise<Differential | string> {
+export async function createDifferential(
+  seed: number,
+  wanted: (parsed: ParsedRow) => boolean = () => true,
+): Promise<Differential | string> {
   const background = new Random(0, 0).bytes(dataSize);
   const oracle = await startOracle(background);
   if (typeof oracle === 'string') return oracle;
@@ -33,10 +48,20 @@ export async function createDifferential(seed: number, wanted: (parsed: ParsedRo
   const { rows, excluded } = chooseRows(table, oracle.features, features, wanted);
   const generator = { table, features, rows, seed };
   const runner = await createRunner(background);
-  return { generator, excluded, run: (...args) => runCases(generator, oracle, runner, ...args), close: () => oracle.close() };
+  return {
+    generator,
+    excluded,
+    run: (...args) => runCases(generator, oracle, runner, ...args),
+    close: () => oracle.close(),
+  };
 }
 
-function chooseRows(table: InstructionTable, host: ReadonlySet<Feature>, model: ReadonlySet<Feature>, wanted: (parsed: ParsedRow) => boolean) {
+function chooseRows(
+  table: InstructionTable,
+  host: ReadonlySet<Feature>,
+  model: ReadonlySet<Feature>,
+  wanted: (parsed: ParsedRow) => boolean,
+) {
   const rows: ParsedRow[] = [];
   const excluded = new Map<string, ParsedRow[]>();
   for (const parsed of table.rows) {
@@ -82,14 +107,18 @@ async function runCases(
 ): Promise<void> {
   if (generator.rows.length === 0) return;
   for (let done = 0; done < count; ) {
-    const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) => generateCase(generator, first + done + i));
+    const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) =>
+      generateCase(generator, first + done + i),
+    );
     const natives = oracle.run(cases);
     const vireos: (Outcome | Error)[] = [];
     for (const c of cases) vireos.push(await runner.run(c));
     for (const [i, native] of (await natives).entries()) {
       const vireo = vireos[i];
       const thrown = vireo instanceof Error;
-      const differences = thrown ? [{ what: 'engine', native: 'ran', vireo: `threw ${vireo.stack}` }] : compare(cases[i], native, vireo, oracle.vendor);
+      const differences = thrown
+        ? [{ what: 'engine', native: 'ran', vireo: `threw ${vireo.stack}` }]
+        : compare(cases[i], native, vireo, oracle.vendor);
       if (differences.length > 0) onFailure({ testCase: cases[i], native, differences });
     }
     done += cases.length;

@@ -11,7 +11,15 @@ import { test } from 'node:test';
 import { softfloatLibrary, state } from '../../../../target/index.ts';
 import { maxBatch, type Oracle, startOracle } from '../differential/oracle.ts';
 import { Random } from '../differential/random.ts';
-import { at, codeBase, dataSize, type NativeCase, type Outcome, selectors, stateBytes } from '../differential/record.ts';
+import {
+  at,
+  codeBase,
+  dataSize,
+  type NativeCase,
+  type Outcome,
+  selectors,
+  stateBytes,
+} from '../differential/record.ts';
 import { float16, float32, float64, float80, integer } from '../differential/values.ts';
 import { instantiateLibrary } from './library.ts';
 

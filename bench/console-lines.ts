@@ -1,0 +1,27 @@
+/** What the guest's programs say on the console, one line each (guest/main.c, guest-image.ts). */
+
+export type GuestEvent =
+  /** The kernel's first program runs. */
+  | { readonly kind: 'init' }
+  | { readonly kind: 'begin'; readonly kernel: string }
+  /** `nanos` by the guest's clock; `result` in hexadecimal, the same on every correct CPU. */
+  | { readonly kind: 'end'; readonly kernel: string; readonly nanos: number; readonly result: string }
+  | { readonly kind: 'failed'; readonly kernel: string; readonly exitCode: number }
+  | { readonly kind: 'idle-begin' }
+  | { readonly kind: 'idle-end' }
+  /** All free memory of the guest is touched. */
+  | { readonly kind: 'filled' };
+
+/** An event, or undefined for a line that is not of ours. */
+export function parseLine(line: string): GuestEvent | undefined {
+  const [, text] = /(?:^|\s)bench (.*?)\s*$/.exec(line) ?? [];
+  if (text === undefined) return undefined;
+  const words = text.split(' ');
+  const [kind, kernel] = words;
+  if (text === 'init' || text === 'idle-begin' || text === 'idle-end') return { kind: text };
+  if (/^filled \d+$/.test(text)) return { kind: 'filled' };
+  if (/^begin [\w-]+$/.test(text)) return { kind: 'begin', kernel };
+  if (/^end [\w-]+ \d+ [\da-f]+$/.test(text)) return { kind: 'end', kernel, nanos: Number(words[2]), result: words[3] };
+  if (/^failed [\w-]+ \d+$/.test(text)) return { kind: 'failed', kernel, exitCode: Number(words[2]) };
+  return kind === undefined ? undefined : undefined;
+}

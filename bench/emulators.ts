@@ -1,0 +1,58 @@
+/** The programs that are compared, started on the same guest. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { UserError } from '../src/base/index.ts';
+
+export type EmulatorName = 'vireo' | 'qemu';
+
+/** A guest, as files on the host. */
+export interface Guest {
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  readonly commandLine: string;
+  readonly memoryMebibytes: number;
+  /** CPU model; the same name means nearly the same CPUID in both. */
+  readonly cpu: string;
+}
+
+export interface Emulator {
+  readonly name: EmulatorName;
+  /** For the line that says what was measured. */
+  readonly title: string;
+  /** A command line whose standard output is the guest's first serial port. */
+  readonly command: (guest: Guest) => readonly [program: string, ...args: string[]];
+}
+
+const VIREO = fileURLToPath(new URL('../bin/vireo', import.meta.url));
+const QEMU = 'qemu-system-x86_64';
+
+export function vireo(version: string): Emulator {
+  return {
+    name: 'vireo',
+    title: `Vireo ${version} on Node ${process.versions.node}`,
+    command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes, cpu }) => [
+      process.execPath,
+      ...[VIREO, 'run', '--kernel', kernelPath, '--initrd', initrdPath, '--append', commandLine],
+      ...['--memory', `${memoryMebibytes}M`, '--cpu', cpu],
+    ],
+  };
+}
+
+/** QEMU's translator on its default board, without the devices that Vireo's lacks. Throws a `UserError` without QEMU. */
+export function qemu(): Emulator {
+  const { status, stdout } = spawnSync(QEMU, ['--version'], { encoding: 'utf8' });
+  if (status !== 0) throw new UserError(`bench compares with ${QEMU}: apt install qemu-system-x86, or use --alone`);
+  const [, version] = /version (\S+)/.exec(stdout) ?? [];
+  return {
+    name: 'qemu',
+    title: `QEMU ${version} -accel tcg`,
+    command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes, cpu }) => [
+      QEMU,
+      ...['-accel', 'tcg', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-cpu', cpu, '-m', `${memoryMebibytes}M`],
+      ...['-kernel', kernelPath, '-initrd', initrdPath, '-append', commandLine],
+      // The default guest's init opens all four ports.
+      ...['-serial', 'stdio', '-serial', 'null', '-serial', 'null', '-serial', 'null'],
+    ],
+  };
+}

@@ -1,0 +1,118 @@
+/** What an image format is, and what an opened image offers beyond a plain node. */
+import type { BlockNode } from '../contract/index.ts';
+import type { Compression } from './compression.ts';
+
+/** How an image names the one that it stands on. The name is as the image has it; nothing was opened. */
+export interface BackingReference {
+  readonly filename: string;
+  readonly format?: string;
+}
+
+/** Opens what an image refers to; this is where the caller confines which files may be reached. */
+export type ResolveBacking = (reference: BackingReference) => Promise<BlockNode>;
+export type ResolveDataFile = (filename: string) => Promise<BlockNode>;
+
+export interface OpenOptions {
+  /** Names the image in complaints. */
+  readonly name: string;
+  readonly readOnly?: boolean;
+  /** Without it, an image that has a backing file is refused. */
+  readonly resolveBacking?: ResolveBacking;
+  /** Leave the backing file alone: what is not allocated reads as zeros. */
+  readonly withoutBacking?: boolean;
+  readonly resolveDataFile?: ResolveDataFile;
+  readonly compression?: Compression;
+  /** Open for repair: dirty and corrupt images too, changing nothing by itself. */
+  readonly forCheck?: boolean;
+  /** Reads of an internal snapshot's disk instead of the present one, by id or name; read-only. */
+  readonly snapshot?: string;
+}
+
+export interface CheckResult {
+  corruptions: number;
+  leaks: number;
+  corruptionsFixed: number;
+  leaksFixed: number;
+  /** Errors that kept the check itself from going on. */
+  checkErrors: number;
+  totalClusters: number;
+  allocatedClusters: number;
+  fragmentedClusters: number;
+  compressedClusters: number;
+  imageEndOffset: number;
+  /** One line a finding; at most `MESSAGES_MAX` of them. */
+  readonly messages: string[];
+}
+
+export type Repair = 'none' | 'leaks' | 'all';
+
+/** An internal snapshot. */
+export interface SnapshotInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly vmStateBytes: number;
+  readonly dateSeconds: number;
+  readonly dateNanos: number;
+  readonly vmClockNanos: number;
+  readonly diskBytes: number;
+  /** Instructions executed, where the machine counted them. */
+  readonly instructionCount?: number;
+}
+
+export interface SnapshotRequest {
+  readonly name: string;
+  readonly dateSeconds: number;
+  readonly dateNanos: number;
+  readonly vmClockNanos?: number;
+}
+
+export interface Snapshots {
+  list(): readonly SnapshotInfo[];
+  create(request: SnapshotRequest): Promise<SnapshotInfo>;
+  /** Makes the disk what it was. */
+  apply(idOrName: string): Promise<void>;
+  delete(idOrName: string): Promise<void>;
+}
+
+export interface ImageInfo {
+  readonly clusterBytes?: number;
+  readonly backing?: BackingReference;
+  readonly dirty?: boolean;
+  readonly encrypted?: boolean;
+  readonly compressed?: boolean;
+  /** What only this format has: names as in QAPI's ImageInfoSpecific. */
+  readonly specific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> };
+}
+
+/** A node with an image format in it. */
+export interface ImageNode extends BlockNode {
+  readonly format: string;
+  readonly info: ImageInfo;
+  /** The node below, when the image has one and it was opened. */
+  readonly backing?: BlockNode;
+  readonly snapshots?: Snapshots;
+  /** @throws UserError when the format has no check */
+  check?(repair: Repair): Promise<CheckResult>;
+  /** Writes one whole cluster, compressed. Where it is already allocated, the cluster is replaced. */
+  writeCompressed?(offset: number, source: Uint8Array): Promise<void>;
+  /** Rewrites the name of the backing file, without looking at what is in it. */
+  changeBacking?(reference: BackingReference | undefined): Promise<void>;
+  /** Forgets all that is allocated, so that everything comes from the backing file again. */
+  makeEmpty?(): Promise<void>;
+}
+
+export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full';
+
+/** A `-o` option of `create`. */
+export interface CreateOption {
+  readonly name: string;
+  readonly help: string;
+}
+
+export interface Format {
+  readonly name: string;
+  readonly createOptions: readonly CreateOption[];
+  /** How sure the format is, 0 to 100, given the file's first bytes (up to 2 KiB), that it is its own. */
+  probe(head: Uint8Array, name: string): number;
+  open(file: BlockNode, options: OpenOptions): Promise<ImageNode>;
+}

@@ -1,0 +1,82 @@
+/** Guests for the system tests: Debian's kernel, busybox, more files, and a script to run inside. */
+import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
+import { createMachine } from '../../src/cli/create-machine.ts';
+import { runExec } from '../../src/cli/exec.ts';
+import { type DefaultGuest, defaultGuest, withExec } from '../../src/host/node/index.ts';
+import type { Machine } from '../../src/machine/index.ts';
+
+export interface GuestOptions {
+  /** A bzImage; the default guest's without it. */
+  readonly kernel?: Uint8Array;
+  /** More files beside busybox. */
+  readonly files?: readonly CpioEntry[];
+  /** A whole archive of more files. */
+  readonly archive?: Uint8Array;
+  /** CPU model by QEMU's name; the machine's default without it. */
+  readonly cpu?: string;
+  readonly memoryBytes?: number;
+  /** How long the guest may take in all. */
+  readonly timeoutMillis?: number;
+}
+
+export interface GuestResult {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const MIB = 1024 * 1024;
+const DEFAULT_TIMEOUT_MILLIS = 120_000;
+/** Of the console, for a failure's message. */
+const CONSOLE_TAIL_LENGTH = 4000;
+
+/** The default guest, or why this computer has none: a reason to skip. */
+export async function tryDefaultGuest(): Promise<DefaultGuest | string> {
+  return defaultGuest().catch((error: Error) => error.message);
+}
+
+/** Boots the guest, runs `script` with busybox's shell, and waits for the power-off. */
+export async function runInGuest(script: string, options: GuestOptions = {}): Promise<GuestResult> {
+  const guest = await defaultGuest();
+  const archives = [guest.initramfs, options.archive ?? new Uint8Array(0), writeCpio(options.files ?? [])];
+  const machine = await createMachine({
+    memoryBytes: options.memoryBytes ?? 512 * MIB,
+    cpu: options.cpu,
+    boot: {
+      kernel: options.kernel ?? guest.kernel,
+      initrd: withExec(new Uint8Array(Buffer.concat(archives)), script),
+      commandLine: guest.commandLine,
+    },
+    noReboot: true,
+  });
+  const console = collect(machine, 0);
+  const [stdout, stderr]: [Uint8Array[], Uint8Array[]] = [[], []];
+  const timeout = setTimeout(() => machine.stop(), options.timeoutMillis ?? DEFAULT_TIMEOUT_MILLIS);
+  try {
+    const exitCode = await runExec(
+      machine,
+      (bytes) => void stdout.push(bytes),
+      (bytes) => void stderr.push(bytes),
+    );
+    return { exitCode, stdout: textOf(stdout), stderr: textOf(stderr) };
+  } catch (error) {
+    const printed = `${textOf(stdout)}${textOf(stderr)}${textOf(console)}`.slice(-CONSOLE_TAIL_LENGTH);
+    throw new Error(`the guest did not end well; it printed last:\n${printed}`, { cause: error });
+  } finally {
+    clearTimeout(timeout);
+    await machine.stop();
+  }
+}
+
+/** All that a serial port prints from now on. */
+function collect(machine: Machine, port: number): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  void (async () => {
+    for await (const bytes of machine.serial[port].readable) parts.push(bytes);
+  })();
+  return parts;
+}
+
+function textOf(parts: readonly Uint8Array[]): string {
+  return Buffer.concat(parts).toString();
+}
