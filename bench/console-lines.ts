@@ -14,14 +14,12 @@ export type GuestEvent =
 
 /** An event, or undefined for a line that is not of ours. */
 export function parseLine(line: string): GuestEvent | undefined {
-  const [, text] = /(?:^|\s)bench (.*?)\s*$/.exec(line) ?? [];
+  const [, text] = /^bench (.*?)\s*$/.exec(line) ?? [];
   if (text === undefined) return undefined;
-  const words = text.split(' ');
-  const [kind, kernel] = words;
-  if (text === 'init' || text === 'idle-begin' || text === 'idle-end') return { kind: text };
-  if (/^filled \d+$/.test(text)) return { kind: 'filled' };
+  const [, kernel, third, result] = text.split(' ');
+  if (text === 'init' || text === 'idle-begin' || text === 'idle-end' || text === 'filled') return { kind: text };
   if (/^begin [\w-]+$/.test(text)) return { kind: 'begin', kernel };
-  if (/^end [\w-]+ \d+ [\da-f]+$/.test(text)) return { kind: 'end', kernel, nanos: Number(words[2]), result: words[3] };
-  if (/^failed [\w-]+ \d+$/.test(text)) return { kind: 'failed', kernel, exitCode: Number(words[2]) };
-  return kind === undefined ? undefined : undefined;
+  if (/^end [\w-]+ \d+ [\da-f]+$/.test(text)) return { kind: 'end', kernel, nanos: Number(third), result };
+  if (/^failed [\w-]+ \d+$/.test(text)) return { kind: 'failed', kernel, exitCode: Number(third) };
+  return undefined;
 }

@@ -48,23 +48,28 @@ export function bootImage(initramfs: Uint8Array): Uint8Array {
   return withFiles(initramfs, [file('init', Buffer.from(script))]);
 }
 
-/** The default guest's own init, which then runs the selected kernels one after the other. */
-export function kernelsImage(initramfs: Uint8Array, program: Uint8Array, selection: Selection): Uint8Array {
+/** The default guest's own init, which then runs the kernels one after the other, and fills the guest's memory. */
+export function kernelsImage(
+  initramfs: Uint8Array,
+  program: Uint8Array,
+  { kernels, footprint }: Pick<Selection, 'kernels' | 'footprint'>,
+): Uint8Array {
   const image = withFiles(initramfs, [
     { kind: 'directory', path: 'bench', permissions: 0o755 },
     file(PROGRAM, program),
   ]);
-  return withExec(image, kernelsScript(selection));
+  const lines = kernels.map(({ name, size }) => `/${PROGRAM} ${name} ${size} || echo bench failed ${name} $?`);
+  return withScript(image, [...lines, ...(footprint ? [`/${PROGRAM} fill`] : [])]);
 }
 
-/** The console is ttyS0: the one port that `vireo run` and QEMU's `-serial stdio` show alike. */
-function kernelsScript({ kernels, idle, memory }: Selection): string {
-  return [
-    'exec >/dev/ttyS0 2>&1',
-    ...kernels.map(({ name, size }) => `/${PROGRAM} ${name} ${size} || echo bench failed ${name} $?`),
-    ...(idle ? ['echo bench idle-begin', `sleep ${IDLE_SECONDS}`, 'echo bench idle-end'] : []),
-    ...(memory ? [`/${PROGRAM} fill`] : []),
-  ].join('\n');
+/** The default guest's own init, which then sleeps. */
+export function idleImage(initramfs: Uint8Array): Uint8Array {
+  return withScript(initramfs, ['echo bench idle-begin', `sleep ${IDLE_SECONDS}`, 'echo bench idle-end']);
+}
+
+/** Its console is ttyS0: the one port that `vireo run` and QEMU's `-serial stdio` show alike. */
+function withScript(initramfs: Uint8Array, lines: readonly string[]): Uint8Array {
+  return withExec(initramfs, ['exec >/dev/ttyS0 2>&1', ...lines].join('\n'));
 }
 
 /** Archives joined end to end: later files replace earlier ones. */

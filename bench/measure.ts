@@ -1,9 +1,10 @@
 /** Runs the emulators by turns and collects what the runs measured. */
-import { cpuSeconds, residentMebibytes } from './host-usage.ts';
+
 import type { GuestEvent } from './console-lines.ts';
 import type { Emulator, EmulatorName, Guest } from './emulators.ts';
-import { BOOT, IDLE, MEMORY, type Selection } from './groups.ts';
-import { runGuest } from './guest-run.ts';
+import { BOOT, FOOTPRINT, IDLE } from './groups.ts';
+import { type OnEvent, runGuest } from './guest-run.ts';
+import { cpuSeconds, residentMebibytes } from './host-usage.ts';
 
 export type Values = Partial<Record<EmulatorName, number[]>>;
 
@@ -18,15 +19,16 @@ export interface Measurements {
 
 export interface MeasureOptions {
   readonly emulators: readonly Emulator[];
-  readonly bootGuest: Guest;
-  readonly kernelsGuest: Guest;
-  readonly selection: Selection;
+  /** What to run; the idle guest runs once, because it takes long and varies little. */
+  readonly guests: { readonly boot?: Guest; readonly kernels?: Guest; readonly idle?: Guest };
+  /** Names of the kernels in the kernels' guest. */
+  readonly kernels: readonly string[];
   readonly runs: number;
   readonly signal: AbortSignal;
   readonly onProgress: (step: string) => void;
 }
 
-/** After the idle guest's last kernel, so that what that left behind has settled. */
+/** What the boot left behind settles before an idle guest is measured. */
 const IDLE_SETTLE_MILLIS = 1000;
 /** How far the guest's clock may be from the host's. */
 const CLOCK_TOLERANCE = 0.1;
@@ -34,18 +36,26 @@ const CLOCK_TOLERANCE_SECONDS = 0.1;
 
 /** @throws UserError when a run fails as a whole */
 export async function measure(options: MeasureOptions): Promise<Measurements> {
-  const { emulators, selection, runs } = options;
+  const { emulators, guests, runs } = options;
   const measurements: Measurements = { rows: new Map(), faults: [], doubts: [] };
   const results = new Map<string, string>();
-  const hasKernelRun = selection.kernels.length > 0 || selection.idle || selection.memory;
   for (let run = 0; run < runs; run += 1) {
     for (const emulator of emulators) {
-      const step = `run ${run + 1} of ${runs}, ${emulator.name}`;
-      if (selection.boot) await measureBoot(emulator, options, measurements, step);
-      if (hasKernelRun) await measureKernels(emulator, options, measurements, results, step);
+      const context = { emulator, options, measurements, step: `run ${run + 1} of ${runs}, ${emulator.name}` };
+      if (guests.boot !== undefined) await measureBoot(context, guests.boot);
+      if (guests.kernels !== undefined) await measureKernels(context, guests.kernels, results);
+      if (guests.idle !== undefined && run === 0) await measureIdle(context, guests.idle);
     }
   }
   return measurements;
+}
+
+interface Context {
+  readonly emulator: Emulator;
+  readonly options: MeasureOptions;
+  readonly measurements: Measurements;
+  /** For the progress line. */
+  readonly step: string;
 }
 
 function add({ rows }: Measurements, row: string, name: EmulatorName, value: number): void {
@@ -54,18 +64,14 @@ function add({ rows }: Measurements, row: string, name: EmulatorName, value: num
   values[name] = [...(values[name] ?? []), value];
 }
 
-async function measureBoot(
-  { name, command }: Emulator,
-  { bootGuest, signal, onProgress }: MeasureOptions,
-  measurements: Measurements,
-  step: string,
-): Promise<void> {
-  onProgress(`${step}: boot`);
+async function measureBoot({ emulator, options, measurements, step }: Context, guest: Guest): Promise<void> {
+  const { name, command } = emulator;
+  options.onProgress(`${step}: boot`);
   let initSeconds: number | undefined;
   const onEvent = (event: GuestEvent, atSeconds: number) => {
     if (event.kind === 'init') initSeconds = atSeconds;
   };
-  const wallSeconds = await runGuest(command(bootGuest), { onEvent, signal });
+  const wallSeconds = await runGuest(command(guest), { onEvent, signal: options.signal });
   if (initSeconds === undefined) {
     measurements.faults.push(`${name}: the guest powered off before its init ran`);
     return;
@@ -74,31 +80,34 @@ async function measureBoot(
   add(measurements, BOOT.rows[1], name, wallSeconds);
 }
 
+/** @param results what each kernel's result was in the first run; checked in the others */
 async function measureKernels(
-  { name, command }: Emulator,
-  { kernelsGuest, selection, signal, onProgress }: MeasureOptions,
-  measurements: Measurements,
+  { emulator, options, measurements, step }: Context,
+  guest: Guest,
   results: Map<string, string>,
-  step: string,
 ): Promise<void> {
-  onProgress(`${step}: boot of the kernels' guest`);
+  const { name, command } = emulator;
+  options.onProgress(`${step}: boot of the kernels' guest`);
   const done = new Set<string>();
   const onKernelEvent = kernelListener(name, measurements, results, done);
-  const onIdleEvent = idleListener((percent) => add(measurements, IDLE.row, name, percent));
   const onEvent = (event: GuestEvent, atSeconds: number, pid: number) => {
-    if (event.kind === 'begin') onProgress(`${step}: ${event.kernel}`);
-    if (event.kind === 'idle-begin') onProgress(`${step}: idle`);
-    if (event.kind === 'filled') {
-      const mebibytes = residentMebibytes(pid);
-      if (mebibytes !== undefined) add(measurements, MEMORY.row, name, mebibytes - kernelsGuest.memoryMebibytes);
-    }
+    if (event.kind === 'begin') options.onProgress(`${step}: ${event.kernel}`);
     onKernelEvent(event, atSeconds);
-    onIdleEvent(event, pid);
+    if (event.kind !== 'filled') return;
+    const mebibytes = residentMebibytes(pid);
+    if (mebibytes !== undefined) add(measurements, FOOTPRINT.row, name, mebibytes - guest.memoryMebibytes);
   };
-  await runGuest(command(kernelsGuest), { onEvent, signal });
-  for (const kernel of selection.kernels) {
-    if (!done.has(kernel.name)) measurements.faults.push(`${name}: the guest ended before ${kernel.name} did`);
+  await runGuest(command(guest), { onEvent, signal: options.signal });
+  for (const kernel of options.kernels) {
+    if (!done.has(kernel)) measurements.faults.push(`${name}: the guest ended before ${kernel} did`);
   }
+}
+
+async function measureIdle({ emulator, options, measurements, step }: Context, guest: Guest): Promise<void> {
+  const { name, command } = emulator;
+  options.onProgress(`${step}: idle`);
+  const onEvent = idleListener((percent) => add(measurements, IDLE.row, name, percent));
+  await runGuest(command(guest), { onEvent, signal: options.signal });
 }
 
 /** Takes kernels' times by the guest's clock; checks that clock, and that all runs have the same result. */
@@ -134,19 +143,21 @@ function kernelListener(
   };
 }
 
-function idleListener(onPercent: (percent: number) => void): (event: GuestEvent, pid: number) => void {
+/** Host CPU time over wall time, in percent, between a second after the guest fell asleep and its waking. */
+function idleListener(onPercent: (percent: number) => void): OnEvent {
   let timer: NodeJS.Timeout | undefined;
-  let start: { readonly millis: number; readonly cpu: number | undefined } | undefined;
-  return (event, pid) => {
+  let start: { readonly seconds: number; readonly cpu: number | undefined } | undefined;
+  const wallSeconds = () => performance.now() / 1000;
+  return (event, _atSeconds, pid) => {
     if (event.kind === 'idle-begin') {
       timer = setTimeout(() => {
-        start = { millis: performance.now(), cpu: cpuSeconds(pid) };
+        start = { seconds: wallSeconds(), cpu: cpuSeconds(pid) };
       }, IDLE_SETTLE_MILLIS);
     }
     if (event.kind !== 'idle-end') return;
     clearTimeout(timer);
-    const end = cpuSeconds(pid);
-    if (start?.cpu === undefined || end === undefined) return;
-    onPercent(((end - start.cpu) / ((performance.now() - start.millis) / 1000)) * 100);
+    const cpu = cpuSeconds(pid);
+    if (start?.cpu === undefined || cpu === undefined) return;
+    onPercent((100 * (cpu - start.cpu)) / (wallSeconds() - start.seconds));
   };
 }

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { findNode, tooOldMessage } from '../bin/node.mjs';
 import { root, setUp } from './setup.mjs';
 
-const ALL_TESTS = ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'examples/**/*.test.ts'];
+const ALL_TESTS = ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'examples/**/*.test.ts', 'bench/**/*.test.ts'];
 
 setUp();
 const node = findNode();

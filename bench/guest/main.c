@@ -70,7 +70,7 @@ static int fill_memory(void) {
   size_t bytes = free_bytes > SPARE_BYTES ? free_bytes - SPARE_BYTES : 0;
   char *block = allocate(bytes);
   for (size_t at = 0; at < bytes; at += 4096) ((volatile char *)block)[at] = 1;
-  printf("bench filled %zu\n", bytes);
+  puts("bench filled");
   sleep(1);
   return 0;
 }

@@ -53,9 +53,9 @@ static uint64_t memset_run(void *prepared, long size) {
   return hash_bytes(to, BLOCK);
 }
 
-/* --- strings: strlen, strchr, memcmp and strstr over 64 KiB, `size` times. */
+/* --- search: strlen, strchr, memcmp and strstr over 64 KiB, `size` times. */
 
-static uint64_t strings_run(void *prepared, long size) {
+static uint64_t search_run(void *prepared, long size) {
   enum { LENGTH = 65536 };
   char *a = prepared, *b = a + BLOCK;
   uint64_t sum = 0;
@@ -102,6 +102,6 @@ static uint64_t rep_run(void *prepared, long size) {
 
 const struct kernel memory_kernels[] = {{"memcpy", blocks_prepare, memcpy_run},
                                         {"memset", blocks_prepare, memset_run},
-                                        {"strings", blocks_prepare, strings_run},
+                                        {"search", blocks_prepare, search_run},
                                         {"rep", blocks_prepare, rep_run},
                                         {NULL, NULL, NULL}};

@@ -3,9 +3,9 @@
 
 #include "bench.h"
 
-/* --- x87: `size` steps of a recurrence with each of + - × ÷ √; exact, so compared bit by bit. */
+/* --- x87-arithmetic: `size` steps of a recurrence with each of + - × ÷ √; exact, so compared bit by bit. */
 
-static uint64_t x87_run(void *prepared, long size) {
+static uint64_t x87_arithmetic_run(void *prepared, long size) {
   (void)prepared;
   long double x = 0.3L, sum = 0;
   for (long i = 1; i <= size; i++) {
@@ -49,4 +49,4 @@ static uint64_t x87_math_run(void *prepared, long size) {
   return (uint64_t)(sum * 1e6L / (long double)size + 0.5L);
 }
 
-const struct kernel x87_kernels[] = {{"x87", NULL, x87_run}, {"x87-math", NULL, x87_math_run}, {NULL, NULL, NULL}};
+const struct kernel x87_kernels[] = {{"x87-arithmetic", NULL, x87_arithmetic_run}, {"x87-math", NULL, x87_math_run}, {NULL, NULL, NULL}};

@@ -35,6 +35,10 @@ from_real:
 .macro LINE
   SAY16 "\n"
 .endm
+.macro PUSHD value
+  .byte 0x66, 0x68
+  .long \value
+.endm
 # An exception goes on at the label, with the vector and the IP of its frame printed.
 .macro CATCH text, resume
   SAY16 "\text: "
@@ -324,9 +328,9 @@ transfers:
   LINE
   SAY16 "iret, 32 bits: "
   mov bp, sp
-  push dword ptr 0x38D7
-  push dword ptr BASE
-  push dword ptr (1f - 0x8000)
+  PUSHD 0x38D7
+  PUSHD BASE
+  PUSHD 1f-0x8000
   .byte 0x66
   iret
 1: pushf

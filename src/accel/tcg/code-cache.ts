@@ -34,6 +34,8 @@ export interface HandlerSource {
   handler(parsed: ParsedRow, variant: Variant, key: string): HandlerReference;
   /** The case for two instructions run as one, or 0. */
   fused(firstKey: string, secondKey: string): number;
+  /** Whether a case runs two instructions. */
+  isPair(op: number): boolean;
 }
 
 interface CodePage {
@@ -41,6 +43,8 @@ interface CodePage {
   readonly mode: number;
   /** Engine address of the entry table. */
   readonly table: number;
+  /** Handlers of the regions that were translated from it. */
+  readonly regions: number[];
   /** Engine addresses and counts of its records. */
   readonly records: { at: number; count: number }[];
 }
@@ -104,6 +108,7 @@ export class CodeCache {
 
   /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
   flush(): void {
+    for (const page of this.pages.values()) this.onRegionsDropped(page.regions);
     this.next = code.base;
     this.pages.clear();
     this.modesOf.clear();
@@ -164,11 +169,41 @@ export class CodeCache {
     return at;
   }
 
+  /** Called with the handlers of regions whose code is gone. */
+  onRegionsDropped: (handlers: readonly number[]) => void = () => {};
+
+  /** The record of the instruction at `offset`, or 0. */
+  recordAt(physicalPage: number, mode: number, offset: number): number {
+    return this.words[(this.page(physicalPage, mode).table >> 2) + offset];
+  }
+
+  /**
+   * A copy of the record (and of the one it is fused with), followed by a link to the next one: the way to run an
+   * instruction plainly whose own record will lead into a region.
+   */
+  shadow(physicalPage: number, mode: number, at: number): number {
+    const page = this.page(physicalPage, mode);
+    const copy = this.next;
+    const count = this.handlers.isPair(this.view.getUint16(at + record.op, true)) ? 2 : 1;
+    this.memory.bytes.copyWithin(copy, at, at + count * record.size);
+    this.writeSpecial(copy + count * record.size, ops.link, 0, at + count * record.size);
+    this.next += (count + 1) * record.size;
+    page.records.push({ at: copy, count: count + 1 });
+    return copy;
+  }
+
+  /** From now on the instruction at record `at` runs the region behind `handler`. */
+  installRegion(physicalPage: number, mode: number, at: number, handler: number): void {
+    this.page(physicalPage, mode).regions.push(handler);
+    this.view.setUint16(at + record.op, ops.region, true);
+    this.view.setUint16(at + record.handler, handler, true);
+  }
+
   private page(physical: number, mode: number): CodePage {
     const key = physical * 256 + mode;
     let page = this.pages.get(key);
     if (!page) {
-      page = { physical, mode, table: this.next, records: [] };
+      page = { physical, mode, table: this.next, records: [], regions: [] };
       this.next += entryTableSize;
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
       this.pages.set(key, page);
@@ -195,6 +230,8 @@ export class CodeCache {
         for (let i = 0; i < count; i++) this.view.setUint16(at + i * record.size + record.op, ops.lookup, true);
       }
       page.records.length = 0;
+      this.onRegionsDropped(page.regions);
+      page.regions.length = 0;
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
     }
     this.crossing.clear();

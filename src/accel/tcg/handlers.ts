@@ -7,6 +7,7 @@ import { type Interpreter, ops } from './interpreter.ts';
 export class Handlers implements HandlerSource {
   private readonly known = new Map<string, HandlerReference>();
   private readonly pairs = new Map<string, number>();
+  private readonly pairOps = new Set<number>();
   private readonly interpreter: Interpreter;
 
   /** @param inline the cases of `interpreter`'s loop, in order */
@@ -16,7 +17,10 @@ export class Handlers implements HandlerSource {
       const op = ops.firstInline + i;
       for (const key of keys) {
         if (parts.length === 1) this.known.set(key, { op, handler: 0 });
-        else this.pairs.set(key, op);
+        else {
+          this.pairs.set(key, op);
+          this.pairOps.add(op);
+        }
       }
     });
   }
@@ -32,5 +36,9 @@ export class Handlers implements HandlerSource {
 
   fused(firstKey: string, secondKey: string): number {
     return this.pairs.get(`${firstKey}+${secondKey}`) ?? 0;
+  }
+
+  isPair(op: number): boolean {
+    return this.pairOps.has(op);
   }
 }

@@ -17,6 +17,7 @@ import {
 import { CodeCache } from './code-cache.ts';
 import { Handlers } from './handlers.ts';
 import { hotCases } from './hot.ts';
+import { Translator } from './jit/translator.ts';
 import { Interpreter } from './interpreter.ts';
 import { stateBase } from './layout.ts';
 import { TcgMemory } from './memory.ts';
@@ -70,9 +71,10 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
   const failures = { undefinedOpcode: parseRow(undefinedOpcode, table.rows.length), tooLong: parseRow(tooLongInstruction, table.rows.length + 1) };
   const code = new CodeCache(memory, table, features, new Handlers(interpreter, hot), failures);
+  const translator = new Translator(memory, table, features, code, interpreter);
   mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
-  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, system, environment });
+  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, translator, system, environment });
   return vcpu;
 }
 

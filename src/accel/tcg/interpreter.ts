@@ -46,8 +46,10 @@ export const ops = {
   stop: 4,
   /** Leave after a single step. */
   step: 5,
+  /** Run the translated region whose function is the record's handler. */
+  region: 6,
   /** First case of inlined instructions. */
-  firstInline: 6,
+  firstInline: 7,
 } as const;
 
 export type RuntimeFunctions = Record<RuntimeImport, (...args: number[]) => number>;
@@ -71,6 +73,7 @@ export class Interpreter {
   private readonly libraries: ReadonlyMap<string, LibraryFunction>;
   private readonly core: WebAssembly.Exports;
   private handlerCount = 0;
+  private readonly freeHandlers: number[] = [];
 
   constructor(options: InterpreterOptions) {
     this.options = options;
@@ -82,15 +85,20 @@ export class Interpreter {
 
   /** Emits a handler function and returns its index in the table. */
   addHandler(parsed: ParsedRow, variant: Variant): number {
-    if (this.handlerCount === tableLimit) throw new Error('too many handlers');
+    return this.addFunction((links) => emitHandler(links, parsed, variant));
+  }
+
+  /** Puts a function (record) → status into the table; `emit` gives its body and may be called more than once. */
+  addFunction(emit: (links: Links) => Uint8Array): number {
+    const index = this.freeHandlers.pop() ?? this.handlerCount++;
+    if (index >= tableLimit) throw new Error('too many handlers');
     const needed = new Map<string, number>();
-    const emit = (importedLibraries: readonly string[]): Uint8Array<ArrayBuffer> => {
+    const build = (importedLibraries: readonly string[]): Uint8Array<ArrayBuffer> => {
       const module = new ModuleBuilder(this.options.pages);
       const runtime = this.importRuntime(module);
-      importedLibraries.forEach((name) =>
-        needed.set(name, module.importFunction('library', name, this.libraryType(name))),
-      );
-      const index = module.declareFunction(handlerType);
+      for (const name of importedLibraries)
+        needed.set(name, module.importFunction('library', name, this.libraryType(name)));
+      const handler = module.declareFunction(handlerType);
       const links: Links = {
         runtime,
         library: (name) => {
@@ -98,14 +106,28 @@ export class Interpreter {
           return { index: needed.get(name) as number, function: this.library(name) };
         },
       };
-      module.defineFunction(index, emitHandler(links, parsed, variant));
-      module.exportFunction('handler', index);
+      module.defineFunction(handler, emit(links));
+      module.exportFunction('handler', handler);
       return module.finish();
     };
-    const bytes = retryWithLibraries(emit);
-    const instance = this.instantiate(bytes);
-    this.table.set(this.handlerCount, instance.handler);
-    return this.handlerCount++;
+    const instance = this.instantiate(retryWithLibraries(build));
+    this.table.set(index, instance.handler);
+    return index;
+  }
+
+  /** Takes a function out of the table; nothing may name it any more. */
+  removeHandler(index: number): void {
+    this.table.set(index, null);
+    this.freeHandlers.push(index);
+  }
+
+  /** Links for code that is emitted only to see whether it can be. */
+  trialLinks(): Links {
+    const runtime = Object.fromEntries(Object.keys(runtimeImports).map((name) => [name, 0]));
+    return {
+      runtime: runtime as Record<RuntimeImport, number>,
+      library: (name) => ({ index: 0, function: this.library(name) }),
+    };
   }
 
   private library(name: string): LibraryFunction {
@@ -192,7 +214,7 @@ function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): Uint8Ar
 }
 
 /** The checks that a row asks for, then its semantics. */
-function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
+export function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
   const { row } = parsed;
   if (row.privileged) b.if(b.get(state.cpl), () => b.raise(state.vector.GP));
   if (row.unit && !(b.ready && (row.unit === 'sse' || row.unit === 'avx'))) emitUnitCheck(b, row.unit);
@@ -219,6 +241,7 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
         const left = f.let(sub(get(state.budget), i32(1)));
         put(state.budget, left);
         f.if(ltS(left, i32(0)), () => {
+          put(state.record, rec);
           put(state.linear, ownLinear());
           f.return(i32(exit.slice));
         });
@@ -288,6 +311,12 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
           () => {
             put(state.linear, ownLinear());
             f.return(i32(exit.slice));
+          },
+          () => {
+            const value = f.callIndirect(handlerTypeIndex, f.loadRaw(rec, record.handler, 'i32', 2), [rec], 'i32') as Expr;
+            f.if(eq(value, i32(status.jump)), toLookup);
+            f.set(rec, value);
+            f.branch(next);
           },
           ...inline.map((c) => () => {
             const sequence: Sequence = { known: undefined };

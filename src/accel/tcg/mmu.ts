@@ -118,7 +118,9 @@ export class Mmu implements MemoryPorts {
     const segmentRights = cpu.get(segment.rights);
     const isWrite = (access & 0x100) !== 0;
     const isCode = (segmentRights & rightsBits.code) !== 0;
-    const allowed = isWrite ? !isCode && (segmentRights & 2) !== 0 : !isCode || (segmentRights & 2) !== 0;
+    // Real and virtual-8086 mode know no types: code may be written through CS.
+    const typed = (cpu.get(state.cr0) & 1) !== 0 && (cpu.get(state.eflags) & state.flag.VM) === 0;
+    const allowed = !typed || (isWrite ? !isCode && (segmentRights & 2) !== 0 : !isCode || (segmentRights & 2) !== 0);
     if (segmentRights & rightsBits.unusable || !allowed || !withinLimit(offset >>> 0, access & 0xff, cpu.get(segment.limit) >>> 0, segmentRights)) {
       cpu.set(state.faultVector, number === 2 ? state.vector.SS : state.vector.GP);
       cpu.set(state.faultError, 0);

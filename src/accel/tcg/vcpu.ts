@@ -2,6 +2,7 @@
 import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
 import { CpuFault, modeBits, state } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
+import type { Translator } from './jit/translator.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type Interpreter, ops } from './interpreter.ts';
 import { record } from './layout.ts';
@@ -17,6 +18,7 @@ export interface VcpuParts {
   readonly mmu: Mmu;
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
+  readonly translator: Translator | undefined;
   readonly system: TcgSystem;
   readonly environment: VcpuEnvironment;
 }
@@ -79,8 +81,7 @@ export class TcgVcpu implements Vcpu {
   }
 
   nanosFromTsc(low: number, high: number): number {
-    const { cpu } = this.parts.system;
-    const ticks = (BigInt(high >>> 0) << 32n) + BigInt(low >>> 0) - cpu.getBig(state.tscOffset);
+    const ticks = (BigInt(high >>> 0) << 32n) + BigInt(low >>> 0);
     const signed = BigInt.asIntN(64, ticks);
     return signed > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(signed);
   }
@@ -131,7 +132,22 @@ export class TcgVcpu implements Vcpu {
         cpu.set(state.modeDirty, 0);
         return 0;
       default:
+        if (cpu.get(state.budget) === -1) this.sample();
         return 0;
+    }
+  }
+
+  /** A whole slice was spent: what it ended at may be worth translating. */
+  private sample(): void {
+    const { system, translator, mmu } = this.parts;
+    const { cpu } = system;
+    if (!translator?.sample(cpu.get(state.record))) return;
+    try {
+      const page = mmu.fetchPage(cpu.get(state.linear), cpu.high(state.linear));
+      if (page >= 0) translator.translate(page, cpu.get(state.mode), cpu.get(state.linear) & 0xfff);
+    } catch (e) {
+      // The page went away meanwhile: its next fetch will fault in order.
+      if (!(e instanceof CpuFault)) throw e;
     }
   }
 
@@ -181,6 +197,7 @@ export class TcgVcpu implements Vcpu {
     try {
       if (code.full) {
         code.flush();
+        this.parts.translator?.forget();
         mmu.flushExecute();
       }
       const page = mmu.fetchPage(low, high);

@@ -4,3 +4,5 @@ export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeThreads } from './thread.ts';
+export { nodeCompression } from './block-compression.ts';
+export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';

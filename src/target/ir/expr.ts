@@ -97,6 +97,8 @@ function fold(operator: Operator, args: readonly Expr[]): Expr | undefined {
   if (args.length === 2 && b.kind === 'const' && (b.type === 'i32' || b.type === 'i64') && b.value == 0) {
     if (/\.(add|sub|or|xor|shl|shr_s|shr_u)$/.test(operator.name)) return a;
   }
+  // AND with all ones.
+  if (b?.kind === 'const' && (operator.name === 'i64.and' || operator.name === 'i32.and') && BigInt(b.value as bigint) === -1n) return a;
   return undefined;
 }
 

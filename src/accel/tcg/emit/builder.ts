@@ -265,21 +265,26 @@ export class WasmBuilder implements Builder {
   }
 
   /** Engine address (i32) of the TLB entry for linear address `a`. */
-  private tlbEntry(a: Expr): Expr {
+  protected tlbEntry(a: Expr): Expr {
     const low = this.f.let(toI32(a));
     const folded = and(shrU(low, i32(tlb.foldShift - tlb.entryShift)), i32((tlb.entries - 2) << tlb.entryShift));
     const index = and(xor(shrU(low, i32(12 - tlb.entryShift)), folded), i32((tlb.entries - 1) << tlb.entryShift));
-    return this.f.let(add(index, this.get(state.tlbBase)));
+    return this.f.let(add(index, this.tlbSet()));
+  }
+
+  /** Engine address (i32) of the TLB set in use. */
+  protected tlbSet(): Expr {
+    return this.get(state.tlbBase);
   }
 
   /** An access that crosses a page misses: its last byte's page has another entry. */
-  private hit(entry: Expr, tagOffset: number, a: Expr, size: number): Expr {
+  protected hit(entry: Expr, tagOffset: number, a: Expr, size: number): Expr {
     const tag = this.f.loadRaw(entry, tagOffset, 'i64', 8);
     const last = size === 1 ? a : add(a, i64(size - 1));
     return eq(tag, and(last, i64(-4096)));
   }
 
-  private host(entry: Expr, a: Expr): Expr {
+  protected host(entry: Expr, a: Expr): Expr {
     return add(toI32(a), this.f.loadRaw(entry, tlb.addend, 'i32', 4));
   }
 

@@ -63,12 +63,12 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
   readonly long64: boolean;
   readonly flat: boolean;
   readonly ready: boolean;
-  private readonly shapes: readonly OperandShape[];
+  protected readonly shapes: readonly OperandShape[];
   private readonly rec: Expr;
   private readonly at: number;
-  private readonly completion: Completion;
-  private readonly sequence: Sequence;
-  private readonly parsed: ParsedRow;
+  protected readonly completion: Completion;
+  protected readonly sequence: Sequence;
+  protected readonly parsed: ParsedRow;
   private usedHelper = false;
 
   /** @param at byte offset of this instruction's record from `rec`: not 0 for the later ones of a fused handler */

@@ -37,6 +37,12 @@ export class FunctionEmitter {
     return variable;
   }
 
+  /** A fresh local that no scope gives back. */
+  lasting(type: ValueType): Variable {
+    this.localTypes.push(type);
+    return { kind: 'local', type, index: this.localTypes.length - 1 };
+  }
+
   /** Locals made within `body` are reused afterwards. */
   inScope(body: () => void): void {
     const outer = this.scope;

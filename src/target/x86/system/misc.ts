@@ -144,6 +144,7 @@ export function bound(s: SystemContext): HelperResult {
     const low = (at + offset) | 0;
     return size === 2 ? (ports.read16(low, 0, by) << 16) >> 16 : ports.read32(low, 0, by);
   };
-  if (index < read(0) || index > read(size)) raise(vector.BR);
+  const [first, last] = [read(0), read(size)];
+  if (index < first || index > last) raise(vector.BR);
   return outcome.next;
 }

@@ -296,16 +296,16 @@ export function xsave(s: SystemContext): HelperResult {
     stored |= sse;
     bitmap |= sse;
   }
-  if (!isCompacted) {
-    readArea(s, legacySize, headerSize);
-    bitmap |= s.xsaveImage.view.getInt32(legacySize, true) & ~requested;
-  }
   s.ports.probeWrite(
     cpu.get(arg[0]),
     cpu.high(arg[0]),
     currentRights(cpu),
     standardSize(isCompacted ? requested : stored),
   );
+  if (!isCompacted) {
+    readArea(s, legacySize, headerSize);
+    bitmap |= s.xsaveImage.view.getInt32(legacySize, true) & ~requested;
+  }
   storeComponents(s, requested, stored, isCompacted);
   storeHeader(s, bitmap, isCompacted ? requested : undefined);
   return outcome.next;

@@ -87,13 +87,22 @@ const ret =
     b.jump(to);
   };
 
+function checkDirectIf(b: X86Builder, taken: Expr): void {
+  if (b.osize !== 2 && !b.long64 && !b.flat) b.if(taken, () => checkDirect(b));
+}
+
+function branchIf(b: X86Builder, taken: Expr): void {
+  checkDirectIf(b, taken);
+  b.gotoIf(taken, 0);
+}
+
 const jcc =
   (code: number): Semantics =>
   (b) =>
-    b.gotoIf(b.let(b.condition(code)), 0);
+    branchIf(b, b.let(b.condition(code)));
 
 /** JCXZ, JECXZ, JRCXZ by address size. */
-const jumpIfCounterZero: Semantics = (b) => b.gotoIf(eqz(readRegister(b, 1, b.asize)), 0);
+const jumpIfCounterZero: Semantics = (b) => branchIf(b, b.let(eqz(readRegister(b, 1, b.asize))));
 
 /** LOOP (always), LOOPE (ZF = 1), LOOPNE (ZF = 0). */
 const loop =
@@ -106,6 +115,7 @@ const loop =
     const more = b.let(eqz(eqz(after)));
     const taken = wanted === 'any' ? more : and(more, b.condition(wanted === 'zero' ? 4 : 5));
     const decided = b.let(taken);
+    checkDirectIf(b, decided);
     writeRegister(b, 1, b.asize, after);
     b.gotoIf(decided, 0);
   };

@@ -1,5 +1,5 @@
 /** System instructions: thin calls of the helpers in system/ (SDM vol. 2 and vol. 3). */
-import { add, and, convert, type Expr, i32, i64, op, or, select, shl, toI32, toI64 } from '../../ir/index.ts';
+import { add, and, convert, type Expr, i32, i64, op, or, shl, toI32, toI64 } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import type { HelperName } from '../helpers.ts';
 import { cpl, eflags, flag, gdtr, gs, idtr, kernelGsBase } from '../state.ts';

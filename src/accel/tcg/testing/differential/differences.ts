@@ -27,6 +27,8 @@ export interface Allowance {
   /** Single floats may differ as two estimates with 11 good bits do. */
   estimates: boolean;
   cr2: boolean;
+  /** CR2 and the error code. */
+  fault: boolean;
   /** FS and GS base. */
   bases: boolean;
   everything: boolean;
@@ -76,7 +78,7 @@ const rules: readonly Rule[] = [
   {
     reason: 'which byte of a long operand faults first is up to the CPU',
     names: 'FXSAVE FXRSTOR XSAVE XRSTOR FNSAVE FRSTOR FNSTENV FLDENV',
-    allow: { cr2: true },
+    allow: { fault: true },
   },
   {
     reason: 'a failed compare leaves the upper half of a 32-bit destination register alone on AMD',
@@ -154,6 +156,19 @@ const rules: readonly Rule[] = [
     allow: { memory: true, cr2: true },
   },
   {
+    reason: 'how much POPA has loaded when it faults is up to the CPU',
+    names: 'POPA',
+    when: (_, native) => native.vector === state.vector.PF,
+    allow: { registers: 0xff },
+  },
+  {
+    reason: 'a call to a non-canonical target with a non-canonical stack: AMD looks at the stack first',
+    names: 'CALL',
+    vendor: 'AuthenticAMD',
+    when: (_, native, vireo) => native.vector === state.vector.SS && vireo.vector === state.vector.GP,
+    allow: { everything: true },
+  },
+  {
     reason: 'UD1 takes no ModRM byte on AMD, which shows when that byte can not be fetched',
     names: 'UD1',
     vendor: 'AuthenticAMD',
@@ -202,6 +217,7 @@ const nothing: Allowance = {
   mxcsrMask: false,
   estimates: false,
   cr2: false,
+  fault: false,
   bases: false,
   everything: false,
 };

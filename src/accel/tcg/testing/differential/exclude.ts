@@ -21,7 +21,6 @@ const exclusions: readonly Exclusion[] = [
   { names: 'MONITOR MWAIT', reason: 'depend on what the hypervisor lets through' },
   { names: 'XSAVEOPT XSAVEC', reason: 'what they write depends on which components the CPU knows to be in use' },
   { names: 'JMPF CALLF RETF IRET INT INT1', reason: 'far transfers between host segments; done by guests' },
-  { names: 'RSM', reason: 'system management mode' },
   { names: 'CLFLUSH CLFLUSHOPT CLWB', reason: 'no effect but faults, which hypervisors handle differently' },
 ];
 

@@ -333,7 +333,7 @@ function setUpMemory(draft: Draft, instruction: Instruction, width: number): voi
   if (width === 32 && r.chance(60)) target &= ~31n;
   if (mode === 'long64' && r.chance(1)) target = integer(r);
   let offset = target - segmentBase(draft, instruction.segment);
-  if (/^BT[RSC]?$/.test(mnemonic)) limitBitOffset(draft, instruction);
+  if (/^BT[RSC]?$/.test(mnemonic) && parsed.operands[1].type === 'G') limitBitOffset(draft, instruction);
   const { memory } = instruction;
   if (!memory) putNumber(draft.code, encoding.displacement, offset);
   else {

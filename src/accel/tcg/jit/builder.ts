@@ -1,0 +1,377 @@
+/**
+ * The x86 builder of the translator: the record's fields are constants, and the
+ * registers and lazy flags live in locals of the region's function.
+ *
+ * A region never runs slow paths: a TLB miss, an exception, a helper or a REP
+ * string leaves for the interpreter, which runs that one instruction from its
+ * start. So nothing may be changed before the last point where an instruction
+ * can leave; semantics that do otherwise are found out while emitting
+ * (Untranslatable) and stay with the interpreter.
+ */
+import {
+  and,
+  type Expr,
+  eqz,
+  type Field,
+  i32,
+  i64,
+  type IntSize,
+  lane,
+  op,
+  or,
+  type ParsedRow,
+  shl,
+  shrU,
+  state,
+  type ValueType,
+  type Variable,
+  type Variant,
+} from '../../../target/index.ts';
+import type { Links } from '../emit/builder.ts';
+import { status } from '../emit/core-types.ts';
+import { type Completion, HandlerBuilder, type Sequence } from '../emit/handler.ts';
+import { record, tlb } from '../layout.ts';
+import type { FunctionEmitter, Label } from '../wasm/function.ts';
+
+/** Thrown while emitting semantics that the translator can not run. */
+export class Untranslatable extends Error {}
+
+/** The state that a region keeps in locals. */
+export class RegionFrame {
+  readonly f: FunctionEmitter;
+  readonly result: Variable;
+  readonly page: Variable;
+  readonly tlb: Variable;
+  private readonly locals = new Map<number, Variable>();
+  private readonly written = new Set<number>();
+
+  constructor(f: FunctionEmitter) {
+    this.f = f;
+    this.result = f.lasting('i32');
+    this.page = f.lasting('i64');
+    this.tlb = f.lasting('i32');
+  }
+
+  /** The local of a slot (a state offset where a cached register starts). */
+  slot(offset: number, type: ValueType): Variable {
+    let local = this.locals.get(offset);
+    if (!local) {
+      local = this.f.lasting(type);
+      this.locals.set(offset, local);
+    }
+    return local;
+  }
+
+  markWritten(offset: number): void {
+    this.written.add(offset);
+  }
+
+  /** Reads every slot of `other` (a frame of a first emission, which found out what is used). */
+  loadAll(other: RegionFrame, load: (offset: number, type: ValueType) => Expr): void {
+    for (const [offset, local] of other.locals) this.f.set(this.slot(offset, local.type), load(offset, local.type));
+  }
+
+  storeWritten(other: RegionFrame, store: (offset: number, value: Expr) => void): void {
+    for (const offset of other.written) {
+      const local = other.locals.get(offset) as Variable;
+      store(offset, this.slot(offset, local.type));
+    }
+  }
+}
+
+/** Where control goes from a block of the region. */
+export interface RegionControl {
+  readonly frame: RegionFrame;
+  readonly exit: Label;
+  /** Emits the way to an offset of the page: a branch within the region, or the way out. */
+  goTo(offset: number): void;
+}
+
+const firstGpr = state.gpr[0].offset;
+const lastGpr = state.gpr[15].offset + 8;
+const firstVector = state.xmm[0].offset;
+const lastVector = firstVector + 512;
+const flagFields = new Set([state.flagsKind, state.flagsResult, state.flagsSource].map((x) => x.offset));
+/** Writing these twice with the same values does no harm, so a later leave may follow. */
+const harmless = new Set(
+  [
+    state.linear,
+    state.mxcsr,
+    state.floatFlags,
+    state.slow,
+    state.currentIp,
+    state.nextIp,
+    state.faultVector,
+    state.faultError,
+    ...state.arg,
+    ...state.vectorArg,
+  ].map((x) => x.offset),
+);
+
+const never: Completion = {
+  jump: () => {},
+  jumpToRecord: () => {},
+  fault: () => {},
+  leave: () => {},
+  repeat: () => {},
+  helperStatus: () => {},
+};
+
+export class RegionBuilder extends HandlerBuilder {
+  private readonly recordAddress: number;
+  private readonly leaveAddress: number;
+  private readonly view: DataView;
+  private readonly control: RegionControl;
+  private changed = false;
+  private probed = false;
+
+  /**
+   * @param recordAddress where the operands are read from now
+   * @param leaveAddress the record that the interpreter goes on with when this instruction leaves
+   */
+  constructor(
+    f: FunctionEmitter,
+    links: Links,
+    parsed: ParsedRow,
+    v: Variant,
+    view: DataView,
+    recordAddress: number,
+    leaveAddress: number,
+    control: RegionControl,
+    sequence: Sequence,
+  ) {
+    super(f, links, parsed, v, i32(recordAddress), 0, never, sequence);
+    this.view = view;
+    this.recordAddress = recordAddress;
+    this.leaveAddress = leaveAddress;
+    this.control = control;
+  }
+
+  // --- Operands.
+
+  override field(offset: number, type: 'i32' | 'i64', bytes: number): Expr {
+    const at = this.recordAddress + offset;
+    if (bytes === 8) return i64(this.view.getBigInt64(at, true));
+    const value =
+      bytes === 4 ? this.view.getInt32(at, true) : bytes === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at);
+    return type === 'i64' ? i64(value >>> 0) : i32(value);
+  }
+
+  // --- State in locals.
+
+  override get(field: Field): Expr {
+    return this.getAt(i32(field.offset), 0, field.type, field.type === 'v128' ? 16 : /64/.test(field.type) ? 8 : 4);
+  }
+
+  override put(field: Field, e: Expr): void {
+    if (e.type !== field.type) throw new Error(`put ${field.name}: ${e.type} into ${field.type}`);
+    this.putAt(i32(field.offset), 0, e, field.type === 'v128' ? 16 : /64/.test(field.type) ? 8 : 4);
+  }
+
+  override getAt(offset: Expr, displacement: number, type: ValueType, bytes: number): Expr {
+    if (offset.kind !== 'const') return super.getAt(offset, displacement, type, bytes);
+    const at = (offset.value as number) + displacement;
+    const { frame } = this.control;
+    if (at === state.zero.offset) return i64(0);
+    if (at === state.page.offset) return frame.page;
+    if (flagFields.has(at)) return this.f.let(frame.slot(at, type));
+    if (at >= firstGpr && at < lastGpr) return this.f.let(this.readGpr(at, type, bytes));
+    if (at >= firstVector && at < lastVector) return this.f.let(this.readVectorSlot(at, type, bytes));
+    return super.getAt(offset, displacement, type, bytes);
+  }
+
+  override putAt(offset: Expr, displacement: number, e: Expr, bytes: number): void {
+    if (offset.kind !== 'const') {
+      this.changed = true;
+      super.putAt(offset, displacement, e, bytes);
+      return;
+    }
+    const at = (offset.value as number) + displacement;
+    if (!harmless.has(at)) this.changed = true;
+    if (flagFields.has(at)) this.setSlot(at, e);
+    else if (at >= firstGpr && at < lastGpr) this.writeGpr(at, e, bytes);
+    else if (at >= firstVector && at < lastVector) this.writeVectorSlot(at, e, bytes);
+    else super.putAt(offset, displacement, e, bytes);
+  }
+
+  private setSlot(offset: number, e: Expr): void {
+    const { frame } = this.control;
+    this.f.set(frame.slot(offset, e.type), e);
+    frame.markWritten(offset);
+  }
+
+  private readGpr(at: number, type: ValueType, bytes: number): Expr {
+    const start = at & ~7;
+    const whole = this.control.frame.slot(start, 'i64');
+    const shifted = at === start ? whole : shrU(whole, i64((at - start) * 8));
+    if (bytes === 8) return whole;
+    if (type === 'i64') return and(shifted, i64(bytes === 4 ? 0xffffffffn : bytes === 2 ? 0xffffn : 0xffn));
+    const low = op('i32.wrap_i64', shifted);
+    return bytes === 4 ? low : and(low, i32(bytes === 2 ? 0xffff : 0xff));
+  }
+
+  private writeGpr(at: number, e: Expr, bytes: number): void {
+    const start = at & ~7;
+    if (bytes === 8) {
+      this.setSlot(start, e);
+      return;
+    }
+    const mask = (bytes === 4 ? 0xffffffffn : bytes === 2 ? 0xffffn : 0xffn) << BigInt((at - start) * 8);
+    const wide = e.type === 'i64' ? e : op('i64.extend_i32_u', e);
+    const moved = and(shl(wide, i64((at - start) * 8)), i64(mask));
+    const whole = this.control.frame.slot(start, 'i64');
+    this.setSlot(start, or(and(whole, i64(~mask)), moved));
+  }
+
+  private readVectorSlot(at: number, type: ValueType, bytes: number): Expr {
+    const start = at & ~15;
+    const whole = this.control.frame.slot(start, 'v128');
+    if (type === 'v128') return whole;
+    const index = (at - start) / bytes;
+    switch (type) {
+      case 'f32':
+        return lane('f32x4.extract_lane', index, whole);
+      case 'f64':
+        return lane('f64x2.extract_lane', index, whole);
+      case 'i64':
+        if (bytes === 8) return lane('i64x2.extract_lane', index, whole);
+        return op('i64.extend_i32_u', this.vectorLane(whole, index, bytes));
+      default:
+        return this.vectorLane(whole, index, bytes);
+    }
+  }
+
+  private vectorLane(whole: Expr, index: number, bytes: number): Expr {
+    if (bytes === 4) return lane('i32x4.extract_lane', index, whole);
+    return lane(bytes === 2 ? 'i16x8.extract_lane_u' : 'i8x16.extract_lane_u', index, whole);
+  }
+
+  private writeVectorSlot(at: number, e: Expr, bytes: number): void {
+    const start = at & ~15;
+    if (e.type === 'v128') {
+      this.setSlot(start, e);
+      return;
+    }
+    const whole = this.control.frame.slot(start, 'v128');
+    const index = (at - start) / bytes;
+    const shape = { 1: 'i8x16', 2: 'i16x8', 4: 'i32x4', 8: 'i64x2' }[bytes] as string;
+    const floating = e.type === 'f32' ? 'f32x4' : e.type === 'f64' ? 'f64x2' : shape;
+    const narrow = e.type === 'i64' && bytes < 8 ? op('i32.wrap_i64', e) : e;
+    this.setSlot(start, lane(`${floating}.replace_lane`, index, whole, narrow));
+  }
+
+  // --- Guest memory: a miss leaves.
+
+  protected override tlbSet(): Expr {
+    return this.control.frame.tlb;
+  }
+
+  /** Engine address (i32) of an access that hits, or away. */
+  private reach(address: Expr, tag: number, size: number): Expr {
+    if (this.changed && !this.probed) throw new Untranslatable();
+    const a = this.f.let(address);
+    const entry = this.tlbEntry(a);
+    this.f.if(eqz(this.hit(entry, tag, a, size)), () => this.leaveHere());
+    return this.f.let(this.host(entry, a));
+  }
+
+  override load(address: Expr, size: IntSize): Expr {
+    return this.f.loadRaw(this.reach(address, tlb.readTag, size), 0, size === 8 ? 'i64' : 'i32', size);
+  }
+
+  override load128(address: Expr): Expr {
+    return this.f.loadRaw(this.reach(address, tlb.readTag, 16), 0, 'v128', 16);
+  }
+
+  override store(address: Expr, size: IntSize, value: Expr): void {
+    const v = this.f.let(value);
+    const host = this.reach(address, tlb.writeTag, size);
+    this.f.storeRaw(host, 0, v, size);
+    this.changed = true;
+  }
+
+  override store128(address: Expr, value: Expr): void {
+    const v = this.f.let(value);
+    const host = this.reach(address, tlb.writeTag, 16);
+    this.f.storeRaw(host, 0, v, 16);
+    this.changed = true;
+  }
+
+  override probeWrite(address: Expr, size: number): void {
+    this.reach(address, tlb.writeTag, size);
+    this.probed = true;
+  }
+
+  override modifyMemory(address: Expr, size: IntSize, change: (old: Expr) => Expr): void {
+    const host = this.reach(address, tlb.writeTag, size);
+    const value = this.f.let(change(this.f.loadRaw(host, 0, size === 8 ? 'i64' : 'i32', size)));
+    this.f.storeRaw(host, 0, value, size);
+    this.changed = true;
+  }
+
+  override bulkMove(): Expr {
+    throw new Untranslatable();
+  }
+
+  override bulkFill(): Expr {
+    throw new Untranslatable();
+  }
+
+  // --- Flags that a library function looks at.
+
+  override call(name: string, ...args: Expr[]): Expr {
+    if (name.startsWith('flag')) {
+      for (const field of [state.flagsKind, state.flagsResult, state.flagsSource]) {
+        super.putAt(i32(field.offset), 0, this.control.frame.slot(field.offset, field.type), 8);
+      }
+    }
+    return super.call(name, ...args);
+  }
+
+  // --- Control.
+
+  override goto(i: number): void {
+    if (this.osize === 2) throw new Untranslatable();
+    this.control.goTo(this.view.getInt32(this.recordAddress + record.branch, true));
+    void i;
+  }
+
+  override jump(ip: Expr): void {
+    super.jump(ip);
+    this.f.set(this.control.frame.result, i32(status.jump));
+    this.f.branch(this.control.exit);
+  }
+
+  /** Lets the interpreter run this instruction. */
+  private leaveHere(): void {
+    this.f.set(this.control.frame.result, i32(this.leaveAddress));
+    this.f.branch(this.control.exit);
+  }
+
+  private leaveUnchanged(): void {
+    if (this.changed) throw new Untranslatable();
+    this.leaveHere();
+  }
+
+  override raise(): void {
+    this.leaveUnchanged();
+  }
+
+  override helper(): void {
+    this.leaveUnchanged();
+  }
+
+  override repeat(): void {
+    throw new Untranslatable();
+  }
+
+  override endBlock(): void {
+    throw new Untranslatable();
+  }
+
+  override finish(): void {}
+
+  protected override leaveWithFault(): void {
+    this.leaveUnchanged();
+  }
+}

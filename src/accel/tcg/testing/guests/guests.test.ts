@@ -1,0 +1,41 @@
+/**
+ * Guest programs against QEMU's TCG: what they write to the debug port must be
+ * the same. Lines with a ~ are where QEMU does not do what the manual says; they
+ * are compared with tests/guests/NAME.expected (VIREO_ACCEPT=1 rewrites it: review the diff).
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { runGuest } from './boot.ts';
+import { buildGuest, guestNames, sources, whyNoGuests } from './build.ts';
+import { runInQemu, whyNoQemu } from './qemu.ts';
+
+const skip = whyNoGuests();
+const noQemu = whyNoQemu();
+const limitMillis = 20_000;
+
+const isOwn = (line: string): boolean => line.startsWith('~');
+
+/** Lines that are not QEMU's to check, without addresses, which depend on the assembler. */
+function ownLines(output: string): string {
+  const lines = output.split('\n').filter(isOwn);
+  return lines.map((line) => `${line.replace(/at ([0-9A-F]{8}) [0-9A-F]{8}/g, 'at $1 ........').trimEnd()}\n`).join('');
+}
+
+for (const name of guestNames) {
+  test(`guest ${name}`, { skip }, async (t) => {
+    const path = buildGuest(name);
+    const { output, end } = await runGuest(path, limitMillis);
+    if (noQemu) t.diagnostic(noQemu);
+    else {
+      const others = (text: string) => text.split('\n').filter((line) => !isOwn(line));
+      assert.deepEqual(others(output), others(runInQemu(path)));
+    }
+    assert.equal(end, 'exit', `${output.slice(-500)}\n${end}`);
+    const expected = join(sources, `${name}.expected`);
+    const own = ownLines(output);
+    if (process.env.VIREO_ACCEPT && own) writeFileSync(expected, own);
+    assert.equal(own, existsSync(expected) ? readFileSync(expected, 'utf8') : '');
+  });
+}

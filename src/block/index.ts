@@ -1,0 +1,9 @@
+/**
+ * Disk images as a library: formats, protocols, filters and jobs over one
+ * interface, `BlockNode` of the contract room. Runs without Node.
+ */
+export * from './compression.ts';
+export * from './format.ts';
+export { type MemoryNodeOptions, memoryNode } from './memory.ts';
+export { raw } from './raw.ts';
+export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
