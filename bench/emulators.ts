@@ -41,7 +41,8 @@ export function vireo(version: string): Emulator {
 /** QEMU's translator on its default board, without the devices that Vireo's lacks. Throws a `UserError` without QEMU. */
 export function qemu(): Emulator {
   const { status, stdout } = spawnSync(QEMU, ['--version'], { encoding: 'utf8' });
-  if (status !== 0) throw new UserError(`bench compares with ${QEMU}: apt install qemu-system-x86, or use --alone`);
+  if (status !== 0)
+    throw new UserError(`there is no ${QEMU} to compare with: apt install qemu-system-x86, or use --alone`);
   const [, version] = /version (\S+)/.exec(stdout) ?? [];
   return {
     name: 'qemu',

@@ -23,7 +23,8 @@ const FLAGS = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static'];
  */
 export async function compileKernels(folder: string): Promise<Uint8Array> {
   const compiler = COMPILERS.find((name) => targetOf(name)?.startsWith('x86_64-') === true);
-  if (compiler === undefined) throw new UserError('bench needs gcc for x86-64: apt install gcc libc6-dev');
+  if (compiler === undefined)
+    throw new UserError('there is no gcc for x86-64 to compile the kernels: apt install gcc libc6-dev');
   const output = join(folder, 'kernels');
   const sources = globSync('*.c', { cwd: SOURCES }).sort();
   const args = [...FLAGS, '-o', output, ...sources, '-lm'];
@@ -34,7 +35,7 @@ export async function compileKernels(folder: string): Promise<Uint8Array> {
   });
   if (status === 0) return readFile(output);
   const complaint = stderr.split('\n').find((line) => line.includes('error')) ?? stderr.split('\n')[0];
-  throw new UserError(`bench: ${compiler} failed: ${complaint}; if it finds no headers or libc: apt install libc6-dev`);
+  throw new UserError(`${compiler} failed: ${complaint}; if it finds no headers or libc: apt install libc6-dev`);
 }
 
 function targetOf(compiler: string): string | undefined {
@@ -81,11 +82,11 @@ function file(path: string, data: Uint8Array): CpioEntry {
   return { kind: 'file', path, permissions: 0o755, data };
 }
 
-/** A bzImage's version text, e.g. `6.1.0-56-cloud-amd64` (kernel_version of the Linux/x86 boot protocol). */
+/** A bzImage's version, e.g. `6.1.0-1-cloud-amd64 (Debian 6.1.9-1)` (kernel_version of the Linux/x86 boot protocol). */
 export function kernelVersion(kernel: Uint8Array): string {
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
   const at = 0x200 + view.getUint16(0x20e, true);
   const text = Buffer.from(kernel.subarray(at, kernel.indexOf(0, at))).toString('latin1');
-  const [, debian] = /\((?:[^)]*)\).*(Debian \S+)/.exec(text) ?? [];
-  return [text.split(' ')[0], debian].join(' ').trim();
+  const [, debian] = /\b(Debian \S+)/.exec(text) ?? [];
+  return `${text.split(' ')[0]}${debian === undefined ? '' : ` (${debian})`}`;
 }

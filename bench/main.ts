@@ -159,7 +159,7 @@ async function packageVersion(): Promise<string> {
 }
 
 const interruption = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interruption.abort());
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort());
 try {
   process.exitCode = await bench(process.argv.slice(2), interruption.signal);
 } catch (error) {

@@ -30,9 +30,9 @@ export interface MeasureOptions {
 
 /** What the boot left behind settles before an idle guest is measured. */
 const IDLE_SETTLE_MILLIS = 1000;
-/** How far the guest's clock may be from the host's. */
-const CLOCK_TOLERANCE = 0.1;
-const CLOCK_TOLERANCE_SECONDS = 0.1;
+/** How far the guest's clock may be from the host's over a run: console lines arrive late on a busy host. */
+const CLOCK_TOLERANCE = 0.05;
+const CLOCK_TOLERANCE_SECONDS = 0.2;
 
 /** @throws UserError when a run fails as a whole */
 export async function measure(options: MeasureOptions): Promise<Measurements> {
@@ -88,19 +88,19 @@ async function measureKernels(
 ): Promise<void> {
   const { name, command } = emulator;
   options.onProgress(`${step}: boot of the kernels' guest`);
-  const done = new Set<string>();
-  const onKernelEvent = kernelListener(name, measurements, results, done);
+  const kernels = kernelListener(name, measurements, results);
   const onEvent = (event: GuestEvent, atSeconds: number, pid: number) => {
     if (event.kind === 'begin') options.onProgress(`${step}: ${event.kernel}`);
-    onKernelEvent(event, atSeconds);
+    kernels.onEvent(event, atSeconds, pid);
     if (event.kind !== 'filled') return;
     const mebibytes = residentMebibytes(pid);
     if (mebibytes !== undefined) add(measurements, FOOTPRINT.row, name, mebibytes - guest.memoryMebibytes);
   };
   await runGuest(command(guest), { onEvent, signal: options.signal });
   for (const kernel of options.kernels) {
-    if (!done.has(kernel)) measurements.faults.push(`${name}: the guest ended before ${kernel} did`);
+    if (!kernels.done.has(kernel)) measurements.faults.push(`${name}: the guest ended before ${kernel} did`);
   }
+  checkClock(name, kernels.clocks, measurements);
 }
 
 async function measureIdle({ emulator, options, measurements, step }: Context, guest: Guest): Promise<void> {
@@ -110,15 +110,16 @@ async function measureIdle({ emulator, options, measurements, step }: Context, g
   await runGuest(command(guest), { onEvent, signal: options.signal });
 }
 
-/** Takes kernels' times by the guest's clock; checks that clock, and that all runs have the same result. */
+/** Takes kernels' times by the guest's clock; checks that all runs have the same result. */
 function kernelListener(
   name: EmulatorName,
   measurements: Measurements,
   results: Map<string, string>,
-  done: Set<string>,
-): (event: GuestEvent, atSeconds: number) => void {
+): { readonly done: ReadonlySet<string>; readonly clocks: ClockTotals; readonly onEvent: OnEvent } {
+  const done = new Set<string>();
+  const clocks: ClockTotals = { guestSeconds: 0, hostSeconds: 0 };
   let beginSeconds = 0;
-  return (event, atSeconds) => {
+  const onEvent = (event: GuestEvent, atSeconds: number) => {
     if (event.kind === 'begin') beginSeconds = atSeconds;
     if (event.kind === 'failed') {
       done.add(event.kernel);
@@ -127,20 +128,28 @@ function kernelListener(
     if (event.kind !== 'end') return;
     const { kernel, nanos, result } = event;
     done.add(kernel);
+    clocks.guestSeconds += nanos / 1e9;
+    clocks.hostSeconds += atSeconds - beginSeconds;
     const wanted = results.get(kernel) ?? result;
     results.set(kernel, wanted);
-    if (result !== wanted) {
-      measurements.faults.push(`${name}: ${kernel} has the result ${result}, which was ${wanted} in the first run`);
-      return;
-    }
-    const wallSeconds = atSeconds - beginSeconds;
-    const difference = Math.abs(wallSeconds - nanos / 1e9);
-    if (difference > CLOCK_TOLERANCE_SECONDS + CLOCK_TOLERANCE * wallSeconds) {
-      const [guest, host] = [nanos / 1e9, wallSeconds].map((seconds) => `${seconds.toFixed(3)} s`);
-      measurements.doubts.push(`${name}: ${kernel} took ${guest} by the guest's clock and ${host} by the host's`);
-    }
-    add(measurements, kernel, name, nanos / 1e9);
+    if (result === wanted) add(measurements, kernel, name, nanos / 1e9);
+    else measurements.faults.push(`${name}: ${kernel} has the result ${result}, which was ${wanted} in the first run`);
   };
+  return { done, clocks, onEvent };
+}
+
+/** What the kernels of a run took together. */
+interface ClockTotals {
+  guestSeconds: number;
+  hostSeconds: number;
+}
+
+/** A guest whose clock is slow would look fast. */
+function checkClock(name: EmulatorName, { guestSeconds, hostSeconds }: ClockTotals, { doubts }: Measurements): void {
+  const difference = Math.abs(guestSeconds - hostSeconds);
+  if (difference <= CLOCK_TOLERANCE_SECONDS + CLOCK_TOLERANCE * hostSeconds) return;
+  const [guest, host] = [guestSeconds, hostSeconds].map((seconds) => `${seconds.toFixed(3)} s`);
+  doubts.push(`${name}: the kernels of a run took ${guest} by the guest's clock and ${host} by the host's`);
 }
 
 /** Host CPU time over wall time, in percent, between a second after the guest fell asleep and its waking. */

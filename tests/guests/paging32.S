@@ -131,10 +131,13 @@ legacy:
   HEX [ebp + 4]
   mov edi, TEST
   call probe
+  # Whether A is set above an absent entry is up to the CPU.
+  test byte ptr [ebp + 4], P
+  jz 3f
   mov eax, [directory + (TEST >> 22) * 4]
   and eax, 0xFFF
   HEX eax
-  mov eax, [table]
+3: mov eax, [table]
   and eax, 0xFFF
   HEX eax
   NEW_LINE

@@ -1,5 +1,4 @@
-# Virtual-8086 mode: entry and exit, what is refused by IOPL, I/O permission,
-# VME with its virtual interrupt flag and interrupt redirection, a V86 task.
+# Virtual-8086 mode: entry and exit, what is refused by IOPL, I/O permission, a V86 task.
 .include "runtime.inc"
 
 .set VM, 0x20000
@@ -28,26 +27,13 @@
 
 .text
 main:
-  # Interrupt vectors that V86 code reaches by redirection: 0x30 at SEGMENT:redirected.
-  mov eax, offset redirected - 0x8000
-  or eax, SEGMENT << 16
-  mov [0x30 * 4], eax
-  # The TSS with redirection bitmap (32 bytes before the I/O bitmap): vector 0x30 goes to the program, all others to the monitor.
-  mov word ptr [tss + 102], 104 + 32
+  # Port 0xE9 alone is open.
   mov ecx, 0
 1: mov byte ptr [tss + 104 + ecx], 0xFF
   inc ecx
-  cmp ecx, 65
+  cmp ecx, 33
   jb 1b
-  mov byte ptr [tss + 104 + 0x30 / 8], 0xFE
-  mov byte ptr [tss + 104 + 32 + 0xE8 / 8], 0xFD   # port 0xE9 is open
-  mov eax, offset tss
-  mov ebx, TSS
-  mov edx, 0x8900
-  mov ecx, 104 + 64
-  call set_descriptor
-  mov eax, TSS
-  ltr ax
+  mov byte ptr [tss + 104 + 0xE8 / 8], 0xFD
 
   TRY_V86 "segments and flags", registers, IOPL3
   TRY_V86 "arithmetic of addresses", addresses, IOPL3
@@ -80,25 +66,6 @@ main:
   TRY_V86 "bound", do_bound, 0
   TRY_V86 "~ word at the limit", do_limit, IOPL3
   TRY_V86 "~ 32-bit address beyond the limit", do_far_address, IOPL3
-
-  mov eax, cr4
-  or eax, 1
-  mov cr4, eax
-  SAY "~ VME (QEMU has none)\n"
-  TRY_V86 "~ cli and sti with VIF", virtual_flag, 0
-  TRY_V86 "~ cli and sti with VIF, IOPL 3", virtual_flag, IOPL3
-  TRY_V86 "~ sti with VIP", do_sti, 0x100000
-  TRY_V86 "~ popf with IF and VIP", popf_vip, 0x100000
-  TRY_V86 "~ popf sets TF", popf_tf, 0
-  TRY_V86 "~ 32-bit pushf", do_pushfd, 0
-  TRY_V86 "~ redirected interrupt", redirect, 0
-  TRY_V86 "~ redirected interrupt with VIF", redirect, 0x80000
-  TRY_V86 "~ interrupt that is not redirected", do_int, 0
-  TRY_V86 "~ iret with IF", iret_vif, 0
-  TRY_V86 "~ 32-bit iret", do_iretd, 0
-  mov eax, cr4
-  and eax, ~1
-  mov cr4, eax
 
   # A task whose flags have VM.
   TRY "V86 task", 1f
@@ -221,43 +188,6 @@ do_far_address:
   mov ebx, 0x10000
   mov al, [ebx]
   hlt
-do_pushfd: pushfd
-do_iretd: iretd
-
-# PUSHF shows VIF as IF, and IOPL 3. Ends in #GP of HLT, which shows the flags.
-virtual_flag:
-  sti
-  pushf
-  pop ax
-  cli
-  pushf
-  pop bx
-  sti
-  push 0
-  popf
-  pushf
-  pop cx
-  hlt
-popf_vip:
-  push 0x200
-  popf
-popf_tf:
-  push 0x100
-  popf
-  nop
-redirect:
-  stc
-  int 0x30
-redirected:
-  pop eax
-  pop ebx
-  hlt
-iret_vif:
-  push 0x202
-  push SEGMENT
-  push offset 1f - 0x8000
-  iret
-1: hlt
 in_task:
   SHOW ds
   SHOW es

@@ -23,6 +23,7 @@ import {
   sub,
   toI32,
   type Variant,
+  xor,
 } from '../../target/index.ts';
 import { type Links, WasmBuilder } from './emit/builder.ts';
 import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
@@ -345,7 +346,10 @@ function emitLookup(
   put: (field: typeof state.linear, e: Expr) => void,
 ): void {
   const linear = get(state.linear);
-  const index = and(shrU(toI32(linear), i32(12 - tlb.executeShift)), i32((tlb.executeEntries - 1) << tlb.executeShift));
+  const low = f.let(toI32(linear));
+  const folded = and(shrU(low, i32(tlb.foldShift - tlb.executeShift)), i32((tlb.executeEntries - 2) << tlb.executeShift));
+  const page = shrU(low, i32(12 - tlb.executeShift));
+  const index = and(xor(page, folded), i32((tlb.executeEntries - 1) << tlb.executeShift));
   const entry = f.let(add(index, get(state.tlbBase)));
   const pageStart = f.let(and(linear, i64(-4096)));
   const fetch = () => f.return(i32(exit.fetch));

@@ -17,7 +17,7 @@ export const stateBase = 0x1000;
 export const tlb = {
   base: 0x10000,
   sets: 3,
-  entries: 1024,
+  entries: 4096,
   entryShift: 5,
   /**
    * The index is the page number, with higher address bits folded in, so that arrays a power of two apart do not evict
@@ -28,12 +28,12 @@ export const tlb = {
   writeTag: 8,
   addend: 16,
   flags: 20,
-  executeOffset: 1024 * 32,
-  executeEntries: 512,
+  executeOffset: 4096 * 32,
+  executeEntries: 1024,
   executeShift: 4,
   table: 8,
   executeFlags: 12,
-  stride: 1024 * 32 + 512 * 16,
+  stride: 4096 * 32 + 1024 * 16,
 } as const;
 
 /** Where bulk accesses of the system side (FXSAVE areas) pass through; a page. */

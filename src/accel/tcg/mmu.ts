@@ -266,7 +266,7 @@ export class Mmu implements MemoryPorts {
   /** Enters the result of the last `fetchPage` into the execute TLB. */
   setExecuteEntry(low: number, high: number, table: number): void {
     const at =
-      this.cpu.get(state.tlbBase) + tlb.executeOffset + (((low >>> 12) & (tlb.executeEntries - 1)) << tlb.executeShift);
+      this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low);
     const index = at >> 2;
     this.words[index] = low & pageMask;
     this.words[index + 1] = high;
@@ -337,7 +337,7 @@ export class Mmu implements MemoryPorts {
       const base = tlb.base + set * tlb.stride;
       this.dropEntry((base + entryOffset(low)) >> 2);
       this.dropEntry(
-        -((base + tlb.executeOffset + (((low >>> 12) & (tlb.executeEntries - 1)) << tlb.executeShift)) >> 2),
+        -((base + tlb.executeOffset + executeOffset(low)) >> 2),
       );
     }
   }
@@ -494,6 +494,11 @@ export class Mmu implements MemoryPorts {
 /** Byte offset of the data entry for a linear address in its set; generated code computes the same (emit/builder.ts). */
 function entryOffset(low: number): number {
   return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.entries - 2))) & (tlb.entries - 1)) << tlb.entryShift;
+}
+
+/** The same for execute entries (interpreter.ts). */
+function executeOffset(low: number): number {
+  return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.executeEntries - 2))) & (tlb.executeEntries - 1)) << tlb.executeShift;
 }
 
 const pageNumber = (low: number, high: number): number => (high & 0xffff) * 0x10_0000 + (low >>> 12);

@@ -68,6 +68,13 @@ export interface Qcow2Header extends Omit<Fixed, 'magic' | 'backingFileOffset' |
   tail: Uint8Array;
 }
 
+/** Where fields lie that are written alone. */
+export const headerFieldOffsets = {
+  l1: headerV2.offsetOf('l1Entries'),
+  refcountTable: headerV2.offsetOf('refcountTableOffset'),
+  snapshots: headerV2.offsetOf('snapshotCount'),
+} as const;
+
 export const LIMITS = {
   clusterBitsMin: 9,
   clusterBitsMax: 21,

@@ -58,6 +58,7 @@ export function metadataCache(file: BlockNode, pageBytes: number, maxPages: numb
   const mark = (page: Page) => {
     page.dirty = true;
     dirty.add(page);
+    pages.set(page.offset, page);
   };
   return {
     pageBytes,

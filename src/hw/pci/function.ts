@@ -62,6 +62,11 @@ export interface PciFunctionOptions {
   readonly intx?: IrqLine;
   /** Called after the configuration space may have changed: by the guest, a reset or a restore. */
   readonly onConfigChange?: () => void;
+  /** Sees the guest's accesses first; an answer other than undefined (read) or false (write) is all there is to it. */
+  readonly intercept?: {
+    read(offset: number, size: AccessSize): number | undefined;
+    write(offset: number, size: AccessSize, value: number): boolean;
+  };
 }
 
 interface PlacedBar {
@@ -118,12 +123,18 @@ export class PciFunction implements Device {
     return (this.#command() & COMMAND.busMaster) !== 0;
   }
 
+  /** Where the capability of that number in the options lies in the configuration space. */
+  capabilityOffset(index: number): number {
+    return capabilityOffsets(this.#options.capabilities ?? [])[index];
+  }
+
   /** Offsets past the 256 bytes read as ones: there is no extended space. */
   readConfig(offset: number, size: AccessSize): number {
-    return readLittleEndian(this.#state.config, offset, size);
+    return this.#options.intercept?.read(offset, size) ?? readLittleEndian(this.#state.config, offset, size);
   }
 
   writeConfig(offset: number, size: AccessSize, value: number): void {
+    if (this.#options.intercept?.write(offset, size, value)) return;
     const { config } = this.#state;
     const { writable, clearable } = this.#layout;
     for (let i = 0; i < size && offset + i < CONFIG_BYTES; i++) {
@@ -223,23 +234,23 @@ function barRows(bar: PciBar): ConfigRow[] {
 }
 
 /** Capabilities one after another from 40h, each at a multiple of 4, linked in order. */
-function capabilityRows(capabilities: readonly PciCapability[]): ConfigRow[] {
-  const rows: ConfigRow[] = [];
+function capabilityOffsets(capabilities: readonly PciCapability[]): number[] {
   let offset = FIRST_CAPABILITY;
-  for (const [i, { id, body, writable }] of capabilities.entries()) {
-    const next = (offset + 2 + body.length + 3) & ~3;
-    const link = i + 1 < capabilities.length ? next : 0;
-    rows.push({ name: `capability ${i}`, offset, width: 2, initial: id | (link << 8) });
-    for (const [j, initial] of body.entries()) {
-      rows.push({
-        name: `capability ${i} byte ${j}`,
-        offset: offset + 2 + j,
-        width: 1,
-        initial,
-        writable: writable?.[j],
-      });
-    }
-    offset = next;
-  }
-  return rows;
+  return capabilities.map(({ body }) => {
+    const at = offset;
+    offset = (at + 2 + body.length + 3) & ~3;
+    return at;
+  });
+}
+
+function capabilityRows(capabilities: readonly PciCapability[]): ConfigRow[] {
+  const offsets = capabilityOffsets(capabilities);
+  return capabilities.flatMap(({ id, body, writable }, i) => {
+    const offset = offsets[i];
+    const link = offsets[i + 1] ?? 0;
+    const bytes = Array.from(body, (initial, j): ConfigRow => {
+      return { name: `capability ${i} byte ${j}`, offset: offset + 2 + j, width: 1, initial, writable: writable?.[j] };
+    });
+    return [{ name: `capability ${i}`, offset, width: 2, initial: id | (link << 8) }, ...bytes];
+  });
 }

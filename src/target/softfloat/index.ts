@@ -40,6 +40,8 @@
  * | `f80_scale` (as, ae, bs, be, control)                  | f80    |
  * | `f80_remainder` (as, ae, bs, be, nearest, control)     | f80; `floatFlags` gets C0–C3 of FPREM (or FPREM1) as in the status word |
  * | `f80_significand f80_exponent` (as, ae)                | f80: FXTRACT's results |
+ * | `f80_f2xm1 f80_fsin f80_fcos f80_fptan` (as, ae, control) | f80; angles below 2^63 |
+ * | `f80_fyl2x f80_fyl2xp1 f80_fpatan` (as, ae, bs, be, control) | f80; a is ST(0), b ST(1) |
  * | `f80_compare` (as, ae, bs, be, signalling)             | i32 as above |
  * | `f80_to_f32` i32, `f80_to_f64` i64 (as, ae, control)   |        |
  * | `f80_to_i16 f80_to_i32` i32, `f80_to_i64` i64 (as, ae, control) |  |
@@ -54,6 +56,7 @@ import { extendedFunctions } from './extended.ts';
 import { f16, f32, f64, f80 } from './format.ts';
 import { integerFunctions } from './integer.ts';
 import { packExtended, packFunction } from './round.ts';
+import { transcendentalFunctions } from './transcendental.ts';
 
 /** Every soft-float function. */
 export const softfloatLibrary: readonly LibraryFunction[] = [
@@ -66,4 +69,5 @@ export const softfloatLibrary: readonly LibraryFunction[] = [
   ...integerFunctions,
   ...compareFunctions,
   ...extendedFunctions,
+  ...transcendentalFunctions,
 ];

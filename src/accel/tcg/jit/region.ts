@@ -52,7 +52,9 @@ export function findRegion(entry: number, source: InstructionSource): Region {
   }
   const successors = blocks.map((block) => {
     const last = block.instructions.at(-1);
-    const targets = [block.fallThrough, last ? branchTarget(last) : undefined];
+    // A block whose first instruction can not be translated only leads out.
+    if (!last) return [];
+    const targets = [block.fallThrough, branchTarget(last)];
     return targets.flatMap((t) => (t !== undefined && blockAt.has(t) ? [blockAt.get(t) as number] : []));
   });
   return { blocks, blockAt, successors, instructionCount };

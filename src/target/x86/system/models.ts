@@ -98,8 +98,6 @@ export function resolveModel(description: string, topology: Topology = { cpus: 1
     );
   }
   const wanted = new Set(data.features === '*' ? supportedFeatures : data.features.split(' '));
-  // invtsc would forbid migration: only when asked for.
-  if (data.features === '*') wanted.delete('invtsc');
   for (const feature of ['apic', 'hypervisor', 'nopl']) wanted.add(feature);
   for (const change of changes) applyChange(wanted, change);
   const missing = [...wanted].filter((f) => !supportedFeatures.has(f));

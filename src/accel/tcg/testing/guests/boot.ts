@@ -5,6 +5,7 @@ import { plainBus, plainEnvironment } from '../environment.ts';
 
 const ramSize = 64 << 20;
 const sliceNanos = 20e6;
+const outputLimit = 1 << 16;
 
 export interface GuestRun {
   /** What it wrote to the debug port. */
@@ -21,7 +22,7 @@ export async function runGuest(path: string, limitMillis: number): Promise<Guest
   let portA20 = 2;
   const ports = plainBus(
     (port, _, value) => {
-      if (port === 0xe9) output += String.fromCharCode(value & 0xff);
+      if (port === 0xe9 && output.length < outputLimit) output += String.fromCharCode(value & 0xff);
       else if (port === 0xf4) exited = true;
       else if (port === 0x92) {
         portA20 = value;
@@ -39,6 +40,7 @@ export async function runGuest(path: string, limitMillis: number): Promise<Guest
   for (const end = performance.now() + limitMillis; ; ) {
     const exit = vcpu.run(sliceNanos);
     if (exited) return { output, end: 'exit' };
+    if (output.length >= outputLimit) return { output, end: `more than ${outputLimit} characters of output` };
     if (exit.kind === 'shutdown') return { output, end: exit.reason };
     if (exit.kind === 'halt' && vcpu.haltedForever) return { output, end: 'halted with interrupts off' };
     if (performance.now() > end) return { output, end: `still running after ${limitMillis} ms\n${vcpu.describe()}` };

@@ -1,0 +1,272 @@
+/**
+ * Changing the disk: writes, zeros, discards, compressed clusters.
+ *
+ * A new cluster's bytes go to the file before its L2 entry changes, and the
+ * entry changes in the cache only; `commit` keeps the order on disk.
+ */
+import { IoError } from '../../base/index.ts';
+import { alignDown, alignUp, isZero } from '../request.ts';
+import { markDirtyBitmaps } from './bitmaps.ts';
+import { compressionOf } from './header.ts';
+import { commit, commitWhenFull, hasDataFile, type Image } from './image.ts';
+import {
+  compressedEntry,
+  dataEntry,
+  EMPTY_ENTRY,
+  type Entry,
+  entryAt,
+  KIND,
+  kindOf,
+  lookup,
+  makeTableWritable,
+  replaceEntry,
+  zeroEntry,
+} from './mapping.ts';
+import { readDisk } from './read.ts';
+
+/** Writes. The caller checked the range. */
+export async function writeDisk(image: Image, offset: number, source: Uint8Array): Promise<void> {
+  markDirtyBitmaps(image, offset, source.length);
+  const done = await image.lock.shared(() => writeInPlace(image, offset, source));
+  if (done === source.length) return;
+  await image.lock.exclusive(async () => {
+    for (let at = done; at < source.length; ) {
+      at += await writeInPlace(image, offset + at, source.subarray(at));
+      if (at < source.length) at += await writeNew(image, offset + at, source.subarray(at));
+      await commitWhenFull(image);
+    }
+  });
+}
+
+/** Writes to clusters that are there and ours alone; returns how many bytes from the beginning it could. */
+async function writeInPlace(image: Image, offset: number, source: Uint8Array): Promise<number> {
+  for (let done = 0; done < source.length; ) {
+    const run = await lookup(image, offset + done, source.length - done);
+    if (run.kind !== KIND.normal || !run.copied) return done;
+    await image.dataFile.write(run.host, source.subarray(done, done + run.length));
+    done += run.length;
+  }
+  return source.length;
+}
+
+/** Writes the first part of `source` to clusters that must be got first; returns how much. */
+async function writeNew(image: Image, offset: number, source: Uint8Array): Promise<number> {
+  const { clusterBytes, l2Coverage } = image.geometry;
+  await makeTableWritable(image, offset);
+  const inCluster = offset % clusterBytes;
+  if (inCluster !== 0 || source.length < clusterBytes) {
+    const length = Math.min(source.length, clusterBytes - inCluster);
+    await writePart(image, offset, source.subarray(0, length));
+    return length;
+  }
+  const wanted = Math.min(Math.floor(source.length / clusterBytes), (l2Coverage - (offset % l2Coverage)) / clusterBytes);
+  let clusters = 0;
+  while (clusters < wanted && !isOurs(image, await entryAt(image, offset + clusters * clusterBytes))) clusters += 1;
+  if (clusters === 0) {
+    await writePart(image, offset, source.subarray(0, clusterBytes));
+    return clusterBytes;
+  }
+  const { host, count } = await allocateData(image, offset, clusters);
+  await image.dataFile.write(host, source.subarray(0, count * clusterBytes));
+  for (let i = 0; i < count; i += 1) {
+    await replaceEntry(image, offset + i * clusterBytes, dataEntry(image, host + i * clusterBytes));
+  }
+  return count * clusterBytes;
+}
+
+/** True when the cluster has a place that may be written. */
+function isOurs(image: Image, entry: Entry): boolean {
+  return entry.copied && !entry.compressed && (entry.host !== 0 || hasDataFile(image));
+}
+
+async function allocateData(image: Image, offset: number, clusters: number): Promise<{ host: number; count: number }> {
+  if (hasDataFile(image)) return { host: offset, count: clusters };
+  const { first, count } = await image.refcounts.allocate(clusters, 1);
+  return { host: first * image.geometry.clusterBytes, count };
+}
+
+/** Writes bytes of one cluster that is not whole there: copies what else its subclusters need. */
+async function writePart(image: Image, offset: number, source: Uint8Array): Promise<void> {
+  const { clusterBytes, subclusterBytes, subclusters } = image.geometry;
+  const start = alignDown(offset, clusterBytes);
+  const [from, to] = [offset - start, offset - start + source.length];
+  const old = await entryAt(image, offset);
+  const inPlace = isOurs(image, old);
+  const { host } = inPlace ? old : await allocateData(image, start, 1);
+  let { allocBits, zeroBits } = old.compressed ? { allocBits: 0xffffffff, zeroBits: 0 } : old;
+
+  const cluster = new Uint8Array(clusterBytes);
+  /** Subclusters that the file must get now. */
+  const fresh: boolean[] = [];
+  for (let i = 0; i < subclusters; i += 1) {
+    const [begin, end] = [i * subclusterBytes, (i + 1) * subclusterBytes];
+    const isTouched = from < end && to > begin;
+    const kind = kindOf(image, old, i);
+    const mustMove = !inPlace && (kind === KIND.normal || kind === KIND.compressed);
+    fresh.push(isTouched || mustMove || subclusters === 1);
+    const isCovered = from <= begin && to >= end;
+    if (fresh[i] && !isCovered) await readDisk(image, start + begin, cluster.subarray(begin, end));
+    if (isTouched) {
+      allocBits |= 1 << i;
+      zeroBits &= ~(1 << i);
+    }
+  }
+  cluster.set(source, from);
+  const sparse = !hasDataFile(image) && host >= image.file.sizeBytes && image.file.resize !== undefined;
+  for (let i = 0; i < subclusters; ) {
+    let end = i + 1;
+    while (end < subclusters && fresh[end] === fresh[i]) end += 1;
+    if (fresh[i]) await writeSpan(image, host, cluster, i * subclusterBytes, end * subclusterBytes, sparse);
+    i = end;
+  }
+  const bits = subclusters === 1 ? { allocBits: 0, zeroBits: 0 } : { allocBits: allocBits >>> 0, zeroBits: zeroBits >>> 0 };
+  await replaceEntry(image, start, { ...dataEntry(image, host), ...bits });
+}
+
+/** Writes [begin, end) of a cluster; what is zeros beyond the file's end is there already. */
+async function writeSpan(image: Image, host: number, cluster: Uint8Array, begin: number, end: number, sparse: boolean) {
+  let [first, last] = [begin, end];
+  if (sparse) {
+    const unit = 4096;
+    while (first + unit <= last && isZero(cluster.subarray(first, first + unit))) first += unit;
+    while (last - unit >= first && isZero(cluster.subarray(last - unit, last))) last -= unit;
+  }
+  if (last > first) await image.dataFile.write(host + first, cluster.subarray(first, last));
+}
+
+/** Makes a range zeros. */
+export async function zeroDisk(image: Image, offset: number, length: number, mayUnmap: boolean): Promise<void> {
+  markDirtyBitmaps(image, offset, length);
+  const canMark = image.header.version >= 3 || image.backing === undefined;
+  await eachCluster(image, offset, length, async (at, part) => {
+    const isWhole = part === image.geometry.clusterBytes || at + part === image.sizeBytes;
+    if (canMark && at % image.geometry.clusterBytes === 0 && isWhole) return zeroCluster(image, at, mayUnmap);
+    const run = await lookup(image, at, part);
+    if (run.length >= part && isZeroKind(image, run.kind)) return;
+    const zeros = new Uint8Array(part);
+    if ((await writeInPlace(image, at, zeros)) < part) await writeAll(image, at, zeros);
+  });
+}
+
+function isZeroKind(image: Image, kind: number): boolean {
+  const isUnallocated = kind === KIND.unallocated || kind === KIND.reserved;
+  return kind === KIND.zero || kind === KIND.zeroAllocated || (isUnallocated && image.backing === undefined);
+}
+
+async function writeAll(image: Image, offset: number, source: Uint8Array): Promise<void> {
+  for (let done = 0; done < source.length; ) {
+    done += await writeInPlace(image, offset + done, source.subarray(done));
+    if (done < source.length) done += await writeNew(image, offset + done, source.subarray(done));
+  }
+}
+
+async function zeroCluster(image: Image, offset: number, mayUnmap: boolean): Promise<void> {
+  const old = await entryAt(image, offset);
+  if (image.header.version < 3) {
+    if (old.host === 0) return;
+    await makeTableWritable(image, offset);
+    return replaceEntry(image, offset, EMPTY_ENTRY);
+  }
+  const keeps = !old.compressed && !mayUnmap;
+  if (image.geometry.subclusters === 1 && old.zero && (keeps || old.host === 0)) return;
+  await makeTableWritable(image, offset);
+  const place = keeps || hasDataFile(image) ? { host: old.host, copied: old.copied } : undefined;
+  await replaceEntry(image, offset, zeroEntry(image, place));
+}
+
+/** Gives whole clusters of a range back; they read as zeros afterwards. Parts of clusters stay as they are. */
+export async function discardDisk(image: Image, offset: number, length: number): Promise<void> {
+  if (image.header.version < 3 && image.backing !== undefined) return;
+  markDirtyBitmaps(image, offset, length);
+  await eachCluster(image, offset, length, async (at, part) => {
+    const { clusterBytes } = image.geometry;
+    if (at % clusterBytes !== 0 || (part !== clusterBytes && at + part !== image.sizeBytes)) return;
+    const old = await entryAt(image, at);
+    const isAllocated = old.host !== 0 || old.zero || old.zeroBits !== 0 || old.copied;
+    if (!isAllocated && image.backing === undefined) return;
+    await makeTableWritable(image, at);
+    const place = hasDataFile(image) && !old.compressed ? { host: old.host, copied: old.copied } : undefined;
+    await replaceEntry(image, at, image.header.version >= 3 ? zeroEntry(image, place) : EMPTY_ENTRY);
+  });
+}
+
+/** Visits a range cluster by cluster under the lock; where there is nothing at all, a whole L2 table at once may be skipped. */
+async function eachCluster(image: Image, offset: number, length: number, visit: (at: number, part: number) => Promise<void>) {
+  const { clusterBytes } = image.geometry;
+  for (let done = 0; done < length; ) {
+    const batchEnd = Math.min(length, done + clusterBytes * 256);
+    await image.lock.exclusive(async () => {
+      while (done < batchEnd) {
+        const at = offset + done;
+        const skipped = await skippable(image, at, length - done);
+        const part = skipped > 0 ? skipped : Math.min(alignUp(at + 1, clusterBytes) - at, length - done);
+        if (skipped === 0) await visit(at, part);
+        done += part;
+      }
+      await commitWhenFull(image);
+    });
+  }
+}
+
+/** How many bytes from `at` on have no L2 table and read as zeros anyway. */
+async function skippable(image: Image, at: number, length: number): Promise<number> {
+  const { l2Coverage } = image.geometry;
+  if (image.backing !== undefined || image.l1.tables[Math.floor(at / l2Coverage)] !== 0) return 0;
+  return Math.min(length, l2Coverage - (at % l2Coverage));
+}
+
+/** Compresses one cluster and writes it; one that does not become smaller is written as it is. */
+export async function writeCompressedCluster(image: Image, offset: number, source: Uint8Array): Promise<void> {
+  const { clusterBytes } = image.geometry;
+  const isLast = offset + source.length === image.sizeBytes;
+  if (offset % clusterBytes !== 0 || (source.length !== clusterBytes && !(isLast && source.length < clusterBytes))) {
+    throw new IoError('out-of-range', `${image.name}: a compressed write is one whole cluster of ${clusterBytes} bytes`);
+  }
+  if (hasDataFile(image)) throw new IoError('io', `${image.name}: no compression with an external data file`);
+  if (image.compression === undefined) throw new IoError('io', `${image.name}: no compressor was given`);
+  const cluster = source.length === clusterBytes ? source : new Uint8Array(clusterBytes);
+  if (cluster !== source) cluster.set(source);
+  const packed = await image.compression.compress(compressionOf(image.header), cluster);
+  if (packed === undefined) return writeDisk(image, offset, source);
+  markDirtyBitmaps(image, offset, source.length);
+  await image.lock.exclusive(async () => {
+    await makeTableWritable(image, offset);
+    const host = await allocateBytes(image, packed.length);
+    await image.file.write(host, packed);
+    await replaceEntry(image, offset, compressedEntry(host, packed.length));
+    await commitWhenFull(image);
+  });
+}
+
+/** Finds room for compressed data: after the last one where it fits, else in a new cluster. */
+async function allocateBytes(image: Image, length: number): Promise<number> {
+  const { refcounts, geometry } = image;
+  const { clusterBytes } = geometry;
+  let host = image.compressedEnd;
+  const used = Math.floor(host / clusterBytes);
+  const isFull = host % clusterBytes === 0 || (await refcounts.get(used)) >= refcounts.maxCount;
+  if (!isFull && (host % clusterBytes) + length <= clusterBytes) {
+    await refcounts.increment(used, 1);
+  } else {
+    const { first } = await refcounts.allocate(1);
+    if (!isFull && first === used + 1) await refcounts.increment(used, 1);
+    else host = first * clusterBytes;
+  }
+  image.compressedEnd = host + length;
+  return host;
+}
+
+/** Forgets all that is allocated (after a commit to the backing file). */
+export async function emptyDisk(image: Image): Promise<void> {
+  const { clusterBytes, l2Coverage } = image.geometry;
+  await image.lock.exclusive(async () => {
+    for (const [index, table] of image.l1.tables.entries()) {
+      if (table === 0) continue;
+      const end = Math.min(image.sizeBytes, (index + 1) * l2Coverage);
+      await makeTableWritable(image, index * l2Coverage);
+      for (let at = index * l2Coverage; at < end; at += clusterBytes) await replaceEntry(image, at, EMPTY_ENTRY);
+      await commitWhenFull(image);
+    }
+    await commit(image);
+  });
+}

@@ -1,0 +1,334 @@
+/** Virtio over PCI, as devices since virtio 1.0 are: VIRTIO 1.2, section 4.1, without the legacy interface. */
+
+import { bool, mergeBits, stateTable, u8 } from '../../base/index.ts';
+import type { AccessSize, Bus, BusDevice, Device, DeviceRecord, IrqLine, MsiSink } from '../../contract/index.ts';
+import { type RegisterSpec, registerWindow } from '../bus/index.ts';
+import { Msix, type PciCapability, PciFunction } from '../pci/index.ts';
+import { ISR } from './constants.ts';
+import type { VirtioCore } from './core.ts';
+import type { Virtqueue } from './queue.ts';
+import { NO_VECTOR, type QueueState } from './ring.ts';
+
+const VENDOR = 0x1af4;
+/** As QEMU's devices say who built them. */
+const SUBSYSTEM_ID = 0x1100;
+const DEVICE_ID_BASE = 0x1040; // 4.1.2.1
+const VENDOR_CAPABILITY = 0x09;
+
+const MSIX_BAR = 1;
+const REGISTER_BAR = 4;
+/** The structures inside the register BAR (4.1.4), a page each. */
+const PAGE = 0x1000;
+const STRUCTURE = {
+  common: { type: 1, offset: 0x0000, length: 0x3c },
+  isr: { type: 3, offset: 0x1000, length: 1 },
+  device: { type: 4, offset: 0x2000, length: PAGE },
+  notify: { type: 2, offset: 0x3000, length: PAGE },
+} as const;
+const REGISTER_BAR_BYTES = 0x4000;
+const NOTIFY_MULTIPLIER = 4;
+const PCI_CONFIG_TYPE = 5;
+
+export interface VirtioPciOptions {
+  readonly core: VirtioCore;
+  readonly mmio: Bus;
+  readonly ports: Bus;
+  readonly msi: MsiSink;
+  readonly intx?: IrqLine;
+}
+
+/** A virtio device as a PCI function. */
+export interface VirtioPci {
+  readonly pciFunction: PciFunction;
+  /** What has state beside the function, in the order of restoring. */
+  readonly parts: readonly Device[];
+}
+
+const ISR_STATE = stateTable({ isr: u8(), interrupting: bool() });
+
+export function virtioPci(options: VirtioPciOptions): VirtioPci {
+  const { core } = options;
+  const { device } = core;
+  const msix = new Msix({
+    name: `${device.name}.msix`,
+    vectors: core.queues.length + 1,
+    barIndex: MSIX_BAR,
+    sink: options.msi,
+  });
+  const isr = new Isr(`${device.name}.isr`, (level) => pciFunction.setInterrupt(level));
+  const registers = registerBar(core, isr);
+  const capabilities = [...structureCapabilities(), pciConfigCapability(), msix.capability];
+  const windowAt = () => pciFunction.capabilityOffset(capabilities.length - 2);
+  const pciFunction: PciFunction = new PciFunction({
+    name: `${device.name}.pci`,
+    identity: {
+      vendorId: VENDOR,
+      deviceId: DEVICE_ID_BASE + device.id,
+      revision: 1,
+      classCode: device.pciClass,
+      subsystemVendorId: VENDOR,
+      subsystemId: SUBSYSTEM_ID,
+      interruptPin: 1,
+    },
+    bars: [
+      { index: MSIX_BAR, size: msix.barSize, kind: 'memory32', device: padded(msix.device, msix.barSize) },
+      { index: REGISTER_BAR, size: REGISTER_BAR_BYTES, kind: 'memory64', prefetchable: true, device: registers },
+    ],
+    capabilities,
+    mmio: options.mmio,
+    ports: options.ports,
+    intx: options.intx,
+    intercept: configWindow(() => pciFunction.config, windowAt, registers),
+    onConfigChange() {
+      const at = pciFunction.capabilityOffset(capabilities.length - 1) + 2;
+      msix.setControl(pciFunction.config[at] | (pciFunction.config[at + 1] << 8));
+    },
+  });
+  core.connect({
+    interrupt(queue) {
+      if (!msix.enabled) isr.raise(queue ? ISR.queue : ISR.config);
+      else msix.notify((queue?.state ?? { vector: core.state.configVector }).vector);
+    },
+    mayAccessMemory: () => pciFunction.busMaster,
+    reset: () => isr.reset(),
+  });
+  return { pciFunction, parts: [msix, isr, core, device] };
+}
+
+/** The ISR status: says why, and reading it lowers the pin (4.1.4.5). */
+class Isr implements Device {
+  readonly name: string;
+  readonly #drive: (level: boolean) => void;
+  #state = ISR_STATE.initial();
+
+  constructor(name: string, drive: (level: boolean) => void) {
+    this.name = name;
+    this.#drive = drive;
+  }
+
+  raise(bits: number): void {
+    this.#state.isr |= bits;
+    this.#update();
+  }
+
+  take(): number {
+    const { isr } = this.#state;
+    this.#state.isr = 0;
+    this.#update();
+    return isr;
+  }
+
+  reset(): void {
+    this.#state = ISR_STATE.initial();
+    this.#update();
+  }
+
+  snapshot(): DeviceRecord {
+    return ISR_STATE.save(this.#state);
+  }
+
+  restore(record: DeviceRecord): void {
+    this.#state = ISR_STATE.load(record);
+    this.#update();
+  }
+
+  #update(): void {
+    this.#state.interrupting = this.#state.isr !== 0;
+    this.#drive(this.#state.interrupting);
+  }
+}
+
+/** Reads as zeros past the registers. */
+function padded(device: BusDevice, size: number): BusDevice {
+  return { read: (offset, width) => (offset + width <= size ? device.read(offset, width) : 0), write: device.write };
+}
+
+function structureCapabilities(): PciCapability[] {
+  return Object.values(STRUCTURE).map(({ type, offset, length }) => {
+    const isNotify = type === STRUCTURE.notify.type;
+    const body = new DataView(new ArrayBuffer(isNotify ? 18 : 14));
+    body.setUint8(0, body.byteLength + 2);
+    body.setUint8(1, type);
+    body.setUint8(2, REGISTER_BAR);
+    body.setUint32(6, offset, true);
+    body.setUint32(10, length, true);
+    if (isNotify) body.setUint32(14, NOTIFY_MULTIPLIER, true);
+    return { id: VENDOR_CAPABILITY, body: new Uint8Array(body.buffer) };
+  });
+}
+
+/** 4.1.4.9: a window of 4 bytes on any BAR, for code that reaches only the configuration space. */
+const WINDOW = { bar: 4, offset: 8, length: 12, data: 16 };
+
+function pciConfigCapability(): PciCapability {
+  const body = new Uint8Array(18);
+  body[0] = body.length + 2;
+  body[1] = PCI_CONFIG_TYPE;
+  const writable = new Uint8Array(18);
+  writable[WINDOW.bar - 2] = 0xff;
+  writable.fill(0xff, WINDOW.offset - 2);
+  return { id: VENDOR_CAPABILITY, body, writable };
+}
+
+function configWindow(config: () => Uint8Array, at: () => number, registers: BusDevice) {
+  const target = (offset: number): { offset: number; size: AccessSize } | undefined => {
+    if (offset !== at() + WINDOW.data) return undefined;
+    const view = new DataView(config().buffer, config().byteOffset + at());
+    const size = view.getUint32(WINDOW.length, true);
+    const where = view.getUint32(WINDOW.offset, true);
+    if (view.getUint8(WINDOW.bar) !== REGISTER_BAR || (size !== 1 && size !== 2 && size !== 4)) return undefined;
+    return where % size === 0 && where + size <= REGISTER_BAR_BYTES ? { offset: where, size } : undefined;
+  };
+  return {
+    read(offset: number): number | undefined {
+      const found = target(offset);
+      return found && registers.read(found.offset, found.size);
+    },
+    write(offset: number, _size: AccessSize, value: number): boolean {
+      const found = target(offset);
+      if (found) registers.write(found.offset, found.size, value);
+      return found !== undefined;
+    },
+  };
+}
+
+function registerBar(core: VirtioCore, isr: Isr): BusDevice {
+  const common = registerWindow(PAGE, commonRows(core));
+  const pages: readonly BusDevice[] = [
+    common,
+    {
+      read: (offset) => (offset === 0 ? isr.take() : 0),
+      write() {},
+    },
+    {
+      read: (offset, size) => core.readConfig(offset, size),
+      write: (offset, size, value) => core.writeConfig(offset, size, value),
+    },
+    {
+      read: () => 0,
+      write: (offset, _size, value) => {
+        // 4.1.5.2: the queue is told by the address; with notification data its number is in the value too.
+        if ((value & 0xffff) === offset / NOTIFY_MULTIPLIER) core.notify(value & 0xffff);
+      },
+    },
+  ];
+  return {
+    read(offset, size) {
+      const within = offset % PAGE;
+      return within + size <= PAGE ? pages[Math.floor(offset / PAGE)].read(within, size) : 0;
+    },
+    write(offset, size, value) {
+      const within = offset % PAGE;
+      if (within + size <= PAGE) pages[Math.floor(offset / PAGE)].write(within, size, value);
+    },
+  };
+}
+
+/** The common configuration structure (4.1.4.3). */
+function commonRows(core: VirtioCore): RegisterSpec[] {
+  const s = () => core.state;
+  const vectors = core.queues.length + 1;
+  const vectorOf = (old: number, mask: number, value: number) => {
+    const vector = mergeBits(old, mask, value);
+    return vector < vectors ? vector : NO_VECTOR;
+  };
+  return [
+    {
+      name: 'device_feature_select',
+      offset: 0x00,
+      width: 4,
+      read: () => s().deviceFeatureSelect,
+      write: (value, mask) => (s().deviceFeatureSelect = mergeBits(s().deviceFeatureSelect, mask, value)),
+    },
+    { name: 'device_feature', offset: 0x04, width: 4, read: () => core.deviceFeatures() },
+    {
+      name: 'driver_feature_select',
+      offset: 0x08,
+      width: 4,
+      read: () => s().driverFeatureSelect,
+      write: (value, mask) => (s().driverFeatureSelect = mergeBits(s().driverFeatureSelect, mask, value)),
+    },
+    {
+      name: 'driver_feature',
+      offset: 0x0c,
+      width: 4,
+      read: () => core.driverFeatures(),
+      write: (value, mask) => core.writeDriverFeatures(mergeBits(core.driverFeatures(), mask, value)),
+    },
+    {
+      name: 'config_msix_vector',
+      offset: 0x10,
+      width: 2,
+      read: () => s().configVector,
+      write: (value, mask) => (s().configVector = vectorOf(s().configVector, mask, value)),
+    },
+    { name: 'num_queues', offset: 0x12, width: 2, read: () => core.queues.length },
+    {
+      name: 'device_status',
+      offset: 0x14,
+      width: 1,
+      read: () => s().status,
+      write: (value) => core.writeStatus(value),
+    },
+    { name: 'config_generation', offset: 0x15, width: 1, read: () => s().configGeneration },
+    {
+      name: 'queue_select',
+      offset: 0x16,
+      width: 2,
+      read: () => s().queueSelect,
+      write: (value, mask) => (s().queueSelect = mergeBits(s().queueSelect, mask, value)),
+    },
+    queueRow(core, 'size', 0x18, 2),
+    {
+      name: 'queue_msix_vector',
+      offset: 0x1a,
+      width: 2,
+      read: () => core.selected?.state.vector ?? NO_VECTOR,
+      write: (value, mask) => {
+        const queue = core.selected;
+        if (queue) queue.state.vector = vectorOf(queue.state.vector, mask, value);
+      },
+    },
+    {
+      name: 'queue_enable',
+      offset: 0x1c,
+      width: 2,
+      read: () => (core.selected?.state.enabled ? 1 : 0),
+      write: (value) => {
+        if (value === 1 && core.selected) core.enableQueue(core.selected);
+      },
+    },
+    { name: 'queue_notify_off', offset: 0x1e, width: 2, read: () => (core.selected ? s().queueSelect : 0) },
+    queueRow(core, 'descriptorLow', 0x20, 4),
+    queueRow(core, 'descriptorHigh', 0x24, 4),
+    queueRow(core, 'driverLow', 0x28, 4),
+    queueRow(core, 'driverHigh', 0x2c, 4),
+    queueRow(core, 'deviceLow', 0x30, 4),
+    queueRow(core, 'deviceHigh', 0x34, 4),
+    { name: 'queue_notify_data', offset: 0x38, width: 2, read: () => (core.selected ? s().queueSelect : 0) },
+    {
+      name: 'queue_reset',
+      offset: 0x3a,
+      width: 2,
+      write: (value) => {
+        if (value === 1 && core.selected) core.resetQueue(core.selected);
+      },
+    },
+  ];
+}
+
+type QueueField = { [Name in keyof QueueState]: QueueState[Name] extends number ? Name : never }[keyof QueueState];
+
+/** A register of the selected queue: 0 where there is no such queue, fixed once the queue is in use. */
+function queueRow(core: VirtioCore, field: QueueField, offset: number, width: 2 | 4): RegisterSpec {
+  return {
+    name: `queue ${field}`,
+    offset,
+    width,
+    read: () => core.selected?.state[field] ?? 0,
+    write: (value, mask) => {
+      const queue: Virtqueue | undefined = core.selected;
+      if (queue && !queue.state.enabled) queue.state[field] = mergeBits(queue.state[field], mask, value);
+    },
+  };
+}

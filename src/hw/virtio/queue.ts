@@ -1,0 +1,111 @@
+/** One virtqueue as its device sees it: chains to take and to give back, whatever the ring's format. */
+import { invariant } from '../../base/index.ts';
+import type { Chain } from './chain.ts';
+import type { QueueState, Ring } from './ring.ts';
+
+/** What a queue needs of the device that it belongs to. */
+export interface QueuePort {
+  /** May the device take chains and touch guest memory now? */
+  running(): boolean;
+  /** Tells the driver that it gave chains back. */
+  interrupt(queue: Virtqueue): void;
+  /** The driver broke the rules: the device stops until it is reset. */
+  fail(reason: string): void;
+}
+
+export class Virtqueue {
+  readonly index: number;
+  readonly #port: QueuePort;
+  #state: QueueState;
+  #ring: Ring | undefined;
+  #inFlight = new Set<Chain>();
+  #pumping = false;
+
+  constructor(index: number, state: QueueState, port: QueuePort) {
+    this.index = index;
+    this.#state = state;
+    this.#port = port;
+  }
+
+  get state(): QueueState {
+    return this.#state;
+  }
+
+  /** Chains that the device has taken and not given back. */
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  /** Replaces the state and forgets what is in flight: completing that changes nothing any more. */
+  load(state: QueueState): void {
+    this.#state = state;
+    this.#ring = undefined;
+    this.#inFlight = new Set();
+  }
+
+  /** From here on chains can be taken. */
+  connect(ring: Ring): void {
+    this.#ring = ring;
+  }
+
+  /** The next available chain; undefined when there is none, or the queue is not in use. */
+  take(): Chain | undefined {
+    if (this.#ring === undefined || !this.#port.running()) return undefined;
+    const chain = this.#ring.take();
+    if (typeof chain === 'string') {
+      this.fail(chain);
+      return undefined;
+    }
+    if (chain !== undefined) {
+      if (this.#inFlight.size >= this.#state.size) {
+        this.fail(`more chains than its ${this.#state.size} entries`);
+        return undefined;
+      }
+      this.#inFlight.add(chain);
+    }
+    return chain;
+  }
+
+  /** Gives a chain back, once. @param written bytes filled at the start of its writable part */
+  complete(chain: Chain, written: number): void {
+    invariant(!chain.completed, 'virtio: a chain is completed twice');
+    chain.completed = true;
+    if (!this.#inFlight.delete(chain) || this.#ring === undefined || !this.#port.running()) return;
+    this.#ring.give(chain, written);
+    if (!this.#pumping) this.#interrupt();
+  }
+
+  /** Takes every available chain, with one interrupt at most for all that is completed meanwhile. */
+  pump(onChain: (chain: Chain) => void): void {
+    if (this.#ring === undefined || this.#pumping) return;
+    this.#pumping = true;
+    this.#ring.disableNotifications();
+    try {
+      do {
+        for (let chain = this.take(); chain !== undefined; chain = this.take()) onChain(chain);
+      } while (this.#port.running() && this.#ring?.enableNotifications());
+    } finally {
+      this.#pumping = false;
+    }
+    this.#interrupt();
+  }
+
+  /** Says that the driver need not notify about buffers it adds, which the device takes when it needs them. */
+  ignoreNotifications(): void {
+    this.#ring?.disableNotifications();
+  }
+
+  /** Asks to be notified about new buffers; true when there are some already. */
+  awaitNotification(): boolean {
+    return this.#ring?.enableNotifications() ?? false;
+  }
+
+  /** The driver sent something that cannot be answered. */
+  fail(reason: string): void {
+    this.#port.fail(`queue ${this.index}: ${reason}`);
+  }
+
+  #interrupt(): void {
+    if (this.#port.running() && this.#ring?.wantsInterrupt()) this.#port.interrupt(this);
+  }
+}

@@ -1,0 +1,147 @@
+/** Many timers over one of a clock's: a binary heap by deadline, so that thousands of connections cost nothing at rest. */
+import type { Clock, Timer } from '../contract/index.ts';
+
+export const MILLISECOND_NANOS = 1e6;
+export const SECOND_NANOS = 1e9;
+
+/** A timer as the stack uses it: armed for a time from now. */
+export interface StackTimer {
+  start(delayNanos: number): void;
+  stop(): void;
+  readonly isRunning: boolean;
+}
+
+/** A clock whose timers are cheap to make and need no disposal: a stopped one is forgotten. */
+export class Timers {
+  readonly #clock: Clock;
+  readonly #alarm: Timer;
+  readonly #heap: HeapTimer[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#alarm = clock.createTimer(() => this.#expire());
+  }
+
+  nowNanos(): number {
+    return this.#clock.nowNanos();
+  }
+
+  create(onExpire: () => void): StackTimer {
+    return new HeapTimer(this, onExpire);
+  }
+
+  /** How many are running. */
+  get runningCount(): number {
+    return this.#heap.length;
+  }
+
+  /** For `HeapTimer`: puts it where its deadline belongs, in or into the heap. */
+  place(timer: HeapTimer): void {
+    if (timer.index < 0) {
+      timer.index = this.#heap.length;
+      this.#heap.push(timer);
+    }
+    this.#up(timer.index);
+    this.#down(timer.index);
+    this.#setAlarm();
+  }
+
+  remove(timer: HeapTimer): void {
+    const { index } = timer;
+    if (index < 0) return;
+    const last = this.#heap.pop()!;
+    timer.index = -1;
+    if (last !== timer) {
+      this.#put(last, index);
+      this.#up(index);
+      this.#down(last.index);
+    }
+    this.#setAlarm();
+  }
+
+  #expire(): void {
+    const now = this.nowNanos();
+    // One that starts itself again at once waits for the next alarm.
+    const due: HeapTimer[] = [];
+    while (this.#heap.length > 0 && this.#heap[0].deadlineNanos <= now) {
+      due.push(this.#heap[0]);
+      this.remove(this.#heap[0]);
+    }
+    for (const timer of due) timer.isDue = true;
+    for (const timer of due) if (timer.isDue) timer.expire();
+    this.#setAlarm();
+  }
+
+  #setAlarm(): void {
+    const next = this.#heap[0]?.deadlineNanos;
+    if (next === undefined) this.#alarm.cancel();
+    else if (this.#alarm.deadlineNanos !== next) this.#alarm.arm(next);
+  }
+
+  #put(timer: HeapTimer, index: number): void {
+    this.#heap[index] = timer;
+    timer.index = index;
+  }
+
+  #up(start: number): void {
+    const timer = this.#heap[start];
+    let index = start;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (this.#heap[parent].deadlineNanos <= timer.deadlineNanos) break;
+      this.#put(this.#heap[parent], index);
+      index = parent;
+    }
+    this.#put(timer, index);
+  }
+
+  #down(start: number): void {
+    const timer = this.#heap[start];
+    let index = start;
+    for (;;) {
+      let child = index * 2 + 1;
+      if (child >= this.#heap.length) break;
+      const right = child + 1;
+      if (right < this.#heap.length && this.#heap[right].deadlineNanos < this.#heap[child].deadlineNanos) child = right;
+      if (this.#heap[child].deadlineNanos >= timer.deadlineNanos) break;
+      this.#put(this.#heap[child], index);
+      index = child;
+    }
+    this.#put(timer, index);
+  }
+}
+
+class HeapTimer implements StackTimer {
+  deadlineNanos = 0;
+  /** In the heap, or -1. */
+  index = -1;
+  /** Taken out of the heap to be called in this round. */
+  isDue = false;
+  readonly #timers: Timers;
+  readonly #onExpire: () => void;
+
+  constructor(timers: Timers, onExpire: () => void) {
+    this.#timers = timers;
+    this.#onExpire = onExpire;
+  }
+
+  get isRunning(): boolean {
+    return this.index >= 0 || this.isDue;
+  }
+
+  start(delayNanos: number): void {
+    this.isDue = false;
+    this.deadlineNanos = this.#timers.nowNanos() + delayNanos;
+    this.#timers.place(this);
+  }
+
+  stop(): void {
+    this.isDue = false;
+    this.#timers.remove(this);
+  }
+
+  expire(): void {
+    this.isDue = false;
+    this.#onExpire();
+  }
+}
