@@ -5,13 +5,13 @@
  * to what a counter in every handler would say.
  */
 
-import type { HandlerSource } from '../src/accel/tcg/code-cache.ts';
+import type { CodeCache, HandlerSource } from '../src/accel/tcg/code-cache.ts';
 import { exit } from '../src/accel/tcg/emit/core-types.ts';
 import { ops } from '../src/accel/tcg/interpreter.ts';
-import { record, tlb } from '../src/accel/tcg/layout.ts';
+import { record } from '../src/accel/tcg/layout.ts';
 import type { VcpuParts } from '../src/accel/tcg/vcpu.ts';
 import type { Vcpu } from '../src/contract/index.ts';
-import { modeBits, type ParsedRow, state, type Variant } from '../src/target/index.ts';
+import { CpuFault, modeBits, type ParsedRow, state, type Variant } from '../src/target/index.ts';
 import type { Handler } from './profile-samples.ts';
 
 export type OnSample = (block: readonly Handler[]) => void;
@@ -28,8 +28,8 @@ interface Known extends Handler {
 
 /** What has no public name in the engine; a change there is to be followed here. */
 interface Internals {
-  readonly parts: Pick<VcpuParts, 'memory' | 'system'> & {
-    readonly code: { readonly handlers: HandlerSource };
+  readonly parts: Pick<VcpuParts, 'memory' | 'mmu' | 'system'> & {
+    readonly code: Pick<CodeCache, 'recordAt'> & { readonly handlers: HandlerSource };
     readonly interpreter: { run: (start: number) => number };
     translator: undefined;
   };
@@ -46,13 +46,15 @@ export function attachSampler(vcpu: Vcpu, onSample: OnSample): void {
   const original = interpreter.run;
 
   interpreter.run = (start) => {
-    const budget = cpu.get(state.budget);
-    if (start !== 0 || budget <= INTERVAL_MAX || cpu.get(state.mode) & modeBits.step) return original(start);
-    cpu.set(state.budget, INTERVAL_MIN + Math.floor(Math.random() * (INTERVAL_MAX - INTERVAL_MIN)));
-    const first = original(0);
-    if (first !== exit.slice || cpu.get(state.interruptPending)) return first;
-    const at = recordAt(view, cpu.getBig(state.linear), cpu.get(state.tlbBase));
-    if (at === 0) return first;
+    if (cpu.get(state.mode) & modeBits.step) return original(start);
+    // A full budget is a new slice's; what is left of a smaller one stays over exits for other reasons.
+    if (cpu.get(state.budget) > INTERVAL_MAX) {
+      cpu.set(state.budget, INTERVAL_MIN + Math.floor(Math.random() * (INTERVAL_MAX - INTERVAL_MIN)));
+    }
+    const ended = original(start);
+    const isSpent = ended === exit.slice && cpu.get(state.budget) < 0;
+    const at = isSpent && !cpu.get(state.interruptPending) ? nextRecord(parts) : 0;
+    if (at === 0) return ended;
     const page = cpu.getBig(state.linear) & ~0xfffn;
     cpu.set(state.budget, 1);
     const answer = original(0);
@@ -96,12 +98,17 @@ function nameOf({ row }: ParsedRow, variant: Variant): string {
   return [row.mnemonic, row.pattern, row.operands, form, ...rest].filter((word) => word !== '').join(' ');
 }
 
-/** The record of the instruction at a linear address, by the execute TLB and the page's entry table, or 0. */
-function recordAt(view: DataView, linear: bigint, tlbBase: number): number {
-  const page = Number((linear >> 12n) & BigInt(tlb.executeEntries - 1));
-  const entry = tlbBase + tlb.executeOffset + (page << tlb.executeShift);
-  if (view.getBigInt64(entry, true) !== BigInt.asIntN(64, linear & ~0xfffn)) return 0;
-  return view.getInt32(view.getInt32(entry + tlb.table, true) + 4 * Number(linear & 0xfffn), true);
+/** The record of the instruction that runs next, or 0 when there is none. */
+function nextRecord({ code, mmu, system: { cpu } }: Internals['parts']): number {
+  const low = cpu.get(state.linear);
+  try {
+    const page = mmu.fetchPage(low, cpu.high(state.linear));
+    return page < 0 ? 0 : code.recordAt(page, cpu.get(state.mode), low & 0xfff);
+  } catch (error) {
+    // Its fetch will fault in order.
+    if (error instanceof CpuFault) return 0;
+    throw error;
+  }
 }
 
 interface Path {

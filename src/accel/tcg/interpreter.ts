@@ -102,6 +102,7 @@ export class Interpreter {
       const handler = module.declareFunction(handlerType);
       const links: Links = {
         runtime,
+        handlerType: module.type(handlerType),
         library: (name) => {
           if (!needed.has(name)) throw new MissingLibrary(name);
           return { index: needed.get(name) as number, function: this.library(name) };
@@ -127,6 +128,7 @@ export class Interpreter {
     const runtime = Object.fromEntries(Object.keys(runtimeImports).map((name) => [name, 0]));
     return {
       runtime: runtime as Record<RuntimeImport, number>,
+      handlerType: 0,
       library: (name) => ({ index: 0, function: this.library(name) }),
     };
   }
@@ -164,6 +166,7 @@ export class Interpreter {
     );
     const links: Links = {
       runtime,
+      handlerType: module.type(handlerType),
       library: (name) => ({ index: libraryIndex.get(this.library(name).name) as number, function: this.library(name) }),
     };
     for (const library of this.libraries.values()) {
@@ -175,7 +178,7 @@ export class Interpreter {
       module.exportFunction(library.name, index);
     }
     const run = module.declareFunction({ params: ['i32'], results: ['i32'] });
-    module.defineFunction(run, emitRun(links, this.options.inline, module.type(handlerType)));
+    module.defineFunction(run, emitRun(links, this.options.inline));
     module.exportFunction('run', run);
     return this.instantiate(module.finish());
   }
@@ -226,7 +229,7 @@ export function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
 const zero = i32(0);
 
 /** The loop. Labels, outermost first: lookup (state `linear` is set) ⊃ branch (budget) ⊃ next (dispatch). */
-function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: number): Uint8Array {
+function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
   const f = new FunctionEmitter(['i32']);
   const rec = f.param(0);
   const answer = f.local('i32');
@@ -236,7 +239,7 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
   const ownLinear = () => add(get(state.page), f.loadRaw(rec, record.offset, 'i64', 2));
 
   f.loop((lookup) => {
-    f.if(eqz(rec), () => f.inScope(() => emitLookup(f, rec, get, put)));
+    f.if(eqz(rec), () => f.inScope(() => emitLookup(f, rec, () => f.return(i32(exit.fetch)))));
     f.loop((branch) => {
       f.inScope(() => {
         const left = f.let(sub(get(state.budget), i32(1)));
@@ -282,7 +285,7 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
         const cases: (() => void)[] = [
           () => {
             const value = f.callIndirect(
-              handlerTypeIndex,
+              links.handlerType,
               f.loadRaw(rec, record.handler, 'i32', 2),
               [rec],
               'i32',
@@ -314,7 +317,7 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
             f.return(i32(exit.slice));
           },
           () => {
-            const value = f.callIndirect(handlerTypeIndex, f.loadRaw(rec, record.handler, 'i32', 2), [rec], 'i32') as Expr;
+            const value = f.callIndirect(links.handlerType, f.loadRaw(rec, record.handler, 'i32', 2), [rec], 'i32') as Expr;
             f.if(eq(value, i32(status.jump)), toLookup);
             f.set(rec, value);
             f.branch(next);
@@ -338,13 +341,9 @@ function emitRun(links: Links, inline: readonly HotCase[], handlerTypeIndex: num
   return f.finish();
 }
 
-/** Sets `rec` from state `linear` by the execute TLB and the page's entry table, or returns `exit.fetch`. */
-function emitLookup(
-  f: FunctionEmitter,
-  rec: Extract<Expr, { kind: 'local' }>,
-  get: (field: typeof state.linear) => Expr,
-  put: (field: typeof state.linear, e: Expr) => void,
-): void {
+/** Sets `rec` from state `linear` by the execute TLB and the page's entry table, and state `page`; or leaves by `miss`. */
+export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local' }>, miss: () => void): void {
+  const get = (field: typeof state.linear | typeof state.tlbBase) => f.loadRaw(zero, stateBase + field.offset, field.type, 8);
   const linear = get(state.linear);
   const low = f.let(toI32(linear));
   const folded = and(shrU(low, i32(tlb.foldShift - tlb.executeShift)), i32((tlb.executeEntries - 2) << tlb.executeShift));
@@ -352,12 +351,11 @@ function emitLookup(
   const index = and(xor(page, folded), i32((tlb.executeEntries - 1) << tlb.executeShift));
   const entry = f.let(add(index, get(state.tlbBase)));
   const pageStart = f.let(and(linear, i64(-4096)));
-  const fetch = () => f.return(i32(exit.fetch));
-  f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, fetch);
+  f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, miss);
   const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
-  f.set(rec, f.loadRaw(add(table, shl(and(toI32(linear), i32(0xfff)), i32(2))), 0, 'i32', 4));
-  f.if(rec, () => {}, fetch);
-  put(state.page, pageStart);
+  f.set(rec, f.loadRaw(add(table, shl(and(low, i32(0xfff)), i32(2))), 0, 'i32', 4));
+  f.if(rec, () => {}, miss);
+  f.storeRaw(zero, stateBase + state.page.offset, pageStart, 8);
 }
 
 /** switch (index) { case 0: … } with every case ending in a branch or return. */

@@ -70,7 +70,7 @@ export interface Qcow2Header extends Omit<Fixed, 'magic' | 'backingFileOffset' |
 
 /** Where fields lie that are written alone. */
 export const headerFieldOffsets = {
-  l1: headerV2.offsetOf('l1Entries'),
+  size: headerV2.offsetOf('size'),
   refcountTable: headerV2.offsetOf('refcountTableOffset'),
   snapshots: headerV2.offsetOf('snapshotCount'),
 } as const;

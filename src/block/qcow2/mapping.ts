@@ -260,3 +260,9 @@ export function zeroEntry(image: Image, place: { host: number; copied: boolean }
 }
 
 export const EMPTY_ENTRY: Entry = EMPTY;
+
+/** Changes the "copied" flag of the entry at `at` in a page. */
+export function setCopied(image: Image, page: Page, at: number, copied: boolean): void {
+  encodeEntry(image, page.view, at, { ...decodeEntry(image, page.view, at), copied });
+  image.l2.markDirty(page);
+}

@@ -89,7 +89,7 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
   const perPage = (cache.pageBytes * 8) / 2 ** header.refcountOrder;
   let table = initialTable;
   const dirtyTable = new Set<number>();
-  let frees: { readonly first: number; readonly count: number }[] = [];
+  let frees: { readonly first: number; count: number }[] = [];
   /** No cluster below it is free. */
   let firstFree = 0;
 
@@ -246,7 +246,9 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
     increment: (first, count) => change(first, count, 1),
     allocate,
     free(first, count) {
-      frees.push({ first, count });
+      const last = frees.at(-1);
+      if (last !== undefined && last.first + last.count === first) last.count += count;
+      else frees.push({ first, count });
     },
     async writeDirty() {
       if (cache.dirtyCount > 0) await cache.writeDirty();

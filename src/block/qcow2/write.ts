@@ -6,7 +6,7 @@
  */
 import { IoError } from '../../base/index.ts';
 import { alignDown, alignUp, isZero } from '../request.ts';
-import { markDirtyBitmaps } from './bitmaps.ts';
+import { recordInBitmaps } from './bitmaps.ts';
 import { compressionOf } from './header.ts';
 import { commit, commitWhenFull, hasDataFile, type Image } from './image.ts';
 import {
@@ -26,7 +26,7 @@ import { readDisk } from './read.ts';
 
 /** Writes. The caller checked the range. */
 export async function writeDisk(image: Image, offset: number, source: Uint8Array): Promise<void> {
-  markDirtyBitmaps(image, offset, source.length);
+  await recordInBitmaps(image, offset, source.length);
   const done = await image.lock.shared(() => writeInPlace(image, offset, source));
   if (done === source.length) return;
   await image.lock.exclusive(async () => {
@@ -136,7 +136,7 @@ async function writeSpan(image: Image, host: number, cluster: Uint8Array, begin:
 
 /** Makes a range zeros. */
 export async function zeroDisk(image: Image, offset: number, length: number, mayUnmap: boolean): Promise<void> {
-  markDirtyBitmaps(image, offset, length);
+  await recordInBitmaps(image, offset, length);
   const canMark = image.header.version >= 3 || image.backing === undefined;
   await eachCluster(image, offset, length, async (at, part) => {
     const isWhole = part === image.geometry.clusterBytes || at + part === image.sizeBytes;
@@ -177,7 +177,7 @@ async function zeroCluster(image: Image, offset: number, mayUnmap: boolean): Pro
 /** Gives whole clusters of a range back; they read as zeros afterwards. Parts of clusters stay as they are. */
 export async function discardDisk(image: Image, offset: number, length: number): Promise<void> {
   if (image.header.version < 3 && image.backing !== undefined) return;
-  markDirtyBitmaps(image, offset, length);
+  await recordInBitmaps(image, offset, length);
   await eachCluster(image, offset, length, async (at, part) => {
     const { clusterBytes } = image.geometry;
     if (at % clusterBytes !== 0 || (part !== clusterBytes && at + part !== image.sizeBytes)) return;
@@ -228,7 +228,7 @@ export async function writeCompressedCluster(image: Image, offset: number, sourc
   if (cluster !== source) cluster.set(source);
   const packed = await image.compression.compress(compressionOf(image.header), cluster);
   if (packed === undefined) return writeDisk(image, offset, source);
-  markDirtyBitmaps(image, offset, source.length);
+  await recordInBitmaps(image, offset, source.length);
   await image.lock.exclusive(async () => {
     await makeTableWritable(image, offset);
     const host = await allocateBytes(image, packed.length);

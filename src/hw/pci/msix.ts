@@ -17,7 +17,7 @@ const MASKED = 1;
 const CONTROL = { masked: 14, enable: 15 };
 
 interface MsixState {
-  /** The message control word as it was at the last look. */
+  /** The enable and mask bits of the message control word. */
   control: number;
   addressLow: number[];
   addressHigh: number[];
@@ -87,7 +87,8 @@ export class Msix implements Device {
   }
 
   /** Takes over the message control word from the configuration space. */
-  setControl(control: number): void {
+  setControl(word: number): void {
+    const control = word & ((1 << CONTROL.masked) | (1 << CONTROL.enable));
     if (control === this.#state.control) return;
     this.#state.control = control;
     for (let vector = 0; vector < this.#vectors; vector++) this.#flush(vector);

@@ -1,6 +1,6 @@
 /** Virtio over PCI, as devices since virtio 1.0 are: VIRTIO 1.2, section 4.1, without the legacy interface. */
 
-import { bool, mergeBits, stateTable, u8 } from '../../base/index.ts';
+import { mergeBits, stateTable, u8 } from '../../base/index.ts';
 import type { AccessSize, Bus, BusDevice, Device, DeviceRecord, IrqLine, MsiSink } from '../../contract/index.ts';
 import { type RegisterSpec, registerWindow } from '../bus/index.ts';
 import { Msix, type PciCapability, PciFunction } from '../pci/index.ts';
@@ -17,13 +17,13 @@ const VENDOR_CAPABILITY = 0x09;
 
 const MSIX_BAR = 1;
 const REGISTER_BAR = 4;
-/** The structures inside the register BAR (4.1.4), a page each. */
+/** The structures inside the register BAR (4.1.4), a page each; the device's own is as long as its configuration. */
 const PAGE = 0x1000;
 const STRUCTURE = {
   common: { type: 1, offset: 0x0000, length: 0x3c },
   isr: { type: 3, offset: 0x1000, length: 1 },
-  device: { type: 4, offset: 0x2000, length: PAGE },
   notify: { type: 2, offset: 0x3000, length: PAGE },
+  device: { type: 4, offset: 0x2000, length: 0 },
 } as const;
 const REGISTER_BAR_BYTES = 0x4000;
 const NOTIFY_MULTIPLIER = 4;
@@ -44,7 +44,7 @@ export interface VirtioPci {
   readonly parts: readonly Device[];
 }
 
-const ISR_STATE = stateTable({ isr: u8(), interrupting: bool() });
+const ISR_STATE = stateTable({ isr: u8() });
 
 export function virtioPci(options: VirtioPciOptions): VirtioPci {
   const { core } = options;
@@ -57,7 +57,7 @@ export function virtioPci(options: VirtioPciOptions): VirtioPci {
   });
   const isr = new Isr(`${device.name}.isr`, (level) => pciFunction.setInterrupt(level));
   const registers = registerBar(core, isr);
-  const capabilities = [...structureCapabilities(), pciConfigCapability(), msix.capability];
+  const capabilities = [...structureCapabilities(device.config().length), pciConfigCapability(), msix.capability];
   const windowAt = () => pciFunction.capabilityOffset(capabilities.length - 2);
   const pciFunction: PciFunction = new PciFunction({
     name: `${device.name}.pci`,
@@ -133,8 +133,7 @@ class Isr implements Device {
   }
 
   #update(): void {
-    this.#state.interrupting = this.#state.isr !== 0;
-    this.#drive(this.#state.interrupting);
+    this.#drive(this.#state.isr !== 0);
   }
 }
 
@@ -143,8 +142,10 @@ function padded(device: BusDevice, size: number): BusDevice {
   return { read: (offset, width) => (offset + width <= size ? device.read(offset, width) : 0), write: device.write };
 }
 
-function structureCapabilities(): PciCapability[] {
-  return Object.values(STRUCTURE).map(({ type, offset, length }) => {
+function structureCapabilities(configBytes: number): PciCapability[] {
+  const { device, ...fixed } = STRUCTURE;
+  const structures = [...Object.values(fixed), ...(configBytes > 0 ? [{ ...device, length: configBytes }] : [])];
+  return structures.map(({ type, offset, length }) => {
     const isNotify = type === STRUCTURE.notify.type;
     const body = new DataView(new ArrayBuffer(isNotify ? 18 : 14));
     body.setUint8(0, body.byteLength + 2);

@@ -78,7 +78,9 @@ export class TcpReceiver {
     const start = skipped > 0 ? this.next : sequence;
     const room = Math.max(0, seqDistance(this.#edge, start));
     const bytes = payload.subarray(Math.min(skipped, payload.length), Math.min(payload.length, skipped + room));
-    if (hasFin && skipped + bytes.length >= payload.length) this.#finSequence ??= seqAdd(sequence, payload.length);
+    const finSequence = seqAdd(sequence, payload.length);
+    const isFinInWindow = skipped + bytes.length >= payload.length && seqDistance(finSequence, this.next) >= 0;
+    if (hasFin && isFinInWindow) this.#finSequence ??= finSequence;
     const chunks: Uint8Array[] = [];
     if (start === this.next) {
       this.#deliver(bytes, chunks);
@@ -119,7 +121,7 @@ export class TcpReceiver {
         this.#earlyBytes += gap;
       }
       if (kept === undefined) return;
-      const skipped = Math.max(gap, seqDistance(seqAdd(kept.sequence, kept.bytes.length), from));
+      const skipped = Math.max(0, gap, seqDistance(seqAdd(kept.sequence, kept.bytes.length), from));
       if (skipped >= rest.length) return;
       from = seqAdd(from, skipped);
       rest = rest.subarray(skipped);

@@ -3,9 +3,56 @@
  * 90 bits (SDM vol. 1, 8.3.7): argument reduction, a power series, and the way
  * back.
  */
-import { add, and, type Builder, type Expr, eq, geS, geU, gtS, i32, i64, leS, ltS, ltU, mul, ne, or, select, shl, shrU, sub, toI32, toI64, type Variable, xor } from '../ir/index.ts';
-import { addFixed, dividePrecise, type Fixed, fixedConstant, multiplyHigh, multiplyPrecise, normalised, type Precise, preciseConstant, preciseFromInteger, squareFraction, subtractFixed, toFraction } from './fixed.ts';
-import { arctangentSeries, artanhSeries, cosineSeries, exponentialSeries, type Series, sineSeries, sumSeries } from './series.ts';
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  geS,
+  geU,
+  gtS,
+  i32,
+  i64,
+  leS,
+  ltS,
+  ltU,
+  mul,
+  ne,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  toI32,
+  toI64,
+  type Variable,
+  xor,
+} from '../ir/index.ts';
+import {
+  addFixed,
+  dividePrecise,
+  type Fixed,
+  fixedConstant,
+  multiplyHigh,
+  multiplyPrecise,
+  normalised,
+  type Precise,
+  preciseConstant,
+  preciseFromInteger,
+  squareFraction,
+  subtractFixed,
+  toFraction,
+} from './fixed.ts';
+import {
+  arctangentSeries,
+  artanhSeries,
+  cosineSeries,
+  exponentialSeries,
+  type Series,
+  sineSeries,
+  sumSeries,
+} from './series.ts';
 import { addWide, multiplyWide } from './wide.ts';
 
 const allOnes = i64(-1);
@@ -18,7 +65,8 @@ const constantBits = 160;
 export const preciseLn2: Precise = preciseConstant(ln2, constantBits);
 const twoOverLn2: Precise = preciseConstant((2n << BigInt(2 * constantBits)) / ln2, constantBits);
 /** π · numerator / 2^shift. */
-export const piTimes = (numerator: bigint, shift: number): Precise => preciseConstant(pi * numerator, constantBits + shift);
+export const piTimes = (numerator: bigint, shift: number): Precise =>
+  preciseConstant(pi * numerator, constantBits + shift);
 
 const assign = (b: Builder, to: Record<'sign' | 'exponent' | 'high' | 'low', Variable>, from: Precise): void => {
   b.set(to.sign, from.sign);
@@ -26,7 +74,12 @@ const assign = (b: Builder, to: Record<'sign' | 'exponent' | 'high' | 'low', Var
   b.set(to.high, from.high);
   b.set(to.low, from.low);
 };
-const newPrecise = (b: Builder) => ({ sign: b.variable(i32(0)), exponent: b.variable(i32(0)), high: b.variable(i64(0)), low: b.variable(i64(0)) });
+const newPrecise = (b: Builder) => ({
+  sign: b.variable(i32(0)),
+  exponent: b.variable(i32(0)),
+  high: b.variable(i64(0)),
+  low: b.variable(i64(0)),
+});
 /** A sum of a series as a number. */
 const fromSeries = (sum: Fixed): Precise => ({ sign: i32(0), exponent: i32(1), ...sum });
 /** x · Σ of an even function's series. */
@@ -134,7 +187,8 @@ const slopes: readonly Precise[] = [
 ];
 
 function chooseConstant(b: Builder, index: Expr, values: readonly Precise[]): Precise {
-  const pick = (part: (x: Precise) => Expr): Expr => values.slice(1).reduce((rest, v, i) => b.let(select(eq(index, i32(i + 1)), part(v), rest)), part(values[0]));
+  const pick = (part: (x: Precise) => Expr): Expr =>
+    values.slice(1).reduce((rest, v, i) => b.let(select(eq(index, i32(i + 1)), part(v), rest)), part(values[0]));
   return { sign: i32(0), exponent: pick((v) => v.exponent), high: pick((v) => v.high), low: pick((v) => v.low) };
 }
 
@@ -195,8 +249,14 @@ function sumOrSecond(b: Builder, x: Precise, y: Precise): Precise {
 }
 
 /** high · 2^64 >> count, count 1 to 63. */
-const rightShifted = (b: Builder, high: Expr, count: Expr): Fixed => ({ high: b.let(shrU(high, count)), low: b.let(shl(high, sub(i64(64), count))) });
-const fourTimes = (b: Builder, x: Fixed): Fixed => ({ high: b.let(or(shl(x.high, i64(2)), shrU(x.low, i64(62)))), low: b.let(shl(x.low, i64(2))) });
+const rightShifted = (b: Builder, high: Expr, count: Expr): Fixed => ({
+  high: b.let(shrU(high, count)),
+  low: b.let(shl(high, sub(i64(64), count))),
+});
+const fourTimes = (b: Builder, x: Fixed): Fixed => ({
+  high: b.let(or(shl(x.high, i64(2)), shrU(x.low, i64(62)))),
+  low: b.let(shl(x.low, i64(2))),
+});
 /** x · j for a small j. */
 function times(b: Builder, x: Fixed, j: Expr): Fixed {
   const low = multiplyWide(b, x.low, j);

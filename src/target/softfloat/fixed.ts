@@ -4,8 +4,29 @@
  * 2^-126 and a result of 64 bits is off by much less than a unit in its last
  * place.
  */
-import { add, and, type Builder, type Expr, f64, gtS, i32, i64, ltU, ne, mul, op, or, select, shl, shrS, shrU, sub, toI64, xor } from '../ir/index.ts';
-import { f80, type Parts } from './format.ts';
+import {
+  add,
+  and,
+  type Builder,
+  type Expr,
+  f64,
+  gtS,
+  i32,
+  i64,
+  ltU,
+  mul,
+  ne,
+  op,
+  or,
+  select,
+  shl,
+  shrS,
+  shrU,
+  sub,
+  toI64,
+  xor,
+} from '../ir/index.ts';
+import { exception, f80, type Parts, raiseFlags } from './format.ts';
 import { multiplyWide, normaliseWide, shiftRightWide, type Wide, type WideResult } from './wide.ts';
 
 /** An unsigned number of 128 bits; its scale is the user's business. */
@@ -35,9 +56,10 @@ export const preciseOf = (x: Parts): Precise => ({
   low: i64(0),
 });
 
-/** Rounds to an 80-bit value of full precision, always as inexact. */
+/** Rounds to an 80-bit value of full precision and raises PE, exact or not. */
 export function roundPrecise(b: Builder, x: Precise, control: Expr): Expr {
-  return b.call('f80_pack', x.sign, add(x.exponent, i32(f80.bias - 1)), x.high, or(x.low, i64(1)), or(control, i32(0x300)));
+  raiseFlags(b, i32(exception.precision));
+  return b.call('f80_pack', x.sign, add(x.exponent, i32(f80.bias - 1)), x.high, x.low, or(control, i32(0x300)));
 }
 
 /** The upper half of a product of two 64-bit numbers. */

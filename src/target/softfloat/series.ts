@@ -61,9 +61,10 @@ export function sumSeries(b: Builder, series: Series, w: Fixed, sign: Expr): Fix
     sum = b.let(add(i64(narrow(k)), negate(b.let(product))));
   }
   const shift = scale(wide) - 1;
-  let total: Fixed = shift <= 0
-    ? { high: b.let(shl(sum, i64(-shift))), low: i64(0) }
-    : { high: b.let(shrU(sum, i64(shift))), low: b.let(shl(sum, i64(64 - shift))) };
+  let total: Fixed =
+    shift <= 0
+      ? { high: b.let(shl(sum, i64(-shift))), low: i64(0) }
+      : { high: b.let(shrU(sum, i64(shift))), low: b.let(shl(sum, i64(64 - shift))) };
   for (let k = wide - 1; k >= 0; k--) {
     // The first term of an alternating sum stays below 1, so that nothing is ever as large as it is exact.
     const term = k === 0 ? (1n << 127n) - 1n : (1n << 127n) / series.divisor(BigInt(k));

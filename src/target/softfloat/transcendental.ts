@@ -6,7 +6,23 @@
 import { and, type Builder, type Expr, eq, eqz, geS, i32, i64, type LibraryFunction, or, xor } from '../ir/index.ts';
 import { arctangent, logarithm, logarithmOfNext, piTimes, powerOfTwoLess1, sine, tangent } from './elementary.ts';
 import { multiplyPrecise, type Precise, preciseOf, roundPrecise } from './fixed.ts';
-import { exception, f80, integerBit, isInfinity, isNan, isZero, normalise, pack, packInfinity, packInvalid, packZero, type Parts, propagateNan, raiseFlags, unpack } from './format.ts';
+import {
+  exception,
+  f80,
+  integerBit,
+  isInfinity,
+  isNan,
+  isZero,
+  normalise,
+  type Parts,
+  pack,
+  packInfinity,
+  packInvalid,
+  packZero,
+  propagateNan,
+  raiseFlags,
+  unpack,
+} from './format.ts';
 
 /** Gives the function's result; the first one counts. */
 type Settle = (cond: Expr, result: () => Expr) => void;
@@ -20,7 +36,11 @@ interface Context {
 }
 
 /** `f80_<name>` (as, ae[, bs, be], control): `body` settles what is special and returns the rest, which raises DE if due. */
-function transcendental(name: string, count: 1 | 2, body: (c: Context, x: Parts, y: Parts) => () => Expr): LibraryFunction {
+function transcendental(
+  name: string,
+  count: 1 | 2,
+  body: (c: Context, x: Parts, y: Parts) => () => Expr,
+): LibraryFunction {
   return {
     name: `f80_${name}`,
     params: [...Array.from({ length: count }, () => ['i64', 'i32'] as const).flat(), 'i32'],
@@ -57,7 +77,11 @@ const half = f80.bias - 1;
 /** An operand as it is, inexact. */
 const itself = ({ b, control }: Context, x: Parts): Expr => roundPrecise(b, preciseOf(x), control);
 
-function trigonometric(name: string, f: (b: Builder, x: Precise) => Precise, ofZero: (b: Builder, x: Parts) => Expr): LibraryFunction {
+function trigonometric(
+  name: string,
+  f: (b: Builder, x: Precise) => Precise,
+  ofZero: (b: Builder, x: Parts) => Expr,
+): LibraryFunction {
   return transcendental(name, 1, ({ b, control, settle }, x) => {
     settle(infinite(x), () => packInvalid(b, f80));
     settle(isZero(x), () => ofZero(b, x));
@@ -97,8 +121,14 @@ function timesLogarithm(c: Context, y: Parts, log: () => Precise): () => Expr {
     raiseFlags(b, c.denormal);
     return result();
   };
-  settle(infinite(y), withDenormal(() => packInfinity(b, f80, sign)));
-  settle(or(zeroLog, isZero(y)), withDenormal(() => packZero(b, f80, sign)));
+  settle(
+    infinite(y),
+    withDenormal(() => packInfinity(b, f80, sign)),
+  );
+  settle(
+    or(zeroLog, isZero(y)),
+    withDenormal(() => packZero(b, f80, sign)),
+  );
   return () => roundPrecise(b, multiplyPrecise(b, value, preciseOf(y)), control);
 }
 
@@ -130,7 +160,10 @@ const yTimesLogOfNext = transcendental('fyl2xp1', 2, (c, x, y) => {
   const outside = b.let(and(x.sign, reachesOne(x)));
   settle(and(outside, isZero(y)), () => packZero(b, f80, xor(y.sign, i32(1))));
   settle(and(outside, infinite(y)), () => packInfinity(b, f80, xor(y.sign, i32(1))));
-  settle(outside, () => itself(c, x));
+  settle(outside, () => {
+    raiseFlags(b, c.denormal);
+    return itself(c, x);
+  });
   settle(and(isZero(x), infinite(y)), () => packInvalid(b, f80));
   settle(isZero(x), () => {
     raiseFlags(b, c.denormal);
@@ -164,7 +197,11 @@ const angle = transcendental('fpatan', 2, (c, x, y) => {
 /** FSIN, FCOS, FPTAN (operands below 2^63: the caller has looked), F2XM1, FYL2X, FYL2XP1 and FPATAN; x is ST(0), y ST(1). */
 export const transcendentalFunctions: readonly LibraryFunction[] = [
   trigonometric('fsin', (b, x) => sine(b, x, 0), signedZero),
-  trigonometric('fcos', (b, x) => sine(b, x, 1), (b) => packOne(b, i32(0), f80.bias)),
+  trigonometric(
+    'fcos',
+    (b, x) => sine(b, x, 1),
+    (b) => packOne(b, i32(0), f80.bias),
+  ),
   trigonometric('fptan', tangent, signedZero),
   power,
   yTimesLog,

@@ -89,6 +89,8 @@ export interface X86Builder extends Builder, Variant {
   forgetFlags(): void;
   /** Sets all six from an EFLAGS image (i32). */
   putFlags(image: Expr): void;
+  /** Changes CF (i32 0 or 1), and OF where given, and leaves the other flags alone. */
+  overrideFlags(carry: Expr, overflow?: Expr): void;
   /** The six flags as an EFLAGS image (i32), other bits 0. */
   getFlags(): Expr;
   /** Condition code 0–15 (0 O, 2 B, 4 Z, 6 BE, 8 S, A P, C L, E LE; odd: negated) as i32 0 or 1. */

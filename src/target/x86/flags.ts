@@ -14,6 +14,8 @@
  * | sbb    | left - source - 1 | right operand (borrow in was 1)             |
  * | logic  | result            | – (CF = AF = OF = 0)                        |
  * | result | result            | CF, AF and OF as in EFLAGS; ZF, SF, PF from result |
+ *
+ * Bits above the kind (`flagsOverride`) replace CF or OF: rotates, BT and CLC change nothing else.
  */
 import {
   add,
@@ -43,7 +45,7 @@ import {
   toI64,
   xor,
 } from '../ir/index.ts';
-import { flag, flagsKind, flagsResult, flagsSource } from './state.ts';
+import { flag, flagsKind, flagsOverride, flagsResult, flagsSource } from './state.ts';
 
 export const flagsKinds = { image: 0, add: 1, adc: 2, sub: 3, sbb: 4, logic: 5, result: 6 } as const;
 export type FlagsKind = keyof typeof flagsKinds;
@@ -73,6 +75,8 @@ function carries(b: Builder, kind: Expr, result: Expr, source: Expr): Expr {
 }
 
 interface Parts {
+  /** All of `flagsKind`, overrides included. */
+  code: Expr;
   kind: Expr;
   shift: Expr;
   result: Expr;
@@ -83,7 +87,8 @@ interface Parts {
 function parts(b: Builder): Parts {
   const code = b.get(flagsKind);
   return {
-    kind: b.let(shrU(code, i32(2))),
+    code,
+    kind: b.let(and(shrU(code, i32(2)), i32(0x3f))),
     shift: b.let(toI64(sub(shl(i32(8), and(code, i32(3))), i32(1)))),
     result: b.get(flagsResult),
     source: b.get(flagsSource),
@@ -108,18 +113,29 @@ function flagFunction(
     body(b) {
       const p = parts(b);
       const out = b.variable(i32(0));
-      b.if(
-        isKind(p.kind, ...explicit),
-        () => b.set(out, imageBit(p.source, bit)),
-        () =>
-          b.if(bit === flag.CF || bit === flag.OF ? ne(p.kind, i32(flagsKinds.logic)) : i32(1), () =>
-            b.set(out, compute(b, p)),
-          ),
-      );
+      const ordinary = () =>
+        b.if(
+          isKind(p.kind, ...explicit),
+          () => b.set(out, imageBit(p.source, bit)),
+          () =>
+            b.if(bit === flag.CF || bit === flag.OF ? ne(p.kind, i32(flagsKinds.logic)) : i32(1), () =>
+              b.set(out, compute(b, p)),
+            ),
+        );
+      const override = overrides.find((o) => o.flag === bit);
+      if (override) {
+        b.if(and(p.code, i32(override.valid)), () => b.set(out, ne(and(p.code, i32(override.value)), i32(0))), ordinary);
+      } else ordinary();
       return out;
     },
   };
 }
+
+/** Flags that `flagsKind` may hold apart from the rest. */
+const overrides = [
+  { flag: flag.CF, valid: flagsOverride.carryValid, value: flagsOverride.carry },
+  { flag: flag.OF, valid: flagsOverride.overflowValid, value: flagsOverride.overflow },
+];
 
 const carryBits = (b: Builder, p: Parts) => carries(b, p.kind, p.result, p.source);
 
@@ -151,6 +167,11 @@ const allFlags: LibraryFunction = {
         ),
       );
     });
+    for (const { flag: bit, valid, value } of overrides) {
+      b.if(and(p.code, i32(valid)), () =>
+        b.set(out, or(and(out, i32(~bit)), bool(ne(and(p.code, i32(value)), i32(0)), bit))),
+      );
+    }
     return out;
   },
 };

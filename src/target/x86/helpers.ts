@@ -70,7 +70,6 @@ export const helperNames = [
   'fxrstor',
   'xsave', // arg2 = 0 XSAVE, 1 XSAVEOPT, 2 XSAVEC, 3 XSAVES
   'xrstor', // arg2 = 0 XRSTOR, 1 XRSTORS
-  'x87', // transcendental functions; arguments and answers: x87-operations.ts
   // stack frames
   'enter', // arg0 = allocation size, arg1 = nesting level, arg2 = operand size
   'bound', // arg0 = index (sign-extended), arg1 = linear address, arg2 = operand size

@@ -218,6 +218,10 @@ export const flag = {
 } as const;
 /** Values of `activity`: running; in HLT; dead after a triple fault; waiting for a startup IPI. */
 export const activities = { running: 0, halted: 1, shutdown: 2, waiting: 3 } as const;
+/**
+ * Upper bits of `flagsKind`: CF or OF were set apart from the others by a later instruction (rotates, BT, CLC…).
+ */
+export const flagsOverride = { carryValid: 1 << 8, overflowValid: 1 << 9, carry: 1 << 10, overflow: 1 << 11 } as const;
 /** The six flags that are kept lazily. */
 export const arithmeticFlags: number = flag.CF | flag.PF | flag.AF | flag.ZF | flag.SF | flag.OF;
 

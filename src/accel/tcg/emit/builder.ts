@@ -35,6 +35,8 @@ import type { RuntimeImport } from './core-types.ts';
 /** Function indices of the module being built. */
 export interface Links {
   readonly runtime: Readonly<Record<RuntimeImport, number>>;
+  /** Index of the type of handlers and regions. */
+  readonly handlerType: number;
   /** Index of a library function; a module of handlers imports what it uses. */
   library(name: string): { readonly index: number; readonly function: LibraryFunction };
 }

@@ -16,6 +16,7 @@ import {
   knownCondition,
   type OperandShape,
   op,
+  or,
   operandShape,
   type ParsedRow,
   shl,
@@ -313,6 +314,15 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.sequence.known = undefined;
     this.put(state.flagsSource, toI64(and(image, i32(state.arithmeticFlags))));
     this.put(state.flagsKind, i32(flagsCode('image', 4)));
+  }
+
+  overrideFlags(carry: Expr, overflow?: Expr): void {
+    this.sequence.known = undefined;
+    const { carryValid, overflowValid, carry: carryBit, overflow: overflowBit } = state.flagsOverride;
+    const replaced = carryValid | carryBit | (overflow ? overflowValid | overflowBit : 0);
+    let bits = or(i32(carryValid), shl(carry, i32(Math.log2(carryBit))));
+    if (overflow) bits = or(bits, or(i32(overflowValid), shl(overflow, i32(Math.log2(overflowBit)))));
+    this.put(state.flagsKind, or(and(this.get(state.flagsKind), i32(~replaced)), bits));
   }
 
   getFlags(): Expr {

@@ -13,7 +13,9 @@ import {
   add,
 
   type InstructionTable,
+  eq,
   ltS,
+  ne,
   modeBits,
   normalizeVariant,
   state,
@@ -26,7 +28,7 @@ import type { CodeCache } from '../code-cache.ts';
 import type { Links } from '../emit/builder.ts';
 import { handlerType, status } from '../emit/core-types.ts';
 import type { Sequence } from '../emit/handler.ts';
-import { emitInstruction, type Interpreter, ops } from '../interpreter.ts';
+import { emitInstruction, emitLookup, type Interpreter, ops } from '../interpreter.ts';
 import { record, stateBase } from '../layout.ts';
 import type { TcgMemory } from '../memory.ts';
 import { FunctionEmitter, type Label } from '../wasm/function.ts';
@@ -39,7 +41,7 @@ const hotSamples = 2;
 /** Targets that are watched; beyond that the counts start again. */
 const maxWatched = 4096;
 /** Regions of fewer instructions are not worth entering. */
-const minInstructions = 3;
+const minInstructions = 1;
 const zero = i32(0);
 
 /** The translator's figures since the start. */
@@ -186,8 +188,20 @@ export class Translator {
     if (known) frame.loadAll(known, (offset, type) => f.loadRaw(zero, stateBase + offset, type, 8));
     f.block((exit) => this.emitBlocks(f, links, region, leaveAt, frame, exit));
     if (known) frame.storeWritten(known, (offset, value) => f.storeRaw(zero, stateBase + offset, value, 8));
+    f.if(eq(frame.result, i32(status.jump)), () => this.emitChain(f, links));
     f.expr(frame.result);
     return { f, frame };
+  }
+
+  /** Goes straight on in the region at state `linear`, if there is one; else falls through to the interpreter's loop. */
+  private emitChain(f: FunctionEmitter, links: Links): void {
+    const next = f.lasting('i32');
+    f.block((miss) => {
+      emitLookup(f, next, () => f.branch(miss));
+      f.branchIf(ne(f.loadRaw(next, record.op, 'i32', 2), i32(ops.region)), miss);
+      this.emitBudget(f, () => f.branch(miss));
+      f.returnCallIndirect(links.handlerType, f.loadRaw(next, record.handler, 'i32', 2), [next]);
+    });
   }
 
   private emitBlocks(

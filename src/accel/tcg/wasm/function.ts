@@ -243,6 +243,15 @@ export class FunctionEmitter {
     return this.takeResult(result);
   }
 
+  /** Ends the function with a call of a table element of the function's own result type. */
+  returnCallIndirect(typeIndex: number, tableElement: Expr, args: readonly Expr[]): void {
+    for (const a of args) this.expr(a);
+    this.expr(tableElement);
+    this.code.u8(0x13);
+    this.code.unsigned(typeIndex);
+    this.code.unsigned(0);
+  }
+
   /** memory.copy(destination, source, length), all i32. */
   memoryCopy(destination: Expr, source: Expr, length: Expr): void {
     for (const e of [destination, source, length]) this.expr(e);

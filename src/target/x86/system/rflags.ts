@@ -6,6 +6,7 @@ import {
   eflags,
   flag,
   flagsKind,
+  flagsOverride,
   flagsResult,
   flagsSource,
   interruptShadow,
@@ -35,6 +36,13 @@ const knownFlags =
 /** CF, PF, AF, ZF, SF and OF from the lazy state. */
 export function readArithmetic(cpu: X86State): number {
   const code = cpu.get(flagsKind);
+  let image = readLazy(cpu, code & 0xff);
+  if (code & flagsOverride.carryValid) image = (image & ~flag.CF) | (code & flagsOverride.carry ? flag.CF : 0);
+  if (code & flagsOverride.overflowValid) image = (image & ~flag.OF) | (code & flagsOverride.overflow ? flag.OF : 0);
+  return image;
+}
+
+function readLazy(cpu: X86State, code: number): number {
   const kind = code >> 2;
   const source = cpu.get(flagsSource);
   if (kind === flagsKinds.image) return source & arithmeticFlags;

@@ -41,7 +41,6 @@ import { checkUmip, lar, lgdt, lidt, lldt, loadSegment, lsl, ltr, sldt, str, ver
 import { Stack } from './stack.ts';
 import { Stepper } from './stepper.ts';
 import { rdtsc, rdtscp } from './tsc.ts';
-import { x87 } from './x87.ts';
 import { fxrstor, fxsave, XsaveImage, xrstor, xsave } from './xsave.ts';
 
 type Helper = (s: SystemContext) => HelperResult;
@@ -108,7 +107,6 @@ const helpers: Record<HelperName, Helper> = {
   fxrstor,
   xsave,
   xrstor,
-  x87,
   enter,
   bound,
 };

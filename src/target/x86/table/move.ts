@@ -173,10 +173,11 @@ const sahf: Semantics = (b) => {
   b.putFlags(op('i32.or', and(b.getFlags(), i32(flag.OF)), and(ah, i32(0xd5))));
 };
 
+/** CLC, STC, CMC. */
 const carry =
-  (change: (flags: Expr) => Expr): Semantics =>
+  (value: (b: X86Builder) => Expr): Semantics =>
   (b) =>
-    b.putFlags(change(b.getFlags()));
+    b.overrideFlags(b.let(value(b)));
 const direction =
   (value: 0 | 1): Semantics =>
   (b) =>
@@ -304,19 +305,19 @@ export const moveRows: readonly Row[] = [
     'CLC',
     'F8',
     '',
-    carry((f) => and(f, i32(~flag.CF))),
+    carry(() => i32(0)),
   ),
   row(
     'STC',
     'F9',
     '',
-    carry((f) => op('i32.or', f, i32(flag.CF))),
+    carry(() => i32(1)),
   ),
   row(
     'CMC',
     'F5',
     '',
-    carry((f) => xor(f, i32(flag.CF))),
+    carry((b) => b.condition(3)),
   ),
   row('CLD', 'FC', '', direction(0)),
   row('STD', 'FD', '', direction(1)),

@@ -108,7 +108,7 @@ const rotate =
         const high = b.let(bit(result, i32(bits - 1)));
         const carry = b.let(left ? and(toI32(result), i32(1)) : high);
         const overflow = left ? xor(carry, high) : xor(high, bit(result, i32(bits - 2)));
-        putCarryOverflow(b, carry, overflow);
+        b.overrideFlags(carry, overflow);
       });
       b.forgetFlags();
       return result;
@@ -118,11 +118,6 @@ const rotate =
 function rotateNarrow(value: Expr, n: Expr, bits: number, left: boolean): Expr {
   const rest = and(sub(i32(bits), n), i32(bits - 1));
   return left ? or(shl(value, n), shrU(value, rest)) : or(shrU(value, n), shl(value, rest));
-}
-
-function putCarryOverflow(b: X86Builder, carry: Expr, overflow: Expr): void {
-  const others = and(b.getFlags(), i32(~(flag.CF | flag.OF)));
-  b.putFlags(or(others, or(carry, shl(overflow, i32(11)))));
 }
 
 /** RCL and RCR: through CF, one bit at a time; the count is taken modulo bits + 1 for narrow operands. */
@@ -152,7 +147,7 @@ const rotateThroughCarry =
       });
       b.if(raw, () => {
         const high = b.let(bit(result, i32(bits - 1)));
-        putCarryOverflow(b, carry, left ? xor(carry, high) : xor(high, bit(result, i32(bits - 2))));
+        b.overrideFlags(carry, left ? xor(carry, high) : xor(high, bit(result, i32(bits - 2))));
       });
       b.forgetFlags();
       return result;
@@ -206,10 +201,6 @@ function doubleShift16(b: X86Builder, value: Expr, source: Expr, count: Expr, le
 
 type BitChange = (value: Expr, mask: Expr) => Expr;
 
-function putCarry(b: X86Builder, carry: Expr): void {
-  b.putFlags(or(and(b.getFlags(), i32(~flag.CF)), carry));
-}
-
 /** BT, BTS, BTR, BTC. A register bit offset reaches beyond a memory operand. */
 const bitTest =
   (change: BitChange | undefined): Semantics =>
@@ -222,7 +213,7 @@ const bitTest =
       const carry = b.let(bit(value, index));
       const mask = shl(constLike(value, 1), like(value, index));
       const result = change ? b.let(zeroExtend(width, change(value, mask))) : value;
-      putCarry(b, carry);
+      b.overrideFlags(carry);
       return result;
     };
     if (!b.inMemory(0)) {
@@ -246,7 +237,7 @@ const bitScan =
       () => {},
       () => b.write(0, index),
     );
-    b.putFlags(or(and(b.getFlags(), i32(~flag.ZF)), shl(zero, i32(6))));
+    b.setFlags('result', size(b, 1), value, i32(0));
   };
 
 const bswap: Semantics = (b) => {

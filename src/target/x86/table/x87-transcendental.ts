@@ -1,10 +1,23 @@
-/** x87 transcendental instructions (SDM vol. 1, 8.3.7): the helper computes, what is here checks, rounds and stores. */
-import { and, type Expr, eq, eqz, i32, i64, or, select, shrU, toI32 } from '../../ir/index.ts';
+/** x87 transcendental instructions (SDM vol. 1, 8.3.7). */
+import {
+  and,
+  type Builder,
+  type Expr,
+  eqz,
+  i32,
+  i64,
+  type LibraryFunction,
+  ltS,
+  ltU,
+  or,
+  select,
+  sub,
+} from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
-import { floatFlags, fpuControl, fpuStatus } from '../state.ts';
-import { type X87OperationName, x87Answer, x87Operation } from '../x87-operations.ts';
+import { fpuControl, fpuStatus } from '../state.ts';
 import { type Row, row } from './row.ts';
 import {
+  clean,
   complete,
   type Extended,
   extended,
@@ -13,11 +26,14 @@ import {
   isNan,
   overflow,
   pop,
+  readSt,
   remember,
   result,
   rotateTop,
   statusBits,
+  storeResult,
   underflow,
+  unlessEmpty,
   writeSt,
 } from './x87-stack.ts';
 
@@ -25,135 +41,120 @@ const unit = { unit: 'x87', cpuid: 'fpu' } as const;
 const st0 = i32(0);
 const st1 = i32(1);
 
-interface Computed {
-  readonly value: Extended;
-  /** Raised exceptions. */
-  readonly flags: Expr;
-  /** 1 when the operand is out of the instruction's range. */
-  readonly tooLarge: Expr;
-}
+const setC2 = (b: Builder): void => b.put(fpuStatus, or(b.get(fpuStatus), i32(statusBits.C2)));
+const clearC2 = (b: Builder): void => b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
 
-function compute(b: X86Builder, operation: X87OperationName): Computed {
-  b.put(floatFlags, i32(0));
-  b.helper('x87', i64(x87Operation[operation]));
-  const answer = b.argument(0);
-  const kind = b.let(toI32(answer));
-  const significand = b.variable(b.argument(1));
-  const exponent = b.variable(toI32(b.argument(3)));
-  b.if(eq(kind, i32(x87Answer.number)), () => {
-    const sign = toI32(shrU(answer, i64(32)));
-    // These round to full precision whatever the precision control says.
-    const control = or(b.get(fpuControl), i32(0x300));
-    const rounded = result(b, b.call('f80_pack', sign, exponent, significand, b.argument(2), control));
-    b.set(significand, rounded.significand);
-    b.set(exponent, rounded.exponent);
-  });
-  return {
-    value: { significand, exponent },
-    flags: b.get(floatFlags),
-    tooLarge: b.let(eq(kind, i32(x87Answer.tooLarge))),
-  };
-}
-
-/** ST(0) ← f(ST(0)); C2 and nothing else when ST(0) is too large. */
-const unary = (operation: X87OperationName) => (b: X86Builder) => {
-  remember(b);
-  if (operation !== 'powerOfTwo') b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
-  b.if(
-    isEmpty(b, st0),
-    () => b.if(complete(b, i32(underflow)), () => writeSt(b, st0, indefinite)),
-    () => {
-      const { value, flags, tooLarge } = compute(b, operation);
-      b.if(
-        tooLarge,
-        () => b.put(fpuStatus, or(b.get(fpuStatus), i32(statusBits.C2))),
-        () => b.if(complete(b, flags), () => writeSt(b, st0, value)),
-      );
-    },
+/** 1 for a finite |x| >= 2^63, which FSIN, FCOS, FSINCOS and FPTAN do not take. */
+const isTooLarge = (x: Extended): Expr =>
+  and(
+    ltU(sub(and(x.exponent, i32(0x7fff)), i32(0x3fff + 63)), i32(0x7fff - (0x3fff + 63))),
+    ltS(x.significand, i64(0)),
   );
-};
 
-/** ST(1) ← f(ST(0), ST(1)), pop. */
-const binary = (operation: X87OperationName) => (b: X86Builder) => {
-  remember(b);
-  const stores = b.variable(i32(0));
-  b.if(
-    or(isEmpty(b, st0), isEmpty(b, st1)),
-    () => {
-      b.set(stores, complete(b, i32(underflow)));
-      b.if(stores, () => writeSt(b, st1, indefinite));
-    },
-    () => {
-      const { value, flags } = compute(b, operation);
-      b.set(stores, complete(b, flags));
-      b.if(stores, () => writeSt(b, st1, value));
-    },
-  );
-  b.if(stores, () => pop(b));
-};
+const call = (b: Builder, name: string, ...operands: Extended[]): Extended =>
+  result(b, b.call(`f80_${name}`, ...operands.flatMap((x) => [x.significand, x.exponent]), b.get(fpuControl)));
 
-/** ST(0) ← f(ST(0)), then push a second result. */
-const pushing =
-  (operation: X87OperationName, second: (b: X86Builder, first: Extended) => Pick<Computed, 'value' | 'flags'>) =>
-  (b: X86Builder) => {
-    remember(b);
-    b.put(fpuStatus, and(b.get(fpuStatus), i32(~statusBits.C2)));
-    const replace = (first: Extended, pushed: Extended) => {
+/** `x87_<name>`: ST(0) ← f(ST(0)). */
+const unary = (name: 'f2xm1' | 'fsin' | 'fcos'): LibraryFunction => ({
+  name: `x87_${name}`,
+  params: [],
+  result: undefined,
+  body(b) {
+    const compute = () => {
+      const { value, flags } = clean(b, () => call(b, name, readSt(b, st0)));
+      return storeResult(b, st0, value, flags);
+    };
+    if (name === 'f2xm1') unlessEmpty(b, [st0], st0, compute);
+    else {
+      clearC2(b);
+      unlessEmpty(b, [st0], st0, () => {
+        b.if(isTooLarge(readSt(b, st0)), () => setC2(b), compute);
+        return i32(1);
+      });
+    }
+    return undefined;
+  },
+});
+
+/** `x87_<name>`: ST(1) ← f(ST(0), ST(1)), pop. */
+const binary = (name: 'fyl2x' | 'fyl2xp1' | 'fpatan'): LibraryFunction => ({
+  name: `x87_${name}`,
+  params: [],
+  result: undefined,
+  body(b) {
+    const stores = unlessEmpty(b, [st0, st1], st1, () => {
+      const { value, flags } = clean(b, () => call(b, name, readSt(b, st0), readSt(b, st1)));
+      return storeResult(b, st1, value, flags);
+    });
+    b.if(stores, () => pop(b));
+    return undefined;
+  },
+});
+
+/** `x87_<name>`: ST(0) ← f(ST(0)), then push a second result. */
+const pushing = (
+  name: string,
+  compute: (b: Builder, x: Extended) => [first: Extended, second: Extended],
+): LibraryFunction => ({
+  name: `x87_${name}`,
+  params: [],
+  result: undefined,
+  body(b) {
+    const replace = (first: Extended, second: Extended) => {
       writeSt(b, st0, first);
       rotateTop(b, -1);
-      writeSt(b, st0, pushed);
+      writeSt(b, st0, second);
     };
+    clearC2(b);
+    const empty = b.let(isEmpty(b, st0));
     b.if(
-      or(isEmpty(b, st0), eqz(isEmpty(b, i32(-1)))),
+      or(empty, eqz(isEmpty(b, i32(-1)))),
+      () => b.if(complete(b, select(empty, i32(underflow), i32(overflow))), () => replace(indefinite, indefinite)),
       () => {
-        const flags = b.variable(i32(overflow));
-        b.if(isEmpty(b, st0), () => b.set(flags, i32(underflow)));
-        b.if(complete(b, flags), () => replace(indefinite, indefinite));
-      },
-      () => {
-        const first = compute(b, operation);
+        const x = readSt(b, st0);
         b.if(
-          first.tooLarge,
-          () => b.put(fpuStatus, or(b.get(fpuStatus), i32(statusBits.C2))),
+          isTooLarge(x),
+          () => setC2(b),
           () => {
-            const other = second(b, first.value);
-            b.if(complete(b, b.let(or(first.flags, other.flags))), () => replace(first.value, other.value));
+            const { value, flags } = clean(b, () => compute(b, x));
+            b.if(complete(b, flags), () => replace(...value));
           },
         );
       },
     );
-  };
+    return undefined;
+  },
+});
 
 const one = extended(0x3fff, 1n << 63n);
 
 /** FPTAN pushes 1, or the NaN that is its result. */
-function oneOrNan(b: X86Builder, first: Extended): Extended {
-  const nan = b.let(isNan(first));
-  return {
-    significand: b.let(select(nan, first.significand, one.significand)),
-    exponent: b.let(select(nan, first.exponent, one.exponent)),
-  };
+function tangentAndOne(b: Builder, x: Extended): [Extended, Extended] {
+  const tangent = call(b, 'fptan', x);
+  const nan = b.let(isNan(tangent));
+  const significand = b.let(select(nan, tangent.significand, one.significand));
+  return [tangent, { significand, exponent: b.let(select(nan, tangent.exponent, one.exponent)) }];
 }
 
+export const x87TranscendentalLibrary: readonly LibraryFunction[] = [
+  ...(['f2xm1', 'fsin', 'fcos'] as const).map(unary),
+  ...(['fyl2x', 'fyl2xp1', 'fpatan'] as const).map(binary),
+  pushing('fptan', tangentAndOne),
+  pushing('fsincos', (b, x) => [call(b, 'fsin', x), call(b, 'fcos', x)]),
+];
+
+const calling = (name: string) => (b: X86Builder) => {
+  b.call(`x87_${name}`);
+  remember(b);
+};
+
 export const x87TranscendentalRows: readonly Row[] = [
-  row('F2XM1', 'D9 =F0', '', unary('powerOfTwo'), unit),
-  row('FYL2X', 'D9 =F1', '', binary('logarithm'), unit),
-  row(
-    'FPTAN',
-    'D9 =F2',
-    '',
-    pushing('tangent', (b, first) => ({ value: oneOrNan(b, first), flags: i32(0) })),
-    unit,
-  ),
-  row('FPATAN', 'D9 =F3', '', binary('arctangent'), unit),
-  row('FYL2XP1', 'D9 =F9', '', binary('logarithmOfNext'), unit),
-  row(
-    'FSINCOS',
-    'D9 =FB',
-    '',
-    pushing('sine', (b) => compute(b, 'cosine')),
-    unit,
-  ),
-  row('FSIN', 'D9 =FE', '', unary('sine'), unit),
-  row('FCOS', 'D9 =FF', '', unary('cosine'), unit),
+  row('F2XM1', 'D9 =F0', '', calling('f2xm1'), unit),
+  row('FYL2X', 'D9 =F1', '', calling('fyl2x'), unit),
+  row('FPTAN', 'D9 =F2', '', calling('fptan'), unit),
+  row('FPATAN', 'D9 =F3', '', calling('fpatan'), unit),
+  row('FYL2XP1', 'D9 =F9', '', calling('fyl2xp1'), unit),
+  row('FSINCOS', 'D9 =FB', '', calling('fsincos'), unit),
+  row('FSIN', 'D9 =FE', '', calling('fsin'), unit),
+  row('FCOS', 'D9 =FF', '', calling('fcos'), unit),
 ];

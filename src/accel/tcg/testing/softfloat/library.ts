@@ -1,6 +1,7 @@
 /** Library functions of the IR as callable WebAssembly, without an engine around them. */
 import type { Field, LibraryFunction, ValueType } from '../../../../target/index.ts';
 import { type Links, WasmBuilder } from '../../emit/builder.ts';
+import { handlerType } from '../../emit/core-types.ts';
 import { stateBase } from '../../layout.ts';
 import { FunctionEmitter } from '../../wasm/function.ts';
 import { ModuleBuilder } from '../../wasm/writer.ts';
@@ -21,6 +22,7 @@ export function instantiateLibrary(libraries: readonly LibraryFunction[]): Libra
   const byName = new Map(libraries.map((l) => [l.name, l]));
   const links: Links = {
     runtime: {} as Links['runtime'],
+    handlerType: module.type(handlerType),
     library: (name) => ({ index: index.get(name)!, function: byName.get(name)! }),
   };
   for (const l of libraries) {

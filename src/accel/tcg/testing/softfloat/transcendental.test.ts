@@ -1,6 +1,12 @@
-/** The elementary functions against other series for their constants, Math for their values, and identities for their precision. */
+/**
+ * The transcendental functions against a reference in big integers; and the reference against other series for its
+ * constants, Math for its values, and identities for its precision.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { softfloatLibrary, state } from '../../../../target/index.ts';
+import { Random } from '../differential/random.ts';
+import { instantiateLibrary } from './library.ts';
 import {
   arctangent,
   bitLength,
@@ -8,12 +14,13 @@ import {
   ln2,
   logarithm,
   logarithmOfNext,
+  multiply,
   pi,
   powerOfTwoLess1,
   type Real,
   sine,
   tangent,
-} from './transcendental.ts';
+} from './reference.ts';
 
 /** A double as an exact number. */
 function fromNumber(x: number): Real {
@@ -108,3 +115,101 @@ test('logarithms of powers of two are exact', () => {
   assert.deepEqual(logarithm(fromNumber(8)), { negative: false, mantissa: 3n, exponent: 0 });
   assert.deepEqual(logarithm(fromNumber(0.25)), { negative: true, mantissa: 2n, exponent: 0 });
 });
+
+// ---- the library functions against this reference ----
+
+const library = instantiateLibrary(softfloatLibrary);
+const control = 0x37f;
+
+interface Operand extends Real {
+  readonly significand: bigint;
+  readonly signAndExponent: number;
+}
+
+/** A random number of 64 bits between 2^low and 2^(high + 1). */
+function random(r: Random, low: number, high: number, negative = r.chance(50)): Operand {
+  const mantissa = r.u64() | (1n << 63n);
+  const power = low + r.below(high - low + 1);
+  return {
+    negative,
+    mantissa,
+    exponent: power - 63,
+    significand: mantissa,
+    signAndExponent: power + 0x3fff + (negative ? 0x8000 : 0),
+  };
+}
+
+/** How far the function's result is from `expected`, in units of its last place. */
+function error(name: string, operands: readonly Operand[], expected: Real): number {
+  const args = operands.flatMap((x) => [BigInt.asIntN(64, x.significand), x.signAndExponent]);
+  const significand = BigInt.asUintN(64, BigInt(library.functions[name](...args, control)));
+  const signAndExponent = library.get(state.floatExponent);
+  assert.equal((signAndExponent & 0x8000) !== 0, expected.negative, `${name}: sign`);
+  const place = (signAndExponent & 0x7fff) - 0x3fff - 63;
+  const scale = Math.min(place, expected.exponent);
+  const difference = (significand << BigInt(place - scale)) - (expected.mantissa << BigInt(expected.exponent - scale));
+  return Math.abs(Number((difference << 20n) / (1n << BigInt(place - scale)))) / 2 ** 20;
+}
+
+type Draw = (r: Random) => { operands: Operand[]; expected: Real };
+const unary =
+  (f: (x: Real) => Real, low: number, high: number): Draw =>
+  (r) => {
+    const x = random(r, low, high);
+    return { operands: [x], expected: f(x) };
+  };
+const timesY =
+  (f: (x: Real) => Real, draw: (r: Random) => Operand): Draw =>
+  (r) => {
+    const [x, y] = [draw(r), random(r, -9, 9)];
+    return { operands: [x, y], expected: multiply(f(x), y) };
+  };
+const angle =
+  (spread: number): Draw =>
+  (r) => {
+    const [x, y] = [random(r, -spread, spread), random(r, -spread, spread)];
+    return { operands: [x, y], expected: arctangent(y, x) };
+  };
+
+const draws: [name: string, what: string, draw: Draw][] = [
+  ['f80_fsin', 'any angle', unary(sine, -70, 62)],
+  ['f80_fsin', 'small angles', unary(sine, -3, 4)],
+  ['f80_fcos', 'any angle', unary(cosine, -70, 62)],
+  ['f80_fcos', 'small angles', unary(cosine, -3, 4)],
+  ['f80_fptan', 'any angle', unary(tangent, -70, 62)],
+  ['f80_fptan', 'small angles', unary(tangent, -3, 4)],
+  ['f80_f2xm1', 'all powers', unary(powerOfTwoLess1, -80, -1)],
+  ['f80_f2xm1', 'large powers', unary(powerOfTwoLess1, -3, -1)],
+  [
+    'f80_fyl2x',
+    'any number',
+    timesY(
+      (x) => logarithm(x) as Real,
+      (r) => random(r, -9000, 9000, false),
+    ),
+  ],
+  [
+    'f80_fyl2x',
+    'numbers near 1',
+    timesY(
+      (x) => logarithm(x) as Real,
+      (r) => random(r, -1, 0, false),
+    ),
+  ],
+  ['f80_fyl2xp1', 'small numbers', timesY(logarithmOfNext, (r) => random(r, -80, -1))],
+  ['f80_fyl2xp1', 'large numbers', timesY(logarithmOfNext, (r) => random(r, -3, 80, false))],
+  ['f80_fpatan', 'any point', angle(40)],
+  ['f80_fpatan', 'points near the diagonals', angle(2)],
+];
+
+for (const [stream, [name, what, draw]] of draws.entries()) {
+  test(`${name} rounds ${what} correctly`, () => {
+    const r = new Random(1, stream);
+    for (let i = 0; i < 300; i++) {
+      const { operands, expected } = draw(r);
+      const off = error(name, operands, expected);
+      const shown = operands.map((x) => `${x.signAndExponent.toString(16)}:${x.significand.toString(16)}`).join(' ');
+      assert.ok(off < 0.501, `${name} of ${shown} is off by ${off}`);
+    }
+  });
+}
