@@ -7,3 +7,4 @@ export * from './format.ts';
 export { type MemoryNodeOptions, memoryNode } from './memory.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
+export * from './qcow2/index.ts';

@@ -44,7 +44,8 @@ export interface NetReceiver {
   /** What `receive` takes unfinished now; a guest's driver changes it when it negotiates. */
   readonly takes: NetOffloads;
   /**
-   * Takes a frame, borrowed until it returns; may be called from within the link's `send`.
+   * Takes a frame, borrowed until it returns; may be called from within the link's `send`,
+   * and does not itself call `send` or `resume` before it returns.
    * False: there was no room, the frame is not taken, and the link waits for `resume`.
    */
   receive(frame: Uint8Array, unfinished?: UnfinishedFrame): boolean;

@@ -75,7 +75,7 @@ static void old_instructions(void) {
   __asm__ volatile("movl $7, %%ebx; pusha; movl %%esp, %%esi; movl 16(%%esi), %%eax; movl %%eax, (%0); popa"
                    : : "D"(registers) : "eax", "ebx", "esi", "memory");
   __asm__ volatile("bound %0, %1" : : "r"(7), "m"(bounds));
-  __asm__("movl $0x0309, %%eax; aaa; addb $8, %%al; aam; aad; das" : "=a"(ascii) : : "cc");
+  __asm__("movl $0x0309, %%eax; cmpb $10, %%al; aaa; addb $8, %%al; aam; aad; subb $0x17, %%al; das" : "=a"(ascii) : : "cc");
   print_hex("old", (u64)registers[0] << 32 | ascii);
   unsigned short cs, ss;
   __asm__("movw %%cs, %0; movw %%ss, %1" : "=r"(cs), "=r"(ss));

@@ -402,6 +402,8 @@ control:
   xor eax, eax
   mov rax, cr8
   HEX64 rax
+1: NEXT64
+  TRY64 "~ cr8 beyond 15", 1f
   mov eax, 16
   mov cr8, rax
 1: NEXT64

@@ -26,6 +26,8 @@ import { EnginePorts } from './ports.ts';
 import { TcgSystem } from './system.ts';
 import { TcgVcpu } from './vcpu.ts';
 
+export type Tier = 'auto' | 'interpreter' | 'translator';
+
 export { maxRamBytes } from './layout.ts';
 
 export interface TcgOptions {
@@ -33,6 +35,8 @@ export interface TcgOptions {
   readonly cpuModel: string;
   /** Guest physical ranges of RAM, 4-KiB aligned. */
   readonly ramRanges: readonly { readonly base: number; readonly size: number }[];
+  /** `auto` (default): what is hot is translated; `interpreter`: nothing; `translator`: everything when it is first run. */
+  readonly tier?: Tier;
 }
 
 export interface TcgAccelerator {
@@ -44,10 +48,10 @@ export interface TcgAccelerator {
 export async function createTcg(options: TcgOptions): Promise<TcgAccelerator> {
   const model = resolveModel(options.cpuModel);
   const memory = new TcgMemory(options.ramRanges);
-  return { memory, createVcpu: (environment) => createVcpu(memory, model, environment) };
+  return { memory, createVcpu: (environment) => createVcpu(memory, model, environment, options.tier ?? 'auto') };
 }
 
-function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnvironment): TcgVcpu {
+function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnvironment, tier: Tier): TcgVcpu {
   const cpu = new X86State(memory.buffer, stateBase);
   const mmu = new Mmu(memory, cpu, environment.mmio);
   let vcpu: TcgVcpu;
@@ -71,10 +75,10 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
   const failures = { undefinedOpcode: parseRow(undefinedOpcode, table.rows.length), tooLong: parseRow(tooLongInstruction, table.rows.length + 1) };
   const code = new CodeCache(memory, table, features, new Handlers(interpreter, hot), failures);
-  const translator = new Translator(memory, table, features, code, interpreter);
+  const translator = tier === 'interpreter' ? undefined : new Translator(memory, table, features, code, interpreter);
   mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
-  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, translator, system, environment });
+  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, translator, system, environment, translatesAtOnce: tier === 'translator' });
   return vcpu;
 }
 

@@ -19,6 +19,8 @@ export interface VcpuParts {
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
   readonly translator: Translator | undefined;
+  /** Translate code when it is first run, hot or not. */
+  readonly translatesAtOnce: boolean;
   readonly system: TcgSystem;
   readonly environment: VcpuEnvironment;
 }
@@ -208,6 +210,7 @@ export class TcgVcpu implements Vcpu {
       const table = code.entryTable(page, mode);
       mmu.setExecuteEntry(low, high, table);
       code.ensure(page, mode, offset);
+      if (this.parts.translatesAtOnce) this.parts.translator?.translate(page, mode, offset);
       if (fresh) mmu.protectPage(page);
       const at = this.view.getInt32(table + 4 * offset, true);
       if (this.view.getUint16(at + record.op, true) === ops.stop) return this.fetchCrossing(page, low, high, mode);

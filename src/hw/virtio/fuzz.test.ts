@@ -33,7 +33,7 @@ for (const [variant, options] of VARIANTS.entries()) {
           if (chance < 0.3 && queue.outstanding < 4) queue.add([new Uint8Array(1 + below(40))], [1 + below(40)]);
           else if (chance < 0.6) {
             const area = areas[below(3)];
-            const at = below(area.byteLength / 2) * 2;
+            const at = below(Math.min(area.byteLength, 64) / 2) * 2;
             area.setUint16(at, random() < 0.5 ? below(20) : below(0x1_0000), true);
           } else if (chance < 0.65) mmio.write(0xc000_0000 + below(0x40) * 4, 4, below(2 ** 32));
           else if (chance < 0.75) device.answer(...device.held.keys());

@@ -66,6 +66,11 @@ export class Virtqueue {
     return chain;
   }
 
+  /** Is the chain still the device's? Not after a reset. */
+  holds(chain: Chain): boolean {
+    return this.#inFlight.has(chain);
+  }
+
   /** Gives a chain back, once. @param written bytes filled at the start of its writable part */
   complete(chain: Chain, written: number): void {
     invariant(!chain.completed, 'virtio: a chain is completed twice');

@@ -346,6 +346,10 @@ export class TcpConnection {
   }
 
   #onRetransmitTimeout(): void {
+    if (!this.#network.canSend()) {
+      this.#retransmit.start(this.#sender.roundTrip.timeoutNanos); // the peer cannot hear us: that is not its silence
+      return;
+    }
     this.#silentTimeouts++;
     const isOpening = this.#state === 'syn-sent' || this.#state === 'syn-received';
     if (this.#silentTimeouts > (isOpening ? SYN_RETRIES : SILENT_TIMEOUTS_MAX)) {

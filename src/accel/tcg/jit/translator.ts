@@ -11,6 +11,7 @@ import {
   i32,
   i64,
   add,
+  and,
 
   type InstructionTable,
   eq,
@@ -218,7 +219,8 @@ export class Translator {
 
     const leaveFor = (offset: number): void => {
       const target: Expr = add(frame.page, i64(offset));
-      f.storeRaw(zero, stateBase + state.linear.offset, target, 8);
+      const wraps = !region.blocks[0].instructions[0].instruction.variant.long64;
+      f.storeRaw(zero, stateBase + state.linear.offset, wraps ? and(target, i64(0xffffffffn)) : target, 8);
       f.set(frame.result, i32(status.jump));
       f.branch(exit);
     };

@@ -1,6 +1,6 @@
 /** Runs test cases on Vireo's CPU, in the same user-mode world as the native runner. */
 import { state as fields, X86State } from '../../../../target/index.ts';
-import { createTcg } from '../../index.ts';
+import { createTcg, type Tier } from '../../index.ts';
 import { stateBase } from '../../layout.ts';
 import { plainEnvironment } from '../environment.ts';
 import {
@@ -42,8 +42,8 @@ const efer = 0xd01; // NXE LMA LME SCE
 const userData = 0xc0f3;
 
 /** @param background what data memory holds before each case, its patches aside */
-export async function createEngine(background: Uint8Array): Promise<Engine> {
-  const { memory, createVcpu } = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: ramSize }] });
+export async function createEngine(background: Uint8Array, tier: Tier = 'interpreter'): Promise<Engine> {
+  const { memory, createVcpu } = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: ramSize }], tier });
   const vcpu = createVcpu(plainEnvironment(memory));
   const cpu = new X86State(memory.buffer, stateBase);
   const supervisor = kernelView(memory);

@@ -3,6 +3,7 @@
  *   npm run test:differential -- [--cases N] [--seed N] [--case N] [--rows REGEX] [--failures N]
  */
 import { parseArgs } from 'node:util';
+import type { Tier } from '../../index.ts';
 import { describeFailure, titleOf } from './report.ts';
 import { createDifferential, type Failure } from './run.ts';
 
@@ -12,6 +13,7 @@ const help = `Compares Vireo's instructions with this machine's CPU.
   --seed N       seed of the random numbers (the time)
   --case N       run this one case of the seed
   --rows REGEX   only rows whose mnemonic matches
+  --tier TIER    interpreter (default), translator, or auto
   --failures N   how many failures to print in full (10)
   --per-row      print the first failure of each row instead
   -h, --help     this text
@@ -24,6 +26,7 @@ function readOptions() {
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       case: { type: 'string' },
       rows: { type: 'string', default: '' },
+      tier: { type: 'string', default: 'interpreter' },
       failures: { type: 'string', default: '10' },
       'per-row': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -41,9 +44,15 @@ function readOptions() {
     only: number('case', -1),
     failures: number('failures', 0),
     rows: new RegExp(values.rows),
+    tier: tierOf(values.tier),
     perRow: values['per-row'],
     help: values.help,
   };
+}
+
+function tierOf(text: string): Tier {
+  if (text === 'interpreter' || text === 'translator' || text === 'auto') return text;
+  throw new Error(`--tier wants interpreter, translator or auto, not '${text}'`);
 }
 
 async function main(): Promise<number> {
@@ -52,7 +61,7 @@ async function main(): Promise<number> {
     process.stdout.write(help);
     return 0;
   }
-  const differential = await createDifferential(options.seed, ({ row }) => options.rows.test(row.mnemonic));
+  const differential = await createDifferential(options.seed, ({ row }) => options.rows.test(row.mnemonic), options.tier);
   if (typeof differential === 'string') {
     process.stdout.write(`skipped: ${differential}\n`);
     return 0;

@@ -8,6 +8,7 @@ import {
   x86Rows,
 } from '../../../../target/index.ts';
 import { compare, type Difference } from './compare.ts';
+import type { Tier } from '../../index.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { exclusion } from './exclude.ts';
 import { type Generator, generateCase } from './generate.ts';
@@ -39,6 +40,7 @@ export interface Differential {
 export async function createDifferential(
   seed: number,
   wanted: (parsed: ParsedRow) => boolean = () => true,
+  tier: Tier = 'interpreter',
 ): Promise<Differential | string> {
   const background = new Random(0, 0).bytes(dataSize);
   const oracle = await startOracle(background);
@@ -47,7 +49,7 @@ export async function createDifferential(
   const features = modelFeatures(table);
   const { rows, excluded } = chooseRows(table, oracle.features, features, wanted);
   const generator = { table, features, rows, seed };
-  const runner = await createRunner(background);
+  const runner = await createRunner(background, tier);
   return {
     generator,
     excluded,
@@ -82,14 +84,14 @@ interface Runner {
   run(c: TestCase): Promise<Outcome | Error>;
 }
 
-async function createRunner(background: Uint8Array): Promise<Runner> {
-  let engine: Engine = await createEngine(background);
+async function createRunner(background: Uint8Array, tier: Tier): Promise<Runner> {
+  let engine: Engine = await createEngine(background, tier);
   return {
     async run(c) {
       try {
         return engine.run(c);
       } catch (e) {
-        engine = await createEngine(background);
+        engine = await createEngine(background, tier);
         return e instanceof Error ? e : new Error(String(e));
       }
     },

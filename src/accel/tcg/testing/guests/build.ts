@@ -1,7 +1,7 @@
 /** Builds the guest programs of tests/guests with the host's assembler and linker. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,8 @@ export const guestNames: readonly string[] = readdirSync(sources)
 
 /** Path of a guest's ELF file; it is built when its sources have changed. */
 export function buildGuest(name: string): string {
-  const inputs = [`${name}.S`, 'runtime.inc', 'guest.ld'].map((file) => join(sources, file));
+  const linkerScript = join(sources, 'guest.ld');
+  const inputs = [join(sources, `${name}.S`), linkerScript, ...['runtime.inc', 'runtime64.inc'].map((file) => join(sources, file))];
   const hash = createHash('sha256');
   for (const path of inputs) hash.update(readFileSync(path));
   const folder = join(tmpdir(), `vireo-guests-${process.getuid?.() ?? 0}`);
@@ -23,8 +24,11 @@ export function buildGuest(name: string): string {
   if (existsSync(path)) return path;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const draft = `${path}.${process.pid}`;
-  run('as', ['--32', '-I', sources, '-o', `${draft}.o`, inputs[0]]);
-  run('ld', ['-m', 'elf_i386', '-T', inputs[2], '-o', draft, `${draft}.o`]);
+  // 64-bit code in a 32-bit file, as multiboot wants it: made as a 64-bit one, which then changes its format.
+  run('as', ['--64', '-I', sources, '-o', `${draft}.o`, inputs[0]]);
+  run('ld', ['-m', 'elf_x86_64', '-z', 'max-page-size=4096', '-T', linkerScript, '-o', `${draft}.64`, `${draft}.o`]);
+  run('objcopy', ['-O', 'elf32-i386', `${draft}.64`, draft]);
+  for (const suffix of ['.o', '.64']) rmSync(draft + suffix);
   renameSync(draft, path);
   return path;
 }
@@ -36,8 +40,8 @@ function run(command: string, args: readonly string[]): void {
 
 /** Why guests can not be built here, or undefined. */
 export function whyNoGuests(): string | undefined {
-  const missing = ['as', 'ld'].find((tool) => !/elf|GNU/.test(spawnSync(tool, ['--version'], { encoding: 'utf8' }).stdout ?? ''));
+  const missing = ['as', 'ld', 'objcopy'].find((tool) => !/elf|GNU/.test(spawnSync(tool, ['--version'], { encoding: 'utf8' }).stdout ?? ''));
   if (missing) return `no GNU ${missing}: install binutils to have guest programs run`;
   const targets = spawnSync('ld', ['-V'], { encoding: 'utf8' }).stdout;
-  return targets.includes('elf_i386') ? undefined : 'the linker does not know elf_i386';
+  return targets.includes('elf_x86_64') ? undefined : 'the linker does not know elf_x86_64';
 }

@@ -1,0 +1,81 @@
+/** Carrying out a disk request on a block node, through a buffer of our own: the guest may change its memory at any time. */
+import { UserError } from '../../../base/index.ts';
+import type { BlockNode } from '../../../contract/index.ts';
+import type { Chain } from '../chain.ts';
+import type { BlkRequest } from './request.ts';
+import { BLK_STATUS, ID_BYTES } from './request.ts';
+
+/** Bytes moved at once for one request; a longer request goes in pieces. */
+export const PIECE_BYTES = 1024 * 1024;
+/** virtio_blk_req.header, before the data of a write. */
+const HEADER_BYTES = 16;
+
+export interface ExecuteOptions {
+  readonly node: BlockNode;
+  readonly serial: string;
+  /** Flush after every change: the driver does not ask for flushes itself. */
+  readonly writeThrough: boolean;
+  /** False once the guest has taken its buffers back: they must not be written any more. */
+  isWanted(): boolean;
+}
+
+/** Returns the status to report. Rejects only by a mistake of ours. */
+export async function execute(request: BlkRequest, chain: Chain, options: ExecuteOptions): Promise<number> {
+  try {
+    return await attempt(request, chain, options);
+  } catch (error) {
+    if (error instanceof UserError) return BLK_STATUS.ioError;
+    throw error;
+  }
+}
+
+async function attempt(request: BlkRequest, chain: Chain, options: ExecuteOptions): Promise<number> {
+  const { node, serial, writeThrough } = options;
+  switch (request.kind) {
+    case 'refused':
+      return request.status;
+    case 'read':
+      await eachPiece(request, async (offset, piece, done) => {
+        await node.read(offset, piece);
+        if (options.isWanted()) chain.write(done, piece);
+      });
+      return BLK_STATUS.ok;
+    case 'write':
+      await eachPiece(request, async (offset, piece, done) => {
+        chain.read(HEADER_BYTES + done, piece);
+        await node.write(offset, piece);
+      });
+      break;
+    case 'flush':
+      await node.flush();
+      return BLK_STATUS.ok;
+    case 'id': {
+      const id = new Uint8Array(ID_BYTES);
+      for (let i = 0; i < Math.min(serial.length, ID_BYTES); i++) id[i] = serial.charCodeAt(i);
+      chain.write(0, id);
+      return BLK_STATUS.ok;
+    }
+    case 'discard':
+      for (const { offset, length } of request.ranges) await node.discard?.(offset, length);
+      break;
+    case 'write-zeroes':
+      for (const { offset, length, mayUnmap } of request.ranges) {
+        if (node.writeZeroes) await node.writeZeroes(offset, length, { mayUnmap });
+        else await eachPiece({ offset, length }, (at, piece) => node.write(at, piece.fill(0)));
+      }
+      break;
+  }
+  if (writeThrough) await node.flush();
+  return BLK_STATUS.ok;
+}
+
+/** Moves a request's bytes through one buffer, in order. */
+async function eachPiece(
+  { offset, length }: { readonly offset: number; readonly length: number },
+  move: (offset: number, piece: Uint8Array, done: number) => Promise<void>,
+): Promise<void> {
+  const buffer = new Uint8Array(Math.min(length, PIECE_BYTES));
+  for (let done = 0; done < length; done += buffer.length) {
+    await move(offset + done, buffer.subarray(0, Math.min(buffer.length, length - done)), done);
+  }
+}

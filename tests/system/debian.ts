@@ -1,0 +1,74 @@
+/** More of Debian than the default guest has, got with apt once and kept in the user's cache folder. */
+import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
+import { type Apt, openApt } from '../../src/host/node/guest/apt.ts';
+
+/** Where the userland lies in the guest. */
+export const USERLAND_ROOT = 'debian';
+
+const USERLAND_PACKAGES = ['bash', 'coreutils', 'python3', 'perl-base', 'libc-bin'];
+/** What no program of the tests reads. */
+const LEFT_OUT = /^usr\/(share\/(doc|man|locale|info|lintian|bash-completion|doc-base|i18n|bug)|lib\/x86_64-linux-gnu\/gconv)(\/|$)/;
+
+/** The generic amd64 kernel, a bzImage. */
+export function genericKernel(): Promise<Uint8Array> {
+  return cached('linux-image-amd64', async (apt, folder) => {
+    const meta = await apt.show('linux-image-amd64');
+    const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
+    if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
+    await apt.unpack(await apt.show(name), folder);
+    const [file] = (await readdir(join(folder, 'boot'))).filter((entry) => entry.startsWith('vmlinuz-'));
+    return readFile(join(folder, 'boot', file));
+  });
+}
+
+/** bash, coreutils, python3 and perl with all their libraries below `USERLAND_ROOT`: a cpio archive. */
+export function debianUserland(): Promise<Uint8Array> {
+  return cached('userland.cpio', async (apt, folder) => {
+    for (const debianPackage of await apt.resolve(USERLAND_PACKAGES)) await apt.unpack(debianPackage, folder);
+    const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT, permissions: 0o755 };
+    const mountPoints = ['dev', 'proc', 'root', 'sys', 'tmp'].map(
+      (name): CpioEntry => ({ kind: 'directory', path: `${USERLAND_ROOT}/${name}`, permissions: 0o755 }),
+    );
+    return writeCpio([root, ...mountPoints, ...(await entriesOf(folder, ''))]);
+  });
+}
+
+/** A file of the cache folder; made by `build` in an empty folder when it is not there yet. */
+async function cached(name: string, build: (apt: Apt, folder: string) => Promise<Uint8Array>): Promise<Uint8Array> {
+  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vireo', 'system-tests');
+  const path = join(cache, name);
+  const existing = await readFile(path).catch(() => undefined);
+  if (existing !== undefined) return existing;
+  await mkdir(cache, { recursive: true });
+  const temporary = await mkdtemp(join(cache, 'tmp-'));
+  try {
+    const apt = await openApt(temporary, process.env);
+    await apt.update();
+    const folder = join(temporary, 'root');
+    await mkdir(folder);
+    const bytes = await build(apt, folder);
+    await writeFile(join(temporary, name), bytes);
+    await rename(join(temporary, name), path);
+    return bytes;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** What lies below `folder`, directories before what is in them. */
+async function entriesOf(root: string, folder: string): Promise<CpioEntry[]> {
+  const entries: CpioEntry[] = [];
+  for (const file of (await readdir(join(root, folder), { withFileTypes: true })).sort()) {
+    const inRoot = folder === '' ? file.name : `${folder}/${file.name}`;
+    if (LEFT_OUT.test(inRoot)) continue;
+    const [from, path] = [join(root, inRoot), `${USERLAND_ROOT}/${inRoot}`];
+    const permissions = file.isSymbolicLink() ? 0o777 : (await stat(from)).mode & 0o7777;
+    if (file.isSymbolicLink()) entries.push({ kind: 'symlink', path, target: await readlink(from) });
+    else if (file.isDirectory()) entries.push({ kind: 'directory', path, permissions }, ...(await entriesOf(root, inRoot)));
+    else entries.push({ kind: 'file', path, permissions, data: await readFile(from) });
+  }
+  return entries;
+}
