@@ -54,7 +54,7 @@ frames:
 1: or byte ptr [idt64 + 13 * 16 + 5], 0x80
   or byte ptr [idt64 + 11 * 16 + 5], 0x80
   NEXT64
-  TRY64 "fault while delivering one", 1f
+  TRY64 "~ fault while delivering one", 1f
   and byte ptr [idt64 + 6 * 16 + 5], 0x7F
   ud2
 1: or byte ptr [idt64 + 6 * 16 + 5], 0x80
@@ -200,6 +200,7 @@ syscall_entry:
   HEX64 r11
   pushfq
   pop rax
+  and eax, 0x7700
   HEX64 rax
   mov eax, cs
   HEX64 rax

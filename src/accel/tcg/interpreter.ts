@@ -63,8 +63,10 @@ export interface InterpreterOptions {
   readonly runtime: RuntimeFunctions;
 }
 
-/** Most handlers there can be: rows times variants is far below. */
-const tableLimit = 0x8000;
+/** Most functions there can be: a record names one in 16 bits. */
+const tableLimit = 0x1_0000;
+/** Regions leave this many places to handlers, of which there are far fewer (rows times variants in use). */
+const reservedForHandlers = 0x2000;
 
 export class Interpreter {
   /** Runs from a record, or with 0 from state `linear`, until something needs the engine; returns an `exit`. */
@@ -115,6 +117,11 @@ export class Interpreter {
     const instance = this.instantiate(retryWithLibraries(build));
     this.table.set(index, instance.handler);
     return index;
+  }
+
+  /** Whether there is a place for another region. */
+  get hasRoom(): boolean {
+    return this.handlerCount - this.freeHandlers.length < tableLimit - reservedForHandlers;
   }
 
   /** Takes a function out of the table; nothing may name it any more. */

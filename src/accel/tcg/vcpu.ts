@@ -197,7 +197,7 @@ export class TcgVcpu implements Vcpu {
     const low = cpu.get(state.linear);
     const high = cpu.high(state.linear);
     try {
-      if (code.full) {
+      if (code.full || !this.parts.interpreter.hasRoom) {
         code.flush();
         this.parts.translator?.forget();
         mmu.flushExecute();

@@ -2,7 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import type { CompressionKind } from '../compression.ts';
-import type { BackingReference, Preallocation } from '../format.ts';
+import type { BackingReference } from '../format.ts';
 import { viewOf, u64be } from '../layout.ts';
 import { alignUp } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';

@@ -5,9 +5,9 @@
  * entry changes in the cache only; `commit` keeps the order on disk.
  */
 import { IoError } from '../../base/index.ts';
-import { alignDown, alignUp, isZero } from '../request.ts';
+import { alignDown, alignUp, isZero, zeroRange } from '../request.ts';
 import { recordInBitmaps } from './bitmaps.ts';
-import { compressionOf } from './header.ts';
+import { AUTOCLEAR, compressionOf } from './header.ts';
 import { commit, commitWhenFull, hasDataFile, type Image } from './image.ts';
 import {
   compressedEntry,
@@ -134,23 +134,67 @@ async function writeSpan(image: Image, host: number, cluster: Uint8Array, begin:
   if (last > first) await image.dataFile.write(host + first, cluster.subarray(first, last));
 }
 
-/** Makes a range zeros. */
+/** Makes a range zeros: by marks for whole subclusters, by writing for the rest. */
 export async function zeroDisk(image: Image, offset: number, length: number, mayUnmap: boolean): Promise<void> {
   await recordInBitmaps(image, offset, length);
+  await zeroRawDataFile(image, offset, length);
   const canMark = image.header.version >= 3 || image.backing === undefined;
-  await eachCluster(image, offset, length, async (at, part) => {
-    const isWhole = part === image.geometry.clusterBytes || at + part === image.sizeBytes;
-    if (canMark && at % image.geometry.clusterBytes === 0 && isWhole) return zeroCluster(image, at, mayUnmap);
-    const run = await lookup(image, at, part);
-    if (run.length >= part && isZeroKind(image, run.kind)) return;
-    const zeros = new Uint8Array(part);
-    if ((await writeInPlace(image, at, zeros)) < part) await writeAll(image, at, zeros);
+  await eachCluster(image, offset, length, false, async (at, part) => {
+    if (canMark) await zeroInCluster(image, at, part, mayUnmap);
+    else if (!(await isUnstoredZero(image, at, part))) await writeAll(image, at, new Uint8Array(part));
   });
 }
 
-function isZeroKind(image: Image, kind: number): boolean {
-  const isUnallocated = kind === KIND.unallocated || kind === KIND.reserved;
-  return kind === KIND.zero || kind === KIND.zeroAllocated || (isUnallocated && image.backing === undefined);
+/** An external data file that is a raw image too must really have the zeros. */
+async function zeroRawDataFile(image: Image, offset: number, length: number): Promise<void> {
+  if ((image.header.autoclear & AUTOCLEAR.rawDataFile) === 0n || !hasDataFile(image)) return;
+  await zeroRange(image.dataFile, offset, length);
+}
+
+/** Makes [at, at + part), which lies in one cluster, zeros. */
+async function zeroInCluster(image: Image, at: number, part: number, mayUnmap: boolean): Promise<void> {
+  const { clusterBytes, subclusterBytes } = image.geometry;
+  const end = at + part;
+  let [first, last] = [alignDown(at, subclusterBytes), alignUp(end, subclusterBytes)];
+  const lastEnd = Math.min(last, image.sizeBytes);
+  // An edge that is zeros already may be marked with the rest; otherwise its part is written.
+  const isHeadZero = first === at || (await isUnstoredZero(image, first, at - first, subclusterBytes));
+  const isTailZero = lastEnd === end || (await isUnstoredZero(image, last - subclusterBytes, lastEnd - last + subclusterBytes));
+  if (!isHeadZero) first = Math.min(last, first + subclusterBytes);
+  if (!isTailZero) last = Math.max(first, last - subclusterBytes);
+  if (first >= last) return writeAll(image, at, new Uint8Array(part));
+  if (at < first) await writeAll(image, at, new Uint8Array(first - at));
+  if (end > last) await writeAll(image, last, new Uint8Array(end - last));
+  const start = alignDown(at, clusterBytes);
+  if (last - first === clusterBytes) return zeroCluster(image, start, mayUnmap);
+  await zeroSubclusters(image, start, first, last);
+}
+
+async function zeroSubclusters(image: Image, start: number, first: number, last: number): Promise<void> {
+  const { subclusterBytes } = image.geometry;
+  const old = await entryAt(image, start);
+  if (old.compressed) return writeAll(image, first, new Uint8Array(Math.min(last, image.sizeBytes) - first));
+  let { allocBits, zeroBits } = old;
+  for (let at = first; at < last; at += subclusterBytes) {
+    const bit = 1 << ((at - start) / subclusterBytes);
+    allocBits &= ~bit;
+    zeroBits |= bit;
+  }
+  await makeTableWritable(image, start);
+  await replaceEntry(image, start, { ...old, allocBits: allocBits >>> 0, zeroBits: zeroBits >>> 0 });
+}
+
+/** True when a range reads as zeros and no bytes are stored for it, nor for its first `alsoBytes` beyond. */
+async function isUnstoredZero(image: Image, offset: number, length: number, alsoBytes = length): Promise<boolean> {
+  const run = await lookup(image, offset, Math.min(Math.max(length, alsoBytes), image.sizeBytes - offset));
+  if (run.kind === KIND.normal || run.kind === KIND.compressed) return false;
+  if (run.length < Math.min(Math.max(length, alsoBytes), image.sizeBytes - offset)) return false;
+  if (run.kind === KIND.zero || run.kind === KIND.zeroAllocated || image.backing === undefined) return true;
+  const available = Math.min(length, image.backing.sizeBytes - offset);
+  if (available <= 0) return true;
+  const extents = await image.backing.extents(offset, available);
+  const covered = extents.reduce((sum, extent) => sum + extent.length, 0);
+  return covered === available && extents.every(({ zero }) => zero);
 }
 
 async function writeAll(image: Image, offset: number, source: Uint8Array): Promise<void> {
@@ -178,7 +222,8 @@ async function zeroCluster(image: Image, offset: number, mayUnmap: boolean): Pro
 export async function discardDisk(image: Image, offset: number, length: number): Promise<void> {
   if (image.header.version < 3 && image.backing !== undefined) return;
   await recordInBitmaps(image, offset, length);
-  await eachCluster(image, offset, length, async (at, part) => {
+  await zeroRawDataFile(image, offset, length);
+  await eachCluster(image, offset, length, true, async (at, part) => {
     const { clusterBytes } = image.geometry;
     if (at % clusterBytes !== 0 || (part !== clusterBytes && at + part !== image.sizeBytes)) return;
     const old = await entryAt(image, at);
@@ -190,15 +235,21 @@ export async function discardDisk(image: Image, offset: number, length: number):
   });
 }
 
-/** Visits a range cluster by cluster under the lock; where there is nothing at all, a whole L2 table at once may be skipped. */
-async function eachCluster(image: Image, offset: number, length: number, visit: (at: number, part: number) => Promise<void>) {
+/** Visits a range cluster by cluster under the lock; `skipsEmpty`: not where whole L2 tables are absent. */
+async function eachCluster(
+  image: Image,
+  offset: number,
+  length: number,
+  skipsEmpty: boolean,
+  visit: (at: number, part: number) => Promise<void>,
+) {
   const { clusterBytes } = image.geometry;
   for (let done = 0; done < length; ) {
     const batchEnd = Math.min(length, done + clusterBytes * 256);
     await image.lock.exclusive(async () => {
       while (done < batchEnd) {
         const at = offset + done;
-        const skipped = await skippable(image, at, length - done);
+        const skipped = skipsEmpty ? skippable(image, at, length - done) : 0;
         const part = skipped > 0 ? skipped : Math.min(alignUp(at + 1, clusterBytes) - at, length - done);
         if (skipped === 0) await visit(at, part);
         done += part;
@@ -209,7 +260,7 @@ async function eachCluster(image: Image, offset: number, length: number, visit: 
 }
 
 /** How many bytes from `at` on have no L2 table and read as zeros anyway. */
-async function skippable(image: Image, at: number, length: number): Promise<number> {
+function skippable(image: Image, at: number, length: number): number {
   const { l2Coverage } = image.geometry;
   if (image.backing !== undefined || image.l1.tables[Math.floor(at / l2Coverage)] !== 0) return 0;
   return Math.min(length, l2Coverage - (at % l2Coverage));

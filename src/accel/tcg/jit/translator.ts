@@ -99,7 +99,8 @@ export class Translator {
 
   /** Translates the region at `offset` of a physical page, whose code is decoded. */
   translate(physicalPage: number, mode: number, offset: number): void {
-    if ((mode & (modeBits.flat | modeBits.step)) !== modeBits.flat || this.code.full) return;
+    if ((mode & (modeBits.flat | modeBits.step)) !== modeBits.flat) return;
+    if (this.code.full || !this.interpreter.hasRoom) return;
     const source = this.instructionSource(physicalPage, mode);
     const region = findRegion(offset, source);
     if (region.blocks[0].instructions.length === 0 || region.instructionCount < minInstructions) {

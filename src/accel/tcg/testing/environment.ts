@@ -16,20 +16,25 @@ export function plainBus(
   };
 }
 
-/** A local APIC that never has an interrupt. */
-export const silentApic: LocalApic = {
-  pendingVector: () => -1,
-  acknowledge: () => -1,
-  readBase: () => ({ low: 0xfee0_0900, high: 0 }),
-  writeBase: () => true,
-  readTpr: () => 0,
-  writeTpr: () => {},
-  readX2apic: () => undefined,
-  writeX2apic: () => false,
-  readTscDeadline: () => ({ low: 0, high: 0 }),
-  writeTscDeadline: () => {},
-  reset: () => {},
-};
+/** A local APIC that never has an interrupt; it keeps its task priority. */
+function silentApic(): LocalApic {
+  let tpr = 0;
+  return {
+    pendingVector: () => -1,
+    acknowledge: () => -1,
+    readBase: () => ({ low: 0xfee0_0900, high: 0 }),
+    writeBase: () => true,
+    readTpr: () => tpr,
+    writeTpr: (priorityClass) => {
+      tpr = priorityClass;
+    },
+    readX2apic: () => undefined,
+    writeX2apic: () => false,
+    readTscDeadline: () => ({ low: 0, high: 0 }),
+    writeTscDeadline: () => {},
+    reset: () => {},
+  };
+}
 
 export function plainEnvironment(memory: GuestMemory, ports: Bus = plainBus()): VcpuEnvironment {
   const start = performance.now();
@@ -43,6 +48,6 @@ export function plainEnvironment(memory: GuestMemory, ports: Bus = plainBus()): 
         throw new Error('no timers in this test');
       },
     },
-    apic: silentApic,
+    apic: silentApic(),
   };
 }

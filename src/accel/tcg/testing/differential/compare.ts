@@ -22,7 +22,8 @@ export function compare(c: TestCase, native: Outcome, vireo: Outcome, vendor: st
   if (native.status !== 'trap' || vireo.status !== 'trap') return found;
   check('vector', native.vector, vireo.vector);
   if (native.vector === vireo.vector) {
-    if (state.vectorsWithError.has(native.vector) && !allowed.fault) check('error code', errorCode(native), errorCode(vireo));
+    if (state.vectorsWithError.has(native.vector) && !allowed.fault)
+      check('error code', errorCode(native), errorCode(vireo));
     if (native.vector === state.vector.PF && !allowed.cr2 && !allowed.fault) check('cr2', native.cr2, vireo.cr2);
   }
   compareIntegers(c, native, vireo, allowed, check);

@@ -17,7 +17,10 @@ const allFeatures = new Set(table.rows.flatMap(({ row }) => (row.cpuid ? [row.cp
 const generator = { table, features: allFeatures, rows: table.rows, seed };
 
 // Translating each case costs a module, so that tier gets fewer.
-for (const [tier, count] of [['interpreter', cases], ['translator', cases / 4]] as const) {
+for (const [tier, count] of [
+  ['interpreter', cases],
+  ['translator', cases / 4],
+] as const) {
   test(`instructions leave what this CPU leaves: ${tier}`, async (t) => {
     const differential = await createDifferential(seed, undefined, tier);
     if (typeof differential === 'string') return t.skip(differential);

@@ -61,7 +61,11 @@ async function main(): Promise<number> {
     process.stdout.write(help);
     return 0;
   }
-  const differential = await createDifferential(options.seed, ({ row }) => options.rows.test(row.mnemonic), options.tier);
+  const differential = await createDifferential(
+    options.seed,
+    ({ row }) => options.rows.test(row.mnemonic),
+    options.tier,
+  );
   if (typeof differential === 'string') {
     process.stdout.write(`skipped: ${differential}\n`);
     return 0;

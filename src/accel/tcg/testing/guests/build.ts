@@ -16,7 +16,11 @@ export const guestNames: readonly string[] = readdirSync(sources)
 /** Path of a guest's ELF file; it is built when its sources have changed. */
 export function buildGuest(name: string): string {
   const linkerScript = join(sources, 'guest.ld');
-  const inputs = [join(sources, `${name}.S`), linkerScript, ...['runtime.inc', 'runtime64.inc'].map((file) => join(sources, file))];
+  const inputs = [
+    join(sources, `${name}.S`),
+    linkerScript,
+    ...['runtime.inc', 'runtime64.inc'].map((file) => join(sources, file)),
+  ];
   const hash = createHash('sha256');
   for (const path of inputs) hash.update(readFileSync(path));
   const folder = join(tmpdir(), `vireo-guests-${process.getuid?.() ?? 0}`);
@@ -40,7 +44,9 @@ function run(command: string, args: readonly string[]): void {
 
 /** Why guests can not be built here, or undefined. */
 export function whyNoGuests(): string | undefined {
-  const missing = ['as', 'ld', 'objcopy'].find((tool) => !/elf|GNU/.test(spawnSync(tool, ['--version'], { encoding: 'utf8' }).stdout ?? ''));
+  const missing = ['as', 'ld', 'objcopy'].find(
+    (tool) => !/elf|GNU/.test(spawnSync(tool, ['--version'], { encoding: 'utf8' }).stdout ?? ''),
+  );
   if (missing) return `no GNU ${missing}: install binutils to have guest programs run`;
   const targets = spawnSync('ld', ['-V'], { encoding: 'utf8' }).stdout;
   return targets.includes('elf_x86_64') ? undefined : 'the linker does not know elf_x86_64';

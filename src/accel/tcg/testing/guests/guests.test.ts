@@ -31,7 +31,10 @@ for (const name of guestNames) {
     else if (noQemu) t.diagnostic(noQemu);
     else {
       const theirs = runInQemu(path).split('\n');
-      assert.deepEqual(lines.filter((line) => !isOwn(line)), theirs.filter((line) => !isOwn(line)));
+      assert.deepEqual(
+        lines.filter((line) => !isOwn(line)),
+        theirs.filter((line) => !isOwn(line)),
+      );
     }
     assert.equal(end, 'exit', `${output.slice(-500)}\n${end}`);
     const expected = join(sources, `${name}.expected`);

@@ -1,0 +1,115 @@
+/**
+ * UDP to the outside: a host socket for each port the guest sends from. What
+ * comes back is taken only from where the guest has sent to.
+ */
+import type { HostDatagramSocket, HostEndpoint, HostSockets } from '../../contract/index.ts';
+import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { type IpAddress, ipKey } from '../wire/ip-address.ts';
+import type { Flow } from './ip-output.ts';
+
+const IDLE_NANOS = 240 * SECOND_NANOS;
+const PEERS_MAX = 256;
+/** Datagrams that wait for the socket to be opened. */
+const EARLY_MAX = 16;
+
+interface Association {
+  readonly key: string;
+  socket: HostDatagramSocket | undefined;
+  /** By the host's text of the peer: the address that the guest knows it by. */
+  readonly peers: Map<string, Flow>;
+  readonly early: { readonly bytes: Uint8Array; readonly to: HostEndpoint }[];
+  readonly idle: StackTimer;
+  isClosed: boolean;
+}
+
+export interface UdpNatPorts {
+  readonly sockets: HostSockets;
+  readonly timers: Timers;
+  readonly associationsMax: number;
+  /** Sends a datagram to the guest. */
+  deliver(flow: Flow, payload: Uint8Array): void;
+  /** Nobody listens there. */
+  refused(flow: Flow): void;
+}
+
+export class UdpNat {
+  readonly #ports: UdpNatPorts;
+  /** The least recently used first. */
+  readonly #associations = new Map<string, Association>();
+
+  constructor(ports: UdpNatPorts) {
+    this.#ports = ports;
+  }
+
+  get count(): number {
+    return this.#associations.size;
+  }
+
+  /** @param payload is copied */
+  send(flow: Flow, to: HostEndpoint & { kind: 'inet' }, payload: Uint8Array): void {
+    const key = `${ipKey(flow.guest)},${flow.guestPort}`;
+    const association = this.#associations.get(key) ?? this.#open(key, flow.guest);
+    this.#associations.delete(key);
+    this.#associations.set(key, association);
+    association.idle.start(IDLE_NANOS);
+    const { peers, socket, early } = association;
+    const peerKey = `${to.address} ${to.port}`;
+    if (!peers.has(peerKey)) {
+      if (peers.size >= PEERS_MAX) peers.delete(peers.keys().next().value!);
+      peers.set(peerKey, { ...flow, guest: flow.guest.slice(), local: flow.local.slice() });
+    }
+    if (socket !== undefined) socket.send(payload.slice(), to);
+    else if (early.length < EARLY_MAX) early.push({ bytes: payload.slice(), to });
+  }
+
+  close(): void {
+    for (const association of this.#associations.values()) this.#close(association);
+  }
+
+  #open(key: string, guest: IpAddress): Association {
+    const { sockets, timers, associationsMax } = this.#ports;
+    if (this.#associations.size >= associationsMax) this.#close(this.#associations.values().next().value!);
+    const idle = timers.create(() => this.#close(association));
+    const association: Association = { key, socket: undefined, peers: new Map(), early: [], idle, isClosed: false };
+    this.#associations.set(key, association);
+    const at: HostEndpoint = { kind: 'inet', address: guest.length === 4 ? '0.0.0.0' : '::', port: 0 };
+    const events = {
+      message: (bytes: Uint8Array, from: HostEndpoint | undefined) => this.#receive(association, bytes, from),
+      failed: () => this.#refuse(association),
+    };
+    sockets.openDatagram(at, events).then(
+      (socket) => {
+        if (association.isClosed) {
+          socket.close();
+          return;
+        }
+        association.socket = socket;
+        for (const { bytes, to } of association.early.splice(0)) socket.send(bytes, to);
+      },
+      () => {
+        this.#refuse(association);
+        this.#close(association);
+      },
+    );
+    return association;
+  }
+
+  #receive({ peers, idle }: Association, bytes: Uint8Array, from: HostEndpoint | undefined): void {
+    const flow = from?.kind === 'inet' ? peers.get(`${from.address} ${from.port}`) : undefined;
+    if (flow === undefined) return;
+    idle.start(IDLE_NANOS);
+    this.#ports.deliver(flow, bytes);
+  }
+
+  /** The host does not say about which peer; with several, nobody is blamed. */
+  #refuse({ peers }: Association): void {
+    if (peers.size === 1) this.#ports.refused(peers.values().next().value!);
+  }
+
+  #close(association: Association): void {
+    association.isClosed = true;
+    association.idle.stop();
+    association.socket?.close();
+    this.#associations.delete(association.key);
+  }
+}
