@@ -6,9 +6,12 @@ import { findNode, runOn, tooOldMessage } from './node.mjs';
 
 const root = new URL('../', import.meta.url);
 
-/** @param {string[]} args The command line after the program's name. */
-export async function launch(args) {
-  const program = programPath();
+/**
+ * @param {string[]} args The command line after the program's name.
+ * @param {string} module The program's first module, from src/cli or dist/cli, without its ending.
+ */
+export async function launch(args, module = 'main') {
+  const program = programPath(module);
   const node = findNode();
   if (node === undefined) {
     process.stderr.write(`vireo: ${tooOldMessage()}\n`);
@@ -22,7 +25,7 @@ export async function launch(args) {
 }
 
 /** The sources in a checkout, the built program in the published package. */
-function programPath() {
-  const source = new URL('src/cli/main.ts', root);
-  return fileURLToPath(existsSync(source) ? source : new URL('dist/cli/main.js', root));
+function programPath(module) {
+  const source = new URL(`src/cli/${module}.ts`, root);
+  return fileURLToPath(existsSync(source) ? source : new URL(`dist/cli/${module}.js`, root));
 }

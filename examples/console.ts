@@ -21,7 +21,7 @@ let text = '';
 let typed = false;
 for await (const bytes of serial.readable) {
   text += decoder.decode(bytes, { stream: true });
-  if (!typed && text.endsWith('# ')) {
+  if (!typed && text.includes('~ # ')) {
     typed = true;
     await keyboard.write(new TextEncoder().encode('free -m | head -2\nexit\n'));
   }

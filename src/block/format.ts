@@ -95,6 +95,8 @@ export interface ImageNode extends BlockNode {
   check?(repair: Repair): Promise<CheckResult>;
   /** Writes one whole cluster, compressed. Where it is already allocated, the cluster is replaced. */
   writeCompressed?(offset: number, source: Uint8Array): Promise<void>;
+  /** Gives all of the disk its place in the file. */
+  preallocate?(mode: Preallocation): Promise<void>;
   /** Rewrites the name of the backing file, without looking at what is in it. */
   changeBacking?(reference: BackingReference | undefined): Promise<void>;
   /** Forgets all that is allocated, so that everything comes from the backing file again. */

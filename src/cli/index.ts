@@ -16,6 +16,7 @@ export { UserError } from '../base/index.ts';
 export { type DefaultGuest, type DefaultGuestOptions, defaultGuest } from '../host/node/index.ts';
 export type {
   BootOptions,
+  DiskOptions,
   Machine,
   MachineExit,
   MachineExitReason,

@@ -1,8 +1,10 @@
 /** What a machine's thread runs: one machine on the software CPU. */
+import { randomFillSync } from 'node:crypto';
 import { createTcg } from '../accel/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import { serveMachine } from '../machine/index.ts';
+import { openDisk } from './open-disk.ts';
 
 export function serve(context: ThreadContext): void {
-  serveMachine(context, createTcg);
+  serveMachine(context, createTcg, { openDisk, fillRandom: (target) => randomFillSync(target) });
 }

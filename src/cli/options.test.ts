@@ -5,6 +5,7 @@ import { describeOptions, parseOptions, suggestion, UsageError } from './options
 const TABLE = {
   kernel: { value: 'FILE', help: 'a kernel' },
   memory: { value: 'SIZE', short: 'm', help: 'how much' },
+  disk: { value: 'FILE', repeats: true, help: 'a disk' },
   help: { short: 'h', help: 'this text' },
 } as const;
 
@@ -13,6 +14,7 @@ test('the forms of an option', () => {
   assert.deepEqual(parseOptions(TABLE, ['--kernel', 'a', '--memory=1=2']), { kernel: 'a', memory: '1=2' });
   assert.deepEqual(parseOptions(TABLE, ['-m', '-x', '-h']), { memory: '-x', help: true });
   assert.deepEqual(parseOptions(TABLE, ['--kernel=']), { kernel: '' });
+  assert.deepEqual(parseOptions(TABLE, ['--disk', 'a', '--disk=b']), { disk: ['a', 'b'] });
   assert.deepEqual(parseOptions(TABLE, ['--kernel=two\nlines']), { kernel: 'two\nlines' });
 });
 
@@ -46,6 +48,6 @@ test('the nearest name is suggested, and only a near one', () => {
 test('help lists every option on a line of its own', () => {
   assert.equal(
     describeOptions(TABLE),
-    '      --kernel FILE  a kernel\n  -m, --memory SIZE  how much\n  -h, --help         this text\n',
+    '      --kernel FILE  a kernel\n  -m, --memory SIZE  how much\n      --disk FILE    a disk\n  -h, --help         this text\n',
   );
 });

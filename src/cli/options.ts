@@ -11,13 +11,19 @@ export interface OptionSpec {
   readonly value?: string;
   /** A one-letter form. */
   readonly short?: string;
+  /** May be given several times. */
+  readonly repeats?: true;
   readonly help: string;
 }
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
 
 /** The values that were given, by option name. */
 export type OptionValues<Table extends OptionTable> = {
-  -readonly [Name in keyof Table]?: Table[Name] extends { readonly value: string } ? string : true;
+  -readonly [Name in keyof Table]?: Table[Name] extends { readonly value: string }
+    ? Table[Name] extends { readonly repeats: true }
+      ? string[]
+      : string
+    : true;
 };
 
 /**
@@ -25,18 +31,19 @@ export type OptionValues<Table extends OptionTable> = {
  * @throws UsageError that names the argument and what would be right
  */
 export function parseOptions<Table extends OptionTable>(table: Table, args: readonly string[]): OptionValues<Table> {
-  const values: Record<string, string | true> = {};
+  const values: Record<string, string | true | (string | true)[]> = {};
   for (let index = 0; index < args.length; index += 1) {
     const [, written, inline] = /^(-[^=]*)(?:=(.*))?$/s.exec(args[index]) ?? [];
     if (written === undefined || written === '-') throw new UsageError(`unexpected argument "${args[index]}"`);
     const name = Object.keys(table).find((key) => written === `--${key}` || written === `-${table[key].short}`);
     if (name === undefined) throw new UsageError(`unknown option ${written}${suggestion(written, optionNames(table))}`);
-    if (Object.hasOwn(values, name)) throw new UsageError(`option ${written} is given twice`);
-    const { value } = table[name];
+    const { value, repeats } = table[name];
+    if (Object.hasOwn(values, name) && !repeats) throw new UsageError(`option ${written} is given twice`);
     if (value === undefined && inline !== undefined) throw new UsageError(`option ${written} takes no value`);
     const given = value === undefined ? true : (inline ?? args[++index]);
     if (given === undefined) throw new UsageError(`option ${written} needs a value: ${written} ${value}`);
-    values[name] = given;
+    const earlier = values[name];
+    values[name] = repeats ? [...(Array.isArray(earlier) ? earlier : []), given] : given;
   }
   return values as OptionValues<Table>;
 }

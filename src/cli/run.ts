@@ -3,12 +3,14 @@ import { parseSize, UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
 import {
   type BootOptions,
+  type DiskOptions,
   type Machine,
   type MachineExit,
   MEMORY_MAX_BYTES,
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
+import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
@@ -20,6 +22,7 @@ const OPTIONS = {
   append: { value: 'STRING', help: "the kernel's command line; with the default guest, added to its own" },
   memory: { value: 'SIZE', short: 'm', help: "the guest's memory, e.g. 256M or 2G; digits alone are M (default 512M)" },
   cpu: { value: 'MODEL', help: 'the CPU model, named as QEMU names it (default max)' },
+  disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
 } as const;
@@ -47,6 +50,10 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 }
 
 type RunOptions = OptionValues<typeof OPTIONS>;
+
+function disksOf({ disk = [] }: RunOptions): DiskOptions[] {
+  return disk.map(parseDisk);
+}
 
 function memoryOf(text: string | undefined): number {
   if (text === undefined) return DEFAULT_MEMORY_BYTES;
@@ -82,8 +89,15 @@ const progress: DefaultGuestOptions = {
 async function runOne(options: RunOptions, command: string, memoryBytes: number): Promise<number> {
   if (options.initrd !== undefined) throw new UsageError("--exec needs the default guest's initrd, not --initrd");
   if (options.append !== undefined) throw new UsageError('--exec does not go with --append');
+  const disks = disksOf(options);
   const kernel = options.kernel === undefined ? undefined : await readUserFile('kernel', options.kernel, memoryBytes);
-  const machine = await createExecMachine(command, { ...progress, memoryBytes, cpu: options.cpu, kernel });
+  const machine = await createExecMachine(command, {
+    ...progress,
+    memoryBytes,
+    cpu: options.cpu,
+    kernel,
+    disks,
+  });
   return runExec(
     machine,
     (bytes) => write(process.stdout, bytes),
@@ -93,8 +107,9 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
 
 async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
+  const disks = disksOf(options);
   const boot = await bootOptions(options, memoryBytes);
-  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot });
+  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, disks });
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
   return exitCodeOf(machine);
 }

@@ -36,7 +36,9 @@ export interface ThreadContext extends ThreadPort {
   /**
    * Sleeps without using the CPU until `nanos` have passed (Infinity: for ever),
    * a message was handled, or `wake` is called. One sleep at a time.
+   * @param listening The thread waits for the host too (files, sockets), whose
+   *   answers `wake` it from the event loop: the time may then be exceeded by a millisecond.
    */
-  sleep(nanos: number): Promise<void>;
+  sleep(nanos: number, listening?: boolean): Promise<void>;
   wake(): void;
 }

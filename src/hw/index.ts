@@ -6,3 +6,4 @@ export { MmioBus, PortBus } from './bus/index.ts';
 export * from './firmware/index.ts';
 export * from './pci/index.ts';
 export type { FwCfg } from './platform/fw-cfg.ts';
+export * from './virtio/index.ts';

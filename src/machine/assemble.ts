@@ -1,10 +1,11 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
-import type { CharPort, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
-import { createPcBoard, loadKernel, putAcpiTables, ramRegions } from '../hw/index.ts';
+import type { BlockNode, CharPort, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
+import { createPcBoard, loadKernel, type PcBoard, putAcpiTables, ramRegions, virtioBlk, virtioRng } from '../hw/index.ts';
 import { VirtualClock } from './clock.ts';
 import type { MachineConfig } from './config.ts';
+import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator, GuestRequest } from './parts.ts';
+import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends } from './parts.ts';
 import type { SerialPort } from './serial-port.ts';
 
 /** What a machine is connected to outside. */
@@ -14,7 +15,11 @@ export interface Outside {
   /** Watches what COM1 prints. */
   readonly panic: PanicWatch;
   readonly createAccelerator: CreateAccelerator;
+  readonly backends: MachineBackends;
 }
+
+/** PCI device numbers on the root bus; the chipset has 0 and 31. */
+const SLOT = { rng: 1, firstDisk: 2 };
 
 /**
  * RAM first, because it decides how much there is to boot into; then the board
@@ -29,12 +34,13 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     request ??= asked;
   };
 
+  const disks = await openDisks(config, outside.backends);
   const accelerator = await outside.createAccelerator({
     cpuModel: config.cpu,
     ramRanges: ramRegions(config.memoryBytes),
   });
   const { memory } = accelerator;
-  const cpu = forwardingSignals();
+  const cpu = forwardingSignals(() => thread.wake());
   const board = createPcBoard({
     memory,
     clock,
@@ -46,6 +52,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     onReset: () => ask({ kind: 'reset' }),
     onDebugExit: (value) => ask({ kind: 'debug-exit', code: ((value << 1) | 1) & 0xff }),
   });
+  const io = new IoWatch();
+  addDevices(board, config, disks.map((disk) => io.watch(disk)), outside.backends);
   const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
   cpu.connect(vcpu);
 
@@ -66,14 +74,48 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       request = undefined;
       return taken;
     },
+    ioPending: () => io.pending,
+    async close() {
+      await io.idle();
+      await Promise.all(disks.map((disk) => disk.close()));
+    },
   };
 }
 
+/** All or none: when one cannot be opened, the others are closed again. */
+async function openDisks({ disks }: MachineConfig, backends: MachineBackends): Promise<BlockNode[]> {
+  const opened: BlockNode[] = [];
+  try {
+    for (const disk of disks) opened.push(await backends.openDisk(disk));
+    return opened;
+  } catch (error) {
+    await Promise.all(opened.map((node) => node.close()));
+    throw error;
+  }
+}
+
+function addDevices(
+  board: PcBoard,
+  config: MachineConfig,
+  disks: readonly BlockNode[],
+  { fillRandom }: MachineBackends,
+): void {
+  board.addVirtio(SLOT.rng, virtioRng({ name: 'rng0', fillRandom }));
+  for (const [index, node] of disks.entries()) {
+    const name = `disk${index}`;
+    const serial = config.disks[index].serial ?? name;
+    board.addVirtio(SLOT.firstDisk + index, virtioBlk({ name, node, serial }));
+  }
+}
+
 /** The board needs the CPU's pins before the CPU exists: pins that lead nowhere until it is connected. */
-function forwardingSignals() {
+function forwardingSignals(wake: () => void) {
   let target: Vcpu | undefined;
   const signals: CpuSignals = {
-    interruptRequest: () => target?.interruptRequest(),
+    interruptRequest() {
+      target?.interruptRequest();
+      wake(); // a completion may raise it while the guest sleeps
+    },
     nmi: () => target?.nmi(),
     init: () => target?.init(),
     startup: (vector) => target?.startup(vector),

@@ -11,6 +11,19 @@ export interface MachineOptions {
   readonly boot: BootOptions;
   /** True: a reset by the guest ends the machine with reason 'reset' instead of starting it again. */
   readonly noReboot?: boolean;
+  /** Virtio disks, in the order in which the guest finds them. */
+  readonly disks?: readonly DiskOptions[];
+}
+
+/** One disk; who opens it is `MachineBackends.openDisk`. */
+export interface DiskOptions {
+  /** Where the image is, as the host names it. */
+  readonly file: string;
+  /** The image's format; without it, it is found out, and an image that refers to other files is refused. */
+  readonly format?: string;
+  readonly readOnly?: boolean;
+  /** At most 20 characters of ASCII; default `disk0` and so on. */
+  readonly serial?: string;
 }
 
 export interface BootOptions {
@@ -27,6 +40,7 @@ export interface MachineConfig {
   readonly cpu: string;
   readonly boot: BootOptions;
   readonly noReboot: boolean;
+  readonly disks: readonly DiskOptions[];
 }
 
 const MIB = 1024 * 1024;
@@ -34,9 +48,12 @@ export const MEMORY_MIN_BYTES = 16 * MIB;
 /** What is left of a 4 GiB WebAssembly memory beside the accelerator's own tables. */
 export const MEMORY_MAX_BYTES = 4032 * MIB;
 
+/** As many as there are places for on the PCI bus, with some to spare. */
+export const DISKS_MAX = 16;
+
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
-  const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
+  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [] } = options;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
     const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
     throw new UserError(
@@ -53,7 +70,18 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   if (commandLine !== undefined && typeof commandLine !== 'string') {
     throw new UserError('boot.commandLine must be a string');
   }
-  return { memoryBytes, cpu, boot: { kernel: boot.kernel, initrd: boot.initrd, commandLine }, noReboot };
+  checkDisks(disks);
+  return { memoryBytes, cpu, boot: { kernel: boot.kernel, initrd: boot.initrd, commandLine }, noReboot, disks };
+}
+
+function checkDisks(disks: readonly DiskOptions[]): void {
+  if (disks.length > DISKS_MAX) throw new UserError(`a machine can have ${DISKS_MAX} disks, not ${disks.length}`);
+  for (const { file, serial = '' } of disks) {
+    if (typeof file !== 'string' || file === '') throw new UserError('a disk needs a file');
+    if (!/^[\x20-\x7e]{0,20}$/.test(serial)) {
+      throw new UserError(`the disk serial number "${serial}" is not 20 characters of ASCII or fewer`);
+    }
+  }
 }
 
 function checkBytes(value: unknown, name: string): void {

@@ -1,7 +1,8 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type { GuestMemory, Vcpu, VcpuEnvironment } from '../contract/index.ts';
+import type { BlockNode, GuestMemory, Vcpu, VcpuEnvironment } from '../contract/index.ts';
 import type { Region } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
+import type { DiskOptions } from './config.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
 export interface Accelerator {
@@ -14,6 +15,14 @@ export type CreateAccelerator = (options: {
   readonly cpuModel: string;
   readonly ramRanges: readonly Region[];
 }) => Promise<Accelerator>;
+
+/** What the host gives to a machine's devices, in the machine's thread. */
+export interface MachineBackends {
+  /** Throws UserError when there is no such image, or it is not what it should be. */
+  openDisk(disk: DiskOptions): Promise<BlockNode>;
+  /** Random bytes fit for keys. */
+  fillRandom(target: Uint8Array<ArrayBuffer>): void;
+}
 
 /** What the guest did to its machine as a whole. */
 export type GuestRequest =
@@ -31,4 +40,8 @@ export interface AssembledMachine {
   flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;
+  /** True while the host is at work for a device: its completions come through the event loop. */
+  ioPending(): boolean;
+  /** Ends the devices' work and closes what they had open. */
+  close(): Promise<void>;
 }

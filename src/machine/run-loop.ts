@@ -13,6 +13,8 @@ const SLICE_NANOS = 1_000_000;
 const SLICE_MIN_NANOS = 20_000;
 /** How long messages may wait while the guest is busy. */
 const TURN_NANOS = 4_000_000;
+/** The same, and the length of a slice, while the host is at work for a device. */
+const IO_TURN_NANOS = 200_000;
 /** How long a panicked kernel must be silent before it counts as stopped for good. */
 const PANIC_SILENCE_NANOS = 1_000_000_000;
 
@@ -36,7 +38,8 @@ export async function runMachine(
   let silentSince: number | undefined;
   clock.resume();
   for (;;) {
-    if (thread.monotonicNanos() - lastTurn >= TURN_NANOS) {
+    const ioPending = machine.ioPending();
+    if (thread.monotonicNanos() - lastTurn >= (ioPending ? IO_TURN_NANOS : TURN_NANOS)) {
       await thread.nextTurn();
       lastTurn = thread.monotonicNanos();
     }
@@ -47,7 +50,8 @@ export async function runMachine(
     }
     clock.runExpired();
     pumpAll(serial);
-    const exit = vcpu.run(Math.max(SLICE_MIN_NANOS, Math.min(SLICE_NANOS, clock.untilNextNanos())));
+    const sliceNanos = ioPending ? IO_TURN_NANOS : SLICE_NANOS;
+    const exit = vcpu.run(Math.max(SLICE_MIN_NANOS, Math.min(sliceNanos, clock.untilNextNanos())));
     for (const port of serial) port.flush();
 
     const request = machine.takeRequest();
@@ -65,7 +69,7 @@ export async function runMachine(
     if (exit.kind === 'slice' || pumpAll(serial)) continue;
     if (vcpu.haltedForever) return haltedExit(machine, panic);
     const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
-    await thread.sleep(wait);
+    await thread.sleep(wait, machine.ioPending());
   }
 }
 

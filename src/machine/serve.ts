@@ -5,14 +5,18 @@ import { assemble } from './assemble.ts';
 import type { MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
 import { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator } from './parts.ts';
+import type { AssembledMachine, CreateAccelerator, MachineBackends } from './parts.ts';
 import type { FromMachine, ToMachine } from './protocol.ts';
 import { SERIAL_PORTS } from './protocol.ts';
 import { runMachine } from './run-loop.ts';
 import { SerialPort } from './serial-port.ts';
 
 /** Serves one machine over the thread's port. */
-export function serveMachine(thread: ThreadContext, createAccelerator: CreateAccelerator): void {
+export function serveMachine(
+  thread: ThreadContext,
+  createAccelerator: CreateAccelerator,
+  backends: MachineBackends,
+): void {
   const post = (message: FromMachine) => thread.post(message);
   const panic = new PanicWatch();
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => new SerialPort(port, post));
@@ -23,7 +27,7 @@ export function serveMachine(thread: ThreadContext, createAccelerator: CreateAcc
   const create = async (config: MachineConfig) => {
     try {
       noReboot = config.noReboot;
-      machine = await assemble(config, { thread, serial, panic, createAccelerator });
+      machine = await assemble(config, { thread, serial, panic, createAccelerator, backends });
       post({ kind: 'created' });
     } catch (error) {
       const forUser = error instanceof UserError;
@@ -39,6 +43,7 @@ export function serveMachine(thread: ThreadContext, createAccelerator: CreateAcc
     } finally {
       machine.flush();
       for (const port of serial) port.flush();
+      await machine.close();
     }
   };
   thread.connect((data) => {

@@ -30,6 +30,11 @@ export class Timers {
     return new HeapTimer(this, onExpire);
   }
 
+  stopAll(): void {
+    for (const timer of this.#heap.splice(0)) timer.index = -1;
+    this.#alarm.cancel();
+  }
+
   /** How many are running. */
   get runningCount(): number {
     return this.#heap.length;
@@ -74,8 +79,10 @@ export class Timers {
 
   #setAlarm(): void {
     const next = this.#heap[0]?.deadlineNanos;
+    const armed = this.#alarm.deadlineNanos;
     if (next === undefined) this.#alarm.cancel();
-    else if (this.#alarm.deadlineNanos !== next) this.#alarm.arm(next);
+    // An alarm that comes too early finds nothing due and is set again: cheaper than to move it with every packet.
+    else if (armed === undefined || next < armed) this.#alarm.arm(next);
   }
 
   #put(timer: HeapTimer, index: number): void {

@@ -2,15 +2,14 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { BUSYBOX_CHECKS } from './busybox-checks.ts';
-import { runChecks } from './checks.ts';
+import { goldenChecks, runChecks } from './checks.ts';
 import { runInGuest, tryDefaultGuest } from './guest.ts';
 import { KERNEL_CHECKS, TIME_CHECKS } from './kernel-checks.ts';
 
 const guest = await tryDefaultGuest();
 const skip = typeof guest === 'string' && guest;
 
-test("busybox's programs", { skip }, (context) => runChecks(context, BUSYBOX_CHECKS));
+test("busybox's programs", { skip }, async (context) => runChecks(context, await goldenChecks('busybox')));
 
 test('processes, signals, memory', { skip }, (context) => runChecks(context, KERNEL_CHECKS));
 

@@ -6,7 +6,7 @@ import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
 import { type Apt, openApt } from '../../src/host/node/guest/apt.ts';
 
 /** Where the userland lies in the guest. */
-export const USERLAND_ROOT = 'debian';
+export const USERLAND_ROOT = 'debian/';
 
 const USERLAND_PACKAGES = ['bash', 'coreutils', 'dash', 'grep', 'gzip', 'perl-base', 'python3', 'sed'];
 /** What no program of the tests reads. */
@@ -29,9 +29,9 @@ export function genericKernel(): Promise<Uint8Array> {
 export function debianUserland(): Promise<Uint8Array> {
   return cached('userland.cpio', async (apt, folder) => {
     for (const debianPackage of await apt.resolve(USERLAND_PACKAGES)) await apt.unpack(debianPackage, folder);
-    const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT, permissions: 0o755 };
+    const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT.slice(0, -1), permissions: 0o755 };
     const mountPoints = ['dev', 'proc', 'root', 'sys', 'tmp'].map(
-      (name): CpioEntry => ({ kind: 'directory', path: `${USERLAND_ROOT}/${name}`, permissions: 0o755 }),
+      (name): CpioEntry => ({ kind: 'directory', path: `${USERLAND_ROOT}${name}`, permissions: 0o755 }),
     );
     return writeCpio([root, ...mountPoints, ...(await entriesOf(folder, ''))]);
   });
@@ -65,7 +65,7 @@ async function entriesOf(root: string, folder: string): Promise<CpioEntry[]> {
   for (const file of (await readdir(join(root, folder), { withFileTypes: true })).sort()) {
     const inRoot = folder === '' ? file.name : `${folder}/${file.name}`;
     if (LEFT_OUT.test(inRoot)) continue;
-    const [from, path] = [join(root, inRoot), `${USERLAND_ROOT}/${inRoot}`];
+    const [from, path] = [join(root, inRoot), `${USERLAND_ROOT}${inRoot}`];
     const permissions = file.isSymbolicLink() ? 0o777 : (await stat(from)).mode & 0o7777;
     if (file.isSymbolicLink()) entries.push({ kind: 'symlink', path, target: await readlink(from) });
     else if (file.isDirectory()) entries.push({ kind: 'directory', path, permissions }, ...(await entriesOf(root, inRoot)));

@@ -2,8 +2,8 @@
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
 import { createMachine } from '../../src/cli/create-machine.ts';
 import { runExec } from '../../src/cli/exec.ts';
-import { type DefaultGuest, defaultGuest, withExec } from '../../src/host/node/index.ts';
-import type { Machine } from '../../src/machine/index.ts';
+import { type DefaultGuest, defaultGuest, READY_TEXT, withExec } from '../../src/host/node/index.ts';
+import type { Machine, MachineExit } from '../../src/machine/index.ts';
 
 export interface GuestOptions {
   /** A bzImage; the default guest's without it. */
@@ -25,7 +25,7 @@ export interface GuestResult {
   readonly stderr: string;
 }
 
-const MIB = 1024 * 1024;
+const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2;
 const DEFAULT_TIMEOUT_MILLIS = 120_000;
 /** Of the console, for a failure's message. */
 const CONSOLE_TAIL_LENGTH = 4000;
@@ -40,7 +40,7 @@ export async function runInGuest(script: string, options: GuestOptions = {}): Pr
   const guest = await defaultGuest();
   const archives = [guest.initramfs, options.archive ?? new Uint8Array(0), writeCpio(options.files ?? [])];
   const machine = await createMachine({
-    memoryBytes: options.memoryBytes ?? 512 * MIB,
+    memoryBytes: options.memoryBytes ?? DEFAULT_MEMORY_BYTES,
     cpu: options.cpu,
     boot: {
       kernel: options.kernel ?? guest.kernel,
@@ -66,6 +66,36 @@ export async function runInGuest(script: string, options: GuestOptions = {}): Pr
     clearTimeout(timeout);
     await machine.stop();
   }
+}
+
+export interface BootOptions {
+  readonly kernel?: Uint8Array;
+  readonly cpu?: string;
+  readonly memoryBytes?: number;
+  readonly commandLine: string;
+  /** Typed at the console. */
+  readonly input: string;
+}
+
+/** Boots the default guest's initramfs, types when its shell is there, and waits until the machine ends. */
+export async function runToEnd(options: BootOptions): Promise<{ exit: MachineExit; console: string }> {
+  const guest = await defaultGuest();
+  const { kernel = guest.kernel, memoryBytes = DEFAULT_MEMORY_BYTES, cpu, commandLine, input } = options;
+  const boot = { kernel, initrd: guest.initramfs, commandLine };
+  await using machine = await createMachine({ memoryBytes, cpu, boot });
+  const timeout = setTimeout(() => machine.stop(), DEFAULT_TIMEOUT_MILLIS);
+  const [{ readable, writable }] = machine.serial;
+  const keyboard = writable.getWriter();
+  await machine.start();
+  let console = '';
+  let typed: Promise<void> | undefined;
+  for await (const bytes of readable) {
+    console += Buffer.from(bytes).toString('latin1');
+    if (console.includes(READY_TEXT)) typed ??= keyboard.write(new TextEncoder().encode(input)).catch(() => {});
+  }
+  await typed;
+  clearTimeout(timeout);
+  return { exit: await machine.exited, console: console.replaceAll('\r', '') };
 }
 
 /** All that a serial port prints from now on. */

@@ -271,7 +271,8 @@ export class CodeCache {
       }
       if (ends) {
         // Helpers mostly jump, but some of these come back to the next instruction.
-        if (typeof instruction !== 'string' && instruction.parsed.row.size64 !== 'branch') this.emitSpecial(run, stepping ? ops.step : ops.lookup, 0);
+        if (typeof instruction !== 'string' && instruction.parsed.row.size64 !== 'branch')
+          this.emitSpecial(run, stepping ? ops.step : ops.lookup, 0);
         break;
       }
       const row = typeof instruction === 'string' ? undefined : instruction.parsed.row;

@@ -3,7 +3,13 @@
  * that a Debian kernel's boot and common user programs execute most (together
  * about 97 % of all; counted by handler over a boot). All are 64-bit mode.
  */
-import { type InstructionTable, normalizeVariant, type ParsedRow, type Variant, variantKey } from '../../target/index.ts';
+import {
+  type InstructionTable,
+  normalizeVariant,
+  type ParsedRow,
+  type Variant,
+  variantKey,
+} from '../../target/index.ts';
 
 export interface HotCase {
   readonly parts: readonly { readonly parsed: ParsedRow; readonly variant: Variant }[];
@@ -149,7 +155,10 @@ export function hotCases(table: InstructionTable): HotCase[] {
       return { parts: [p], keys: [p.key] };
     }),
   );
-  const jumps = Array.from({ length: 16 }, (_, code) => ({ parts: [short(code)], keys: [short(code).key, near(code).key] }));
+  const jumps = Array.from({ length: 16 }, (_, code) => ({
+    parts: [short(code)],
+    keys: [short(code).key, near(code).key],
+  }));
   const pairs = comparisons.flatMap(([pattern, operands, forms]) =>
     forms.split(' ').flatMap((form) => {
       const first = part(pattern, operands, form);

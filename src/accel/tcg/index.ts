@@ -17,8 +17,8 @@ import {
 import { CodeCache } from './code-cache.ts';
 import { Handlers } from './handlers.ts';
 import { hotCases } from './hot.ts';
-import { Translator } from './jit/translator.ts';
 import { Interpreter } from './interpreter.ts';
+import { Translator } from './jit/translator.ts';
 import { stateBase } from './layout.ts';
 import { TcgMemory } from './memory.ts';
 import { Mmu } from './mmu.ts';
@@ -73,12 +73,24 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
   const ports = new EnginePorts(mmu, environment, randomWord);
   const system = new TcgSystem(cpu, mmu, ports, model);
   const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
-  const failures = { undefinedOpcode: parseRow(undefinedOpcode, table.rows.length), tooLong: parseRow(tooLongInstruction, table.rows.length + 1) };
+  const failures = {
+    undefinedOpcode: parseRow(undefinedOpcode, table.rows.length),
+    tooLong: parseRow(tooLongInstruction, table.rows.length + 1),
+  };
   const code = new CodeCache(memory, table, features, new Handlers(interpreter, hot), failures);
   const translator = tier === 'interpreter' ? undefined : new Translator(memory, table, features, code, interpreter);
   mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
-  vcpu = new TcgVcpu({ memory, mmu, code, interpreter, translator, system, environment, translatesAtOnce: tier === 'translator' });
+  vcpu = new TcgVcpu({
+    memory,
+    mmu,
+    code,
+    interpreter,
+    translator,
+    system,
+    environment,
+    translatesAtOnce: tier === 'translator',
+  });
   return vcpu;
 }
 

@@ -7,9 +7,9 @@
  */
 import {
   add,
-  emitUnitCheck,
   and,
   type Expr,
+  emitUnitCheck,
   eq,
   eqz,
   i32,
@@ -324,7 +324,12 @@ function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
             f.return(i32(exit.slice));
           },
           () => {
-            const value = f.callIndirect(links.handlerType, f.loadRaw(rec, record.handler, 'i32', 2), [rec], 'i32') as Expr;
+            const value = f.callIndirect(
+              links.handlerType,
+              f.loadRaw(rec, record.handler, 'i32', 2),
+              [rec],
+              'i32',
+            ) as Expr;
             f.if(eq(value, i32(status.jump)), toLookup);
             f.set(rec, value);
             f.branch(next);
@@ -350,10 +355,14 @@ function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
 
 /** Sets `rec` from state `linear` by the execute TLB and the page's entry table, and state `page`; or leaves by `miss`. */
 export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local' }>, miss: () => void): void {
-  const get = (field: typeof state.linear | typeof state.tlbBase) => f.loadRaw(zero, stateBase + field.offset, field.type, 8);
+  const get = (field: typeof state.linear | typeof state.tlbBase) =>
+    f.loadRaw(zero, stateBase + field.offset, field.type, 8);
   const linear = get(state.linear);
   const low = f.let(toI32(linear));
-  const folded = and(shrU(low, i32(tlb.foldShift - tlb.executeShift)), i32((tlb.executeEntries - 2) << tlb.executeShift));
+  const folded = and(
+    shrU(low, i32(tlb.foldShift - tlb.executeShift)),
+    i32((tlb.executeEntries - 2) << tlb.executeShift),
+  );
   const page = shrU(low, i32(12 - tlb.executeShift));
   const index = and(xor(page, folded), i32((tlb.executeEntries - 1) << tlb.executeShift));
   const entry = f.let(add(index, get(state.tlbBase)));

@@ -12,8 +12,8 @@ import {
   type Rights,
   rights,
   rightsBits,
-  state,
   type SystemPorts,
+  state,
   withinLimit,
   type X86State,
 } from '../../target/index.ts';
@@ -121,7 +121,11 @@ export class Mmu implements MemoryPorts {
     // Real and virtual-8086 mode know no types: code may be written through CS.
     const typed = (cpu.get(state.cr0) & 1) !== 0 && (cpu.get(state.eflags) & state.flag.VM) === 0;
     const allowed = !typed || (isWrite ? !isCode && (segmentRights & 2) !== 0 : !isCode || (segmentRights & 2) !== 0);
-    if (segmentRights & rightsBits.unusable || !allowed || !withinLimit(offset >>> 0, access & 0xff, cpu.get(segment.limit) >>> 0, segmentRights)) {
+    if (
+      segmentRights & rightsBits.unusable ||
+      !allowed ||
+      !withinLimit(offset >>> 0, access & 0xff, cpu.get(segment.limit) >>> 0, segmentRights)
+    ) {
       cpu.set(state.faultVector, number === 2 ? state.vector.SS : state.vector.GP);
       cpu.set(state.faultError, 0);
       return 1;
@@ -179,7 +183,12 @@ export class Mmu implements MemoryPorts {
       return;
     }
     const readTag = index + (tlb.readTag >> 2);
-    if (write && words[readTag] === (low & pageMask) && words[readTag + 1] === high && words[index + (tlb.flags >> 2)] & entryFlags.writableCode) {
+    if (
+      write &&
+      words[readTag] === (low & pageMask) &&
+      words[readTag + 1] === high &&
+      words[index + (tlb.flags >> 2)] & entryFlags.writableCode
+    ) {
       this.host = (low + words[index + (tlb.addend >> 2)]) >>> 0;
       return;
     }
@@ -207,7 +216,8 @@ export class Mmu implements MemoryPorts {
     this.setTag(index + (tlb.writeTag >> 2), canWrite, low, high);
     words[index + (tlb.addend >> 2)] = (host - (low & pageMask)) | 0;
     words[index + (tlb.flags >> 2)] =
-      (walker.isGlobal ? entryFlags.global : 0) | (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
+      (walker.isGlobal ? entryFlags.global : 0) |
+      (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
     this.remember(index, low, high);
   }
 
@@ -231,8 +241,9 @@ export class Mmu implements MemoryPorts {
   private nextPage(low: number, high: number, first: number): [number, number] {
     const next = (low + first) | 0;
     if (next !== 0) return [next, high];
-    if ((this.cpu.get(state.mode) & modeBits.long64) === 0) this.addressFault();
-    return [next, (high + 1) | 0];
+    const nextHigh = (high + 1) | 0;
+    if ((this.cpu.get(state.mode) & modeBits.long64) === 0 || !isCanonical(this.cpu, nextHigh)) this.addressFault();
+    return [next, nextHigh];
   }
 
   private remember(index: number, low: number, high: number): void {
@@ -265,8 +276,7 @@ export class Mmu implements MemoryPorts {
 
   /** Enters the result of the last `fetchPage` into the execute TLB. */
   setExecuteEntry(low: number, high: number, table: number): void {
-    const at =
-      this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low);
+    const at = this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low);
     const index = at >> 2;
     this.words[index] = low & pageMask;
     this.words[index + 1] = high;
@@ -293,6 +303,10 @@ export class Mmu implements MemoryPorts {
   private clear(): void {
     this.bytes.fill(0xff, tlb.base, tlb.base + tlb.sets * tlb.stride);
     this.filledCount = 0;
+    this.forgetLargePages();
+  }
+
+  private forgetLargePages(): void {
     for (const range of this.largeRange) {
       range.from = Infinity;
       range.to = -Infinity;
@@ -314,7 +328,7 @@ export class Mmu implements MemoryPorts {
     }
     this.filledCount = kept;
     if (except) filled[this.filledCount++] = except;
-    if (!keepGlobal) for (const range of this.largeRange) (range.from = Infinity), (range.to = -Infinity);
+    if (!keepGlobal) this.forgetLargePages();
   }
 
   private dropEntry(index: number): void {
@@ -336,9 +350,7 @@ export class Mmu implements MemoryPorts {
     for (let set = 0; set < tlb.sets; set++) {
       const base = tlb.base + set * tlb.stride;
       this.dropEntry((base + entryOffset(low)) >> 2);
-      this.dropEntry(
-        -((base + tlb.executeOffset + executeOffset(low)) >> 2),
-      );
+      this.dropEntry(-((base + tlb.executeOffset + executeOffset(low)) >> 2));
     }
   }
 
@@ -498,7 +510,10 @@ function entryOffset(low: number): number {
 
 /** The same for execute entries (interpreter.ts). */
 function executeOffset(low: number): number {
-  return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.executeEntries - 2))) & (tlb.executeEntries - 1)) << tlb.executeShift;
+  return (
+    (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.executeEntries - 2))) & (tlb.executeEntries - 1)) <<
+    tlb.executeShift
+  );
 }
 
 const pageNumber = (low: number, high: number): number => (high & 0xffff) * 0x10_0000 + (low >>> 12);

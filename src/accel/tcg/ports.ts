@@ -28,9 +28,12 @@ export class EnginePorts implements SystemPorts {
   write8 = (low: number, high: number, by: Rights, value: number): void => this.mmu.write8(low, high, by, value);
   write16 = (low: number, high: number, by: Rights, value: number): void => this.mmu.write16(low, high, by, value);
   write32 = (low: number, high: number, by: Rights, value: number): void => this.mmu.write32(low, high, by, value);
-  readBytes = (low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void => this.mmu.readBytes(low, high, by, bytes, length);
-  writeBytes = (low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void => this.mmu.writeBytes(low, high, by, bytes, length);
-  probeWrite = (low: number, high: number, by: Rights, length: number): void => this.mmu.probeWrite(low, high, by, length);
+  readBytes = (low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void =>
+    this.mmu.readBytes(low, high, by, bytes, length);
+  writeBytes = (low: number, high: number, by: Rights, bytes: Uint8Array, length: number): void =>
+    this.mmu.writeBytes(low, high, by, bytes, length);
+  probeWrite = (low: number, high: number, by: Rights, length: number): void =>
+    this.mmu.probeWrite(low, high, by, length);
   readPhysical32 = (address: number): number => this.mmu.readPhysical32(address);
   setPhysicalBits = (address: number, bits: number): void => this.mmu.setPhysicalBits(address, bits);
   flushTlb = (keepGlobal: boolean): void => this.mmu.flushTlb(keepGlobal);

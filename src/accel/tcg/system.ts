@@ -9,8 +9,8 @@ import {
   helperNames,
   modeBits,
   rightsBits,
-  state,
   type System,
+  state,
   type X86State,
 } from '../../target/index.ts';
 import type { Mmu } from './mmu.ts';

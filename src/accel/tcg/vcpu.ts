@@ -2,9 +2,9 @@
 import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
 import { CpuFault, modeBits, state } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
-import type { Translator } from './jit/translator.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type Interpreter, ops } from './interpreter.ts';
+import type { Translator } from './jit/translator.ts';
 import { record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import type { Mmu } from './mmu.ts';
@@ -127,7 +127,8 @@ export class TcgVcpu implements Vcpu {
         return 0;
       case exit.fetch:
         // Having moved, the CPU owes the traps of the instruction before.
-        if (cpu.get(state.mode) & modeBits.step && (cpu.get(state.linear) !== low || cpu.high(state.linear) !== high)) return 0;
+        if (cpu.get(state.mode) & modeBits.step && (cpu.get(state.linear) !== low || cpu.high(state.linear) !== high))
+          return 0;
         system.cancelStep();
         return this.fetch();
       case exit.leave:
@@ -185,7 +186,8 @@ export class TcgVcpu implements Vcpu {
     const at = system.cpu.get(state.record);
     system.setIpOf(this.view.getUint16(at + record.offset, true));
     let vector = system.cpu.get(state.faultVector);
-    if (mmu.addressFaulted && vector === state.vector.GP && this.view.getUint8(at + record.segment) === 2) vector = state.vector.SS;
+    if (mmu.addressFaulted && vector === state.vector.GP && this.view.getUint8(at + record.segment) === 2)
+      vector = state.vector.SS;
     mmu.addressFaulted = false;
     system.deliverException(vector, system.cpu.get(state.faultError));
   }

@@ -18,7 +18,7 @@ import {
   unknownAutoclear,
 } from './header.ts';
 import { cacheFor, commit, corrupt, geometryOf, type Image, readL1, writeFlags } from './image.ts';
-import { resizeDisk } from './l1.ts';
+import { preallocate, resizeDisk } from './l1.ts';
 import { diskExtents, readDisk } from './read.ts';
 import { openRefcounts, readRefcountTable } from './refcounts.ts';
 import { readSnapshots, showSnapshot, snapshotsOf } from './snapshots.ts';
@@ -224,6 +224,10 @@ function nodeOf(image: Image): ImageNode {
         await image.file.write(0, encodeHeader(header));
         await image.file.flush();
       });
+    },
+    async preallocate(mode) {
+      checkWritable(name, readOnly);
+      await preallocate(image, 0, mode);
     },
     async makeEmpty() {
       checkWritable(name, readOnly);

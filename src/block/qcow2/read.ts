@@ -1,6 +1,7 @@
 /** Reading the disk. */
 import { IoError } from '../../base/index.ts';
 import type { BlockExtent } from '../../contract/index.ts';
+import { zstdFrameBytes } from '../compression.ts';
 import { alignDown, readPadded } from '../request.ts';
 import type { Image } from './image.ts';
 import { compressedSpan, type Entry, KIND, lookup } from './mapping.ts';
@@ -46,7 +47,8 @@ async function unpack(image: Image, entry: Entry, target: Uint8Array): Promise<v
   const packed = new Uint8Array(length);
   await readPadded(image.file, offset, packed);
   try {
-    await image.compression.decompress(kind, packed, target);
+    const frame = kind === 'zstd' ? packed.subarray(0, zstdFrameBytes(packed)) : packed;
+    await image.compression.decompress(kind, frame, target);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new IoError('io', `${image.name}: the compressed cluster at ${offset} cannot be unpacked: ${reason}`);

@@ -19,6 +19,8 @@ export interface Refcounts {
   readonly dirtyCount: number;
   readonly pendingFrees: number;
   get(cluster: number): Promise<number>;
+  /** Visits the counts of all clusters below `end`; `visit` must not change any. */
+  each(end: number, visit: (cluster: number, count: number) => void): Promise<void>;
   /** Adds 1 to the counts of clusters [first, first + count). */
   increment(first: number, count: number): Promise<void>;
   /** Finds `count` neighbouring free clusters, or with `atLeast` between that and `count`; their counts become 1. */
@@ -105,6 +107,16 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
   const get = async (cluster: number) => {
     const page = await pageOf(cluster);
     return page === undefined ? 0 : codec.get(page.view, cluster % perPage);
+  };
+
+  const each = async (end: number, visit: (cluster: number, count: number) => void) => {
+    for (let first = 0; first < end; first += perPage) {
+      const page = await pageOf(first);
+      const last = Math.min(end, first + perPage);
+      for (let cluster = first; cluster < last; cluster += 1) {
+        visit(cluster, page === undefined ? 0 : codec.get(page.view, cluster - first));
+      }
+    }
   };
 
   const set = async (cluster: number, value: number) => {
@@ -242,6 +254,7 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
       return frees.length;
     },
     get,
+    each,
     set,
     increment: (first, count) => change(first, count, 1),
     allocate,

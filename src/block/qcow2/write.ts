@@ -227,7 +227,7 @@ export async function discardDisk(image: Image, offset: number, length: number):
     const { clusterBytes } = image.geometry;
     if (at % clusterBytes !== 0 || (part !== clusterBytes && at + part !== image.sizeBytes)) return;
     const old = await entryAt(image, at);
-    const isAllocated = old.host !== 0 || old.zero || old.zeroBits !== 0 || old.copied;
+    const isAllocated = old.host !== 0 || old.copied;
     if (!isAllocated && image.backing === undefined) return;
     await makeTableWritable(image, at);
     const place = hasDataFile(image) && !old.compressed ? { host: old.host, copied: old.copied } : undefined;

@@ -130,11 +130,12 @@ for (const [index, { options, cluster }] of VARIANTS.entries()) {
       const size = Math.max(cluster * (cluster > 65536 ? 8 : 40), 1_048_576 + 512);
       const random = randomFrom(index * 2 + Number(isBacked) + 1);
       const [theirs, ours] = [`theirs-${index}-${isBacked}`, `ours-${index}-${isBacked}`];
+      const base = `base-${index}`;
       if (isBacked) {
-        run('qemu-img', 'create', '-q', '-f', 'qcow2', 'base', String(size / 2));
-        replayTheirs('base', randomCommands(random, Math.floor(size / 4096) * 2048, 65536, ['write', 'zero'], 20));
+        run('qemu-img', 'create', '-q', '-f', 'qcow2', base, String(Math.floor(size / 4096) * 2048));
+        replayTheirs(base, randomCommands(random, Math.floor(size / 4096) * 2048, 65536, ['write', 'zero'], 20));
       }
-      const backing = isBacked ? ['-b', 'base', '-F', 'qcow2'] : [];
+      const backing = isBacked ? ['-b', base, '-F', 'qcow2'] : [];
       for (const name of [theirs, ours]) {
         run('qemu-img', 'create', '-q', '-f', 'qcow2', ...backing, '-o', options, name, String(size));
       }
@@ -148,7 +149,8 @@ for (const [index, { options, cluster }] of VARIANTS.entries()) {
         await node.close();
         await assertSame(theirs, ours);
       }
-      if (options.includes('refcount_bits=1')) return;
+      // Compressed clusters share counts of so few bits that QEMU can take no snapshot.
+      if (/refcount_bits=[12]\b/.test(options)) return;
       for (const name of [theirs, ours]) run('qemu-img', 'snapshot', '-c', 'one', name);
       const commands = randomCommands(random, size, cluster, KINDS, 40);
       replayTheirs(theirs, commands);

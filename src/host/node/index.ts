@@ -6,3 +6,7 @@ export { withExec } from './guest/initramfs.ts';
 export { nodeThreads } from './thread.ts';
 export { nodeCompression } from './block-compression.ts';
 export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
+export { systemClock } from './net-clock.ts';
+export { nodeFolder } from './net-folder.ts';
+export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
+export { nodeSockets } from './net-sockets.ts';

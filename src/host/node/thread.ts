@@ -81,15 +81,16 @@ export function threadContext(port: MessagePort, doorbellBuffer: SharedArrayBuff
       heard = Atomics.load(doorbell, 0);
       await setImmediate();
     },
-    async sleep(nanos) {
+    async sleep(nanos, listening = false) {
       if (nanos <= 0) return;
-      if (nanos <= PRECISE_SLEEP_NANOS) {
+      if (nanos <= PRECISE_SLEEP_NANOS && !listening) {
         Atomics.wait(doorbell, 0, heard, nanos / 1e6);
         await this.nextTurn();
         return;
       }
       // A timeout may come a millisecond late: wake early, and let the caller sleep the rest precisely.
-      const millis = Math.min(Math.floor((nanos - PRECISE_SLEEP_NANOS / 2) / 1e6), TIMEOUT_MAX_MILLIS);
+      const early = Math.floor((nanos - PRECISE_SLEEP_NANOS / 2) / 1e6);
+      const millis = Math.max(1, Math.min(early, TIMEOUT_MAX_MILLIS));
       await new Promise<void>((resolve) => {
         const timeout = setTimeout(resolve, millis);
         wakeSleeper = () => {

@@ -13,10 +13,12 @@ import type {
 } from '../../contract/index.ts';
 import { MmioBus, PortBus } from '../bus/index.ts';
 import type { PciFunction } from '../pci/index.ts';
+import type { VirtioDevice } from '../virtio/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
 import type { Chips } from './chips.ts';
 import { controlChips, debugConsoleChips, interruptChips, pciChips, serialChips, timerChips } from './chips.ts';
 import { PORTS } from './memory-map.ts';
+import { virtioFunction } from './virtio.ts';
 
 /** What the board is plugged into. */
 export interface PcOptions {
@@ -35,6 +37,8 @@ export interface PcOptions {
   onReset(): void;
   /** @param value what the guest wrote to the debug-exit port */
   onDebugExit(value: number): void;
+  /** Told, one line each, what a guest's driver did wrong to its device. */
+  onGuestError?(message: string): void;
 }
 
 export interface PcBoard {
@@ -49,6 +53,8 @@ export interface PcBoard {
   readonly devices: readonly Device[];
   /** Puts a function on the root PCI bus. */
   addPciFunction(device: number, functionNumber: number, pciFunction: PciFunction): void;
+  /** Puts a virtio device on the root PCI bus as function 0 of a device number. */
+  addVirtio(deviceNumber: number, device: VirtioDevice): void;
   /** A driver of a PCI device's interrupt pin, 0 for INTA#. */
   pciInterrupt(device: number, pin: number): IrqLine;
   /** A short press of the power button: asks the guest to shut down. */
@@ -106,6 +112,13 @@ export function createPcBoard(options: PcOptions): PcBoard {
     addPciFunction(device, functionNumber, pciFunction) {
       pci.add(device, functionNumber, pciFunction);
       devices.push(pciFunction);
+    },
+    addVirtio(deviceNumber, device) {
+      const { memory, onGuestError } = options;
+      const intx = wiring.pci(deviceNumber, 0);
+      const placed = virtioFunction(device, { ...buses, memory, msi: fabric, intx, onGuestError });
+      pci.add(deviceNumber, 0, placed.pciFunction);
+      devices.push(...placed.devices);
     },
     pciInterrupt: (device, pin) => wiring.pci(device, pin),
     pressPowerButton: () => pm.pressPowerButton(),

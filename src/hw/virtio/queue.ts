@@ -13,6 +13,11 @@ export interface QueuePort {
   fail(reason: string): void;
 }
 
+export interface QueuePosition {
+  readonly nextAvailable: number;
+  readonly availableWrap: boolean;
+}
+
 export class Virtqueue {
   readonly index: number;
   readonly #port: QueuePort;
@@ -80,6 +85,22 @@ export class Virtqueue {
     if (!this.#pumping) this.#interrupt();
   }
 
+  /** Puts back the chains that were taken last, all of them, so that they are available again. */
+  putBack(chains: readonly Chain[], position: QueuePosition): void {
+    for (const chain of chains) {
+      chain.completed = true;
+      this.#inFlight.delete(chain);
+    }
+    this.#state.nextAvailable = position.nextAvailable;
+    this.#state.availableWrap = position.availableWrap;
+  }
+
+  /** Where the next chain will be taken from; for `putBack`. */
+  get position(): QueuePosition {
+    const { nextAvailable, availableWrap } = this.#state;
+    return { nextAvailable, availableWrap };
+  }
+
   /** Takes every available chain, with one interrupt at most for all that is completed meanwhile. */
   pump(onChain: (chain: Chain) => void): void {
     if (this.#ring === undefined || this.#pumping) return;
@@ -93,6 +114,15 @@ export class Virtqueue {
       this.#pumping = false;
     }
     this.#interrupt();
+  }
+
+  /** Gives back several chains with one interrupt at most. */
+  completeAll(chains: readonly { readonly chain: Chain; readonly written: number }[]): void {
+    const wasPumping = this.#pumping;
+    this.#pumping = true;
+    for (const { chain, written } of chains) this.complete(chain, written);
+    this.#pumping = wasPumping;
+    if (!wasPumping) this.#interrupt();
   }
 
   /** Says that the driver need not notify about buffers it adds, which the device takes when it needs them. */

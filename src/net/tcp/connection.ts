@@ -290,11 +290,11 @@ export class TcpConnection {
       this.#isAckDue = true; // after the peer's FIN there is nothing new
       return;
     }
-    const before = this.#receiver.next;
+    const [before, hadEarly] = [this.#receiver.next, this.#receiver.hasEarly];
     const { chunks, isEnded } = this.#receiver.take(sequence, payload, hasFin);
     this.#unacknowledgedBytes += seqDistance(this.#receiver.next, before);
     // Out of order, a filled hole and the end are told at once (RFC 5681, 4.2).
-    if (before !== sequence || this.#receiver.hasEarly || isEnded) this.#isAckDue = true;
+    if (before !== sequence || hadEarly || this.#receiver.hasEarly || isEnded) this.#isAckDue = true;
     for (const chunk of chunks) if (!this.#isClosed) this.#events.data(chunk);
     if (isEnded && !this.#isClosed) this.#onPeerEnded();
   }

@@ -153,7 +153,7 @@ export class TcpSender {
       const unsent = this.queue.length - inFlight; // -1 when the FIN is in flight too
       const usable = Math.min(this.window, this.#congestionWindow) - inFlight;
       const count = this.#segmentBytes(unsent, usable, inFlight);
-      const hasFin = this.isEnding && count === unsent;
+      const hasFin = this.isEnding && unsent >= 0 && count === unsent;
       if (count <= 0 && !hasFin) return true;
       if (!this.#port.canSend()) return false;
       this.#send(inFlight, count, hasFin);
@@ -162,7 +162,7 @@ export class TcpSender {
 
   /** Avoids silly small segments (RFC 9293, 3.8.6.2.1). There is no Nagle's algorithm: the host's side decided to send. */
   #segmentBytes(unsent: number, usable: number, inFlight: number): number {
-    if (unsent <= 0) return unsent;
+    if (unsent <= 0) return 0;
     const count = Math.min(unsent, usable, this.#port.payloadMax(this.mss));
     if (count === unsent || count <= 0) return Math.max(0, count);
     if (count >= this.mss) return count - (count % this.mss);

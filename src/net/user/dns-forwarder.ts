@@ -66,20 +66,33 @@ export class DnsForwarder {
     return this.#queries.size;
   }
 
-  /** Calls `answer` at most once, with the query's own identifier; never for what is no query. The bytes are copied. */
-  ask(bytes: Uint8Array, transport: DnsTransport, answer: (response: Uint8Array) => void): void {
+  /**
+   * Calls `answer` once, with the query's own identifier, perhaps before this returns. The bytes are copied.
+   * @returns false for what is no query: it gets no answer
+   */
+  ask(bytes: Uint8Array, transport: DnsTransport, answer: (response: Uint8Array) => void): boolean {
     const question = parseDnsQuery(bytes);
-    if (question === undefined) return;
+    if (question === undefined) return false;
     const own = this.#ownAnswer(bytes, question);
-    if (own !== undefined) {
-      answer(own);
-      return;
-    }
     const servers = this.#ports.resolver.servers().slice(0, SERVERS_MAX);
-    if (servers.length === 0 || this.#queries.size >= QUERIES_MAX) {
-      answer(buildDnsAnswer(bytes, question, DNS_RCODE.serverFailure));
-      return;
-    }
+    if (own !== undefined) answer(own);
+    else if (servers.length > 0 && this.#queries.size < QUERIES_MAX) {
+      this.#start(bytes, question, transport, servers, answer);
+    } else answer(buildDnsAnswer(bytes, question, DNS_RCODE.serverFailure));
+    return true;
+  }
+
+  close(): void {
+    for (const query of this.#queries) this.#forget(query);
+  }
+
+  #start(
+    bytes: Uint8Array,
+    question: DnsQuestion,
+    transport: DnsTransport,
+    servers: readonly HostEndpoint[],
+    answer: (response: Uint8Array) => void,
+  ): void {
     const timer = this.#ports.timers.create(() => this.#next(query));
     const query: Query = {
       bytes: bytes.slice(),
@@ -93,10 +106,6 @@ export class DnsForwarder {
     };
     this.#queries.add(query);
     this.#next(query);
-  }
-
-  close(): void {
-    for (const query of this.#queries) this.#forget(query);
   }
 
   #ownAnswer(bytes: Uint8Array, question: DnsQuestion): Uint8Array | undefined {
@@ -234,26 +243,31 @@ export function dnsStream(
   forwarder: DnsForwarder,
   events: { data(bytes: Uint8Array): void; written?(byteCount: number): void; ended(): void },
 ): HostStream {
-  let [pending, isEnding, isOver] = [0, false, false];
+  let [pending, isPaused, isEnding, isOver] = [0, false, false, false];
+  /** What came while the guest takes no answers; the connection's window bounds it. */
+  let held: Uint8Array[] = [];
   const finishWhenIdle = () => {
-    if (isEnding && pending === 0 && !isOver) {
-      isOver = true;
-      events.ended();
-    }
+    if (!isEnding || isOver || pending > 0 || held.length > 0) return;
+    isOver = true;
+    events.ended();
   };
   const reader = new DnsMessageReader((message) => {
-    if (pending >= QUERIES_MAX) return;
     pending++;
-    forwarder.ask(message, 'tcp', (response) => {
+    const isAsked = forwarder.ask(message, 'tcp', (response) => {
       pending--;
       if (!isOver) events.data(framedDns(response));
       finishWhenIdle();
     });
+    if (!isAsked) pending--;
   });
+  const take = (bytes: Uint8Array) => {
+    reader.push(bytes);
+    events.written?.(bytes.length);
+  };
   return {
     write(bytes) {
-      reader.push(bytes);
-      events.written?.(bytes.length);
+      if (isPaused) held.push(bytes);
+      else take(bytes);
     },
     end() {
       isEnding = true;
@@ -262,7 +276,15 @@ export function dnsStream(
     destroy() {
       isOver = true;
     },
-    pause() {},
-    resume() {},
+    pause() {
+      isPaused = true;
+    },
+    resume() {
+      isPaused = false;
+      const waiting = held;
+      held = [];
+      for (const bytes of waiting) take(bytes);
+      finishWhenIdle();
+    },
   };
 }

@@ -28,8 +28,6 @@ export interface UdpNatPorts {
   readonly associationsMax: number;
   /** Sends a datagram to the guest. */
   deliver(flow: Flow, payload: Uint8Array): void;
-  /** Nobody listens there. */
-  refused(flow: Flow): void;
 }
 
 export class UdpNat {
@@ -75,7 +73,7 @@ export class UdpNat {
     const at: HostEndpoint = { kind: 'inet', address: guest.length === 4 ? '0.0.0.0' : '::', port: 0 };
     const events = {
       message: (bytes: Uint8Array, from: HostEndpoint | undefined) => this.#receive(association, bytes, from),
-      failed: () => this.#refuse(association),
+      failed: () => {}, // an ICMP error: which datagram it was about, the host does not say
     };
     sockets.openDatagram(at, events).then(
       (socket) => {
@@ -86,10 +84,7 @@ export class UdpNat {
         association.socket = socket;
         for (const { bytes, to } of association.early.splice(0)) socket.send(bytes, to);
       },
-      () => {
-        this.#refuse(association);
-        this.#close(association);
-      },
+      () => this.#close(association),
     );
     return association;
   }
@@ -99,11 +94,6 @@ export class UdpNat {
     if (flow === undefined) return;
     idle.start(IDLE_NANOS);
     this.#ports.deliver(flow, bytes);
-  }
-
-  /** The host does not say about which peer; with several, nobody is blamed. */
-  #refuse({ peers }: Association): void {
-    if (peers.size === 1) this.#ports.refused(peers.values().next().value!);
   }
 
   #close(association: Association): void {

@@ -98,15 +98,6 @@ export function buildDnsAnswer(
   return concat([head, ...records]);
 }
 
-/** A response cut to what fits, with the truncation flag: the client asks again over TCP (RFC 2181, 9). */
-export function truncatedAnswer(response: Uint8Array, question: DnsQuestion): Uint8Array {
-  const head = response.slice(0, question.endOffset);
-  head[2] |= 0x02;
-  put16(head, 6, 0);
-  put32(head, 8, 0);
-  return head;
-}
-
 /** A name in wire form; undefined when it is none. */
 export function encodeDnsName(name: string): Uint8Array | undefined {
   const labels = name.replace(/\.$/, '').split('.');

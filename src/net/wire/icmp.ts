@@ -1,5 +1,5 @@
 /** ICMP (RFC 792) and the ICMPv6 messages that match it (RFC 4443). */
-import { get16, put16, put32 } from './bytes.ts';
+import { put16, put32 } from './bytes.ts';
 import { checksum, pseudoHeaderSum } from './checksum.ts';
 import { type IpPacket, PROTOCOL } from './ip.ts';
 import type { IpAddress } from './ip-address.ts';
@@ -80,9 +80,4 @@ function errorAbout(packet: IpPacket, type: number, code: number): IcmpMessage |
 function isIcmpError({ protocol, payload }: IpPacket): boolean {
   if (protocol === PROTOCOL.icmpv6) return payload.length === 0 || payload[0] < 128;
   return protocol === PROTOCOL.icmp && (payload.length === 0 || ![ICMP_ECHO.request, 13, 15, 17].includes(payload[0]));
-}
-
-/** Identifier and sequence number of an echo's body. */
-export function echoIds(body: Uint8Array): { readonly identifier: number; readonly sequence: number } {
-  return { identifier: get16(body, 0), sequence: get16(body, 2) };
 }

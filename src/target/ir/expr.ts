@@ -92,13 +92,18 @@ function fold(operator: Operator, args: readonly Expr[]): Expr | undefined {
     if (operator.name === 'i32.wrap_i64') return i32(Number(BigInt.asIntN(32, a.value as bigint)));
     if (operator.name === 'i64.extend_i32_u') return i64((a.value as number) >>> 0);
     if (operator.name === 'i64.extend_i32_s') return i64(a.value as number);
-    if (operator.name === 'i32.eqz' || operator.name === 'i64.eqz') return i32(a.value == 0 ? 1 : 0);
+    if (operator.name === 'i32.eqz' || operator.name === 'i64.eqz') return i32(Number(a.value) === 0 ? 1 : 0);
   }
-  if (args.length === 2 && b.kind === 'const' && (b.type === 'i32' || b.type === 'i64') && b.value == 0) {
+  if (args.length === 2 && b.kind === 'const' && (b.type === 'i32' || b.type === 'i64') && Number(b.value) === 0) {
     if (/\.(add|sub|or|xor|shl|shr_s|shr_u)$/.test(operator.name)) return a;
   }
   // AND with all ones.
-  if (b?.kind === 'const' && (operator.name === 'i64.and' || operator.name === 'i32.and') && BigInt(b.value as bigint) === -1n) return a;
+  if (
+    b?.kind === 'const' &&
+    (operator.name === 'i64.and' || operator.name === 'i32.and') &&
+    BigInt(b.value as bigint) === -1n
+  )
+    return a;
   return undefined;
 }
 

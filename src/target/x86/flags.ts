@@ -124,7 +124,11 @@ function flagFunction(
         );
       const override = overrides.find((o) => o.flag === bit);
       if (override) {
-        b.if(and(p.code, i32(override.valid)), () => b.set(out, ne(and(p.code, i32(override.value)), i32(0))), ordinary);
+        b.if(
+          and(p.code, i32(override.valid)),
+          () => b.set(out, ne(and(p.code, i32(override.value)), i32(0))),
+          ordinary,
+        );
       } else ordinary();
       return out;
     },

@@ -18,5 +18,12 @@ export * as state from './state.ts';
 export { stateSize } from './state.ts';
 export { isCanonical, type SystemContext } from './system/context.ts';
 export * from './system/index.ts';
-export { emitUnitCheck, tooLongInstruction, undefinedOpcode, vectorLibrary, x86Rows, x87Library } from './table/index.ts';
+export {
+  emitUnitCheck,
+  tooLongInstruction,
+  undefinedOpcode,
+  vectorLibrary,
+  x86Rows,
+  x87Library,
+} from './table/index.ts';
 export type { Feature, Row } from './table/row.ts';

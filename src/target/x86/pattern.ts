@@ -67,15 +67,17 @@ export function parsePattern(text: string): Pattern {
       else if (part !== 'NP' && part !== 'WIG' && part !== 'LIG') throw new Error(`bad VEX part ${part} in ${text}`);
     }
   } else {
-    if (tokens[i] === 'NP') (draft.prefix = 0), i++;
-    else if (['66', 'F2', 'F3'].includes(tokens[i]) && tokens.length > i + 1)
+    const isByte = (at: number) => tokens.length > at && /^[0-9A-F]{2}/.test(tokens[at]);
+    if (tokens[i] === 'NP') {
+      draft.prefix = 0;
+      i++;
+    } else if (['66', 'F2', 'F3'].includes(tokens[i]) && tokens.length > i + 1)
       draft.prefix = hex(tokens[i++]) as Pattern['prefix'];
     if (tokens[i] === 'W1' || tokens[i] === 'W0') draft.w = tokens[i++] === 'W1' ? 1 : 0;
-    if (tokens[i] === '0F' && tokens.length > i + 1 && /^[0-9A-F]{2}/.test(tokens[i + 1])) {
+    if (tokens[i] === '0F' && isByte(i + 1)) {
       draft.map = 1;
       i++;
-      if (tokens[i] === '38' && tokens.length > i + 1 && /^[0-9A-F]{2}/.test(tokens[i + 1])) (draft.map = 2), i++;
-      else if (tokens[i] === '3A' && tokens.length > i + 1 && /^[0-9A-F]{2}/.test(tokens[i + 1])) (draft.map = 3), i++;
+      if ((tokens[i] === '38' || tokens[i] === '3A') && isByte(i + 1)) draft.map = tokens[i++] === '38' ? 2 : 3;
     }
   }
   const opcode = tokens[i++];

@@ -16,8 +16,8 @@ import {
   knownCondition,
   type OperandShape,
   op,
-  or,
   operandShape,
+  or,
   type ParsedRow,
   shl,
   shrS,
@@ -379,7 +379,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
   }
 
   helper(name: HelperName, ...args: Expr[]): void {
-    args.forEach((a, i) => this.put(state.arg[i], a.type === 'i64' ? a : toI64(a)));
+    for (const [i, a] of args.entries()) this.put(state.arg[i], a.type === 'i64' ? a : toI64(a));
     this.put(state.currentIp, this.ip());
     this.put(state.nextIp, this.nextIp());
     this.usedHelper = true;

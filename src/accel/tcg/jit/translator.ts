@@ -7,23 +7,22 @@
  * not do it leaves to the interpreter (see builder.ts).
  */
 import {
-  type Expr,
-  i32,
-  i64,
   add,
   and,
-
-  type InstructionTable,
+  decode,
+  type Expr,
   eq,
+  type Feature,
+  type InstructionTable,
+  i32,
+  i64,
   ltS,
-  ne,
   modeBits,
+  ne,
   normalizeVariant,
   state,
   sub,
   variantKey,
-  type Feature,
-  decode,
 } from '../../../target/index.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { Links } from '../emit/builder.ts';
@@ -77,7 +76,9 @@ export class Translator {
     this.features = features;
     this.code = code;
     this.interpreter = interpreter;
-    code.onRegionsDropped = (handlers) => handlers.forEach((h) => interpreter.removeHandler(h));
+    code.onRegionsDropped = (handlers) => {
+      for (const handler of handlers) interpreter.removeHandler(handler);
+    };
   }
 
   /**
@@ -152,7 +153,14 @@ export class Translator {
     const links: Links = this.interpreter.trialLinks();
     try {
       f.block((exit) => {
-        this.emitOne(f, links, at, at.record, { frame: new RegionFrame(f), exit, goTo: () => {} }, { known: undefined });
+        this.emitOne(
+          f,
+          links,
+          at,
+          at.record,
+          { frame: new RegionFrame(f), exit, goTo: () => {} },
+          { known: undefined },
+        );
       });
       return true;
     } catch (e) {
@@ -171,7 +179,10 @@ export class Translator {
   ): void {
     const { parsed, variant } = at.instruction;
     const normal = normalizeVariant(parsed, variant);
-    emitInstruction(new RegionBuilder(f, links, parsed, normal, this.view, at.record, leaveAddress, control, sequence), parsed);
+    emitInstruction(
+      new RegionBuilder(f, links, parsed, normal, this.view, at.record, leaveAddress, control, sequence),
+      parsed,
+    );
   }
 
   /** Emits the region's function; `known` is the frame of an earlier emission, which says what to load and store. */
@@ -227,7 +238,8 @@ export class Translator {
     };
     const goTo = (from: number, offset: number): void => {
       const to = region.blockAt.get(offset);
-      if (to === undefined || !region.successors[from].includes(to) || structure.isIrreducible(from, to)) leaveFor(offset);
+      if (to === undefined || !region.successors[from].includes(to) || structure.isIrreducible(from, to))
+        leaveFor(offset);
       else if (structure.isBackEdge(from, to)) {
         this.emitBudget(f, () => leaveFor(offset));
         f.branch(loops.get(to) as Label);
@@ -236,14 +248,18 @@ export class Translator {
     };
     const tree = (node: number): void => {
       const body = () => within(node, structure.mergeChildren[node].length - 1);
-      if (!structure.isLoopHeader[node]) return body();
-      f.loop((label) => {
-        loops.set(node, label);
-        body();
-      });
+      if (structure.isLoopHeader[node]) {
+        f.loop((label) => {
+          loops.set(node, label);
+          body();
+        });
+      } else body();
     };
     const within = (node: number, last: number): void => {
-      if (last < 0) return block(node);
+      if (last < 0) {
+        block(node);
+        return;
+      }
       const merge = structure.mergeChildren[node][last];
       f.block((label) => {
         labels.set(merge, label);
@@ -252,7 +268,9 @@ export class Translator {
       tree(merge);
     };
     const block = (node: number): void => {
-      f.inScope(() => this.emitBlock(f, links, region.blocks[node], leaveAt, { frame, exit, goTo: (offset) => goTo(node, offset) }));
+      f.inScope(() =>
+        this.emitBlock(f, links, region.blocks[node], leaveAt, { frame, exit, goTo: (offset) => goTo(node, offset) }),
+      );
     };
     tree(0);
   }

@@ -33,19 +33,24 @@ export class ByteWriter {
     for (;;) {
       const byte = rest & 0x7f;
       rest >>= 7;
-      if ((rest === 0 && !(byte & 0x40)) || (rest === -1 && byte & 0x40)) return this.u8(byte);
-      this.u8(byte | 0x80);
+      const isLast = (rest === 0 && !(byte & 0x40)) || (rest === -1 && (byte & 0x40) !== 0);
+      this.u8(isLast ? byte : byte | 0x80);
+      if (isLast) return;
     }
   }
 
   signed64(value: bigint): void {
-    if (value >= -0x80000000n && value <= 0x7fffffffn) return this.signed32(Number(value));
+    if (value >= -0x80000000n && value <= 0x7fffffffn) {
+      this.signed32(Number(value));
+      return;
+    }
     let rest = value;
     for (;;) {
       const byte = Number(rest & 0x7fn);
       rest >>= 7n;
-      if ((rest === 0n && !(byte & 0x40)) || (rest === -1n && byte & 0x40)) return this.u8(byte);
-      this.u8(byte | 0x80);
+      const isLast = (rest === 0n && !(byte & 0x40)) || (rest === -1n && (byte & 0x40) !== 0);
+      this.u8(isLast ? byte : byte | 0x80);
+      if (isLast) return;
     }
   }
 

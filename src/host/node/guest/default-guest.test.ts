@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { UserError } from '../../../base/index.ts';
 import { defaultGuest } from './default-guest.ts';
+import { MODULES } from './modules.ts';
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
@@ -35,7 +36,10 @@ async function setUp(context: TestContext, update = 'exit 0') {
     'apt-cache': `for last; do :; done; cat "${folder}/$last"`,
     'dpkg-deb': `mkdir -p "$3/boot" "$3/bin"
       case "$2" in
-        *linux-image*) printf kernel > "$3/boot/vmlinuz-6.1.0-1-cloud-amd64";;
+        *linux-image*)
+          printf kernel > "$3/boot/vmlinuz-6.1.0-1-cloud-amd64"
+          mkdir -p "$3/lib/modules/6.1/kernel"
+          for name in ${MODULES.join(' ')}; do printf "module $name" > "$3/lib/modules/6.1/kernel/$name.ko"; done;;
         *) printf busybox > "$3/bin/busybox";;
       esac`,
   };
@@ -52,7 +56,7 @@ test('fetched at first, then from the cache without apt and without a word', asy
   const steps: string[] = [];
   const first = await defaultGuest({ environment, onProgress: (step) => steps.push(step) });
   assert.equal(Buffer.from(first.kernel).toString(), 'kernel');
-  assert.ok(Buffer.from(first.initramfs).includes('busybox'));
+  for (const content of ['busybox', 'module virtio_blk']) assert.ok(Buffer.from(first.initramfs).includes(content));
   assert.equal(steps.length, 3);
   assert.deepEqual(await readdir(cache), ['guest-debian-cloud-amd64']);
 

@@ -9,6 +9,7 @@ import { isAbsolute, join } from 'node:path';
 import { UserError } from '../../../base/index.ts';
 import { openApt } from './apt.ts';
 import { buildInitramfs } from './initramfs.ts';
+import { MODULES } from './modules.ts';
 
 export interface DefaultGuest {
   /** A bzImage. */
@@ -29,7 +30,8 @@ const KERNEL_META_PACKAGE = 'linux-image-cloud-amd64';
 const BUSYBOX_PACKAGE = 'busybox-static';
 const GUEST_FOLDER = 'guest-debian-cloud-amd64';
 const TEMPORARY_PREFIX = 'tmp-';
-const FILES = ['vmlinuz', 'busybox'] as const;
+const MODULE_FILES = MODULES.map((name) => `${name}.ko`);
+const FILES = ['vmlinuz', 'busybox', ...MODULE_FILES];
 const COMMAND_LINE = 'console=ttyS0 quiet panic=-1';
 const MILLIS_PER_DAY = 86_400_000;
 
@@ -46,7 +48,8 @@ export async function defaultGuest(options: DefaultGuestOptions = {}): Promise<D
   const { environment = process.env, onProgress = () => {} } = options;
   const cache = cacheFolder(environment);
   const files = (await load(join(cache, GUEST_FOLDER))) ?? (await fetchInto(cache, environment, onProgress));
-  return { kernel: files.vmlinuz, initramfs: buildInitramfs(files.busybox), commandLine: COMMAND_LINE };
+  const modules = MODULE_FILES.map((name) => ({ name, data: files[name] }));
+  return { kernel: files.vmlinuz, initramfs: buildInitramfs(files.busybox, modules), commandLine: COMMAND_LINE };
 }
 
 /** Vireo's folder under the user's cache folder (XDG Base Directory Specification). */
@@ -55,14 +58,14 @@ function cacheFolder(environment: NodeJS.ProcessEnv): string {
   return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vireo');
 }
 
-type GuestFiles = Record<(typeof FILES)[number], Uint8Array>;
+type GuestFiles = Readonly<Record<string, Uint8Array>>;
 
 /** Reads a prepared folder; undefined when it is missing, incomplete or damaged. */
 async function load(folder: string): Promise<GuestFiles | undefined> {
   try {
     const manifest: Manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
-    const [vmlinuz, busybox] = await Promise.all(FILES.map((name) => readFile(join(folder, name))));
-    const files = { vmlinuz, busybox };
+    const entries = await Promise.all(FILES.map(async (name) => [name, await readFile(join(folder, name))] as const));
+    const files = Object.fromEntries(entries);
     return FILES.every((name) => sha256Of(files[name]) === manifest.files[name]) ? files : undefined;
   } catch {
     return undefined;
@@ -111,6 +114,10 @@ async function stage(temporary: string, environment: NodeJS.ProcessEnv, onProgre
   }
 
   await copyFile(await findFile(root, kernelName, /^boot\/vmlinuz-/), join(staged, 'vmlinuz'));
+  for (const name of MODULE_FILES) {
+    const pattern = new RegExp(`^(usr/)?lib/modules/.*/${name.replace('.', '\\.')}$`);
+    await copyFile(await findFile(root, kernelName, pattern), join(staged, name));
+  }
   await copyFile(await findFile(root, BUSYBOX_PACKAGE, /^(usr\/)?bin\/busybox$/), join(staged, 'busybox'));
   const hashes = await Promise.all(FILES.map(async (name) => [name, sha256Of(await readFile(join(staged, name)))]));
   const manifest: Manifest = {

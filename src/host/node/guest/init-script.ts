@@ -1,3 +1,5 @@
+import { LOAD_MODULES } from './modules.ts';
+
 /** In the line that an interactive guest prints once its terminal takes input. */
 export const READY_TEXT = 'booted by Vireo';
 
@@ -21,6 +23,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir /dev/pts /dev/shm
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
@@ -28,7 +32,7 @@ mount -t tmpfs tmpfs /run
 hostname vireo
 ip link set lo up
 cd /root
-
+${LOAD_MODULES}
 if [ -e /vireo/exec ]; then
   exec 3>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
   for port in ttyS1 ttyS2 ttyS3; do stty -F /dev/$port raw -echo; done

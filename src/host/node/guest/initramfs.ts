@@ -2,7 +2,7 @@
 import { type CpioEntry, writeCpio } from '../../../base/index.ts';
 import { INIT_SCRIPT, PROFILE } from './init-script.ts';
 
-const DIRECTORIES = ['bin', 'dev', 'etc', 'proc', 'root', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin', 'usr/sbin'];
+const DIRECTORIES = ['bin', 'dev', 'etc', 'lib', 'lib/modules', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin', 'usr/sbin'];
 
 const TEXT_FILES: Readonly<Record<string, string>> = {
   'etc/group': 'root:x:0:\n',
@@ -11,8 +11,14 @@ const TEXT_FILES: Readonly<Record<string, string>> = {
   'etc/profile': PROFILE,
 };
 
-/** @param busybox A static x86-64 busybox. */
-export function buildInitramfs(busybox: Uint8Array): Uint8Array<ArrayBuffer> {
+/**
+ * @param busybox A static x86-64 busybox.
+ * @param modules The kernel's modules, by file name.
+ */
+export function buildInitramfs(
+  busybox: Uint8Array,
+  modules: readonly { readonly name: string; readonly data: Uint8Array }[],
+): Uint8Array<ArrayBuffer> {
   const directories = DIRECTORIES.map((path): CpioEntry => ({ kind: 'directory', path, permissions: 0o755 }));
   const textFiles = Object.entries(TEXT_FILES).map(([path, text]) => file(path, 0o644, encode(text)));
   return writeCpio([
@@ -21,6 +27,7 @@ export function buildInitramfs(busybox: Uint8Array): Uint8Array<ArrayBuffer> {
     { kind: 'character-device', path: 'dev/console', permissions: 0o600, major: 5, minor: 1 },
     ...textFiles,
     file('bin/busybox', 0o755, busybox),
+    ...modules.map(({ name, data }) => file(`lib/modules/${name}`, 0o644, data)),
     file('init', 0o755, encode(INIT_SCRIPT)),
   ]);
 }

@@ -9,10 +9,10 @@ import { systemRows } from './system.ts';
 import { vectorRows } from './vector.ts';
 import { x87Rows } from './x87.ts';
 
+export { tooLongInstruction, undefinedOpcode } from './control.ts';
+export { emitUnitCheck } from './units.ts';
 export { vectorLibrary } from './vector.ts';
 export { x87Library } from './x87.ts';
-export { emitUnitCheck } from './units.ts';
-export { tooLongInstruction, undefinedOpcode } from './control.ts';
 
 export const x86Rows: readonly Row[] = [
   ...arithmeticRows,

@@ -1,5 +1,20 @@
 /** Data movement: MOV to PUSHA (SDM vol. 2). */
-import { add, and, convert, type Expr, eq, gtU, type IntSize, i32, i64, op, or, select, toI64, xor } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  convert,
+  type Expr,
+  eq,
+  gtU,
+  type IntSize,
+  i32,
+  i64,
+  op,
+  or,
+  select,
+  toI64,
+  xor,
+} from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { arithmeticFlags, cpl, eflags, flag, gpr, segments, vector } from '../state.ts';
 import { readRegister, size, writeRegister } from './arithmetic.ts';

@@ -5,28 +5,33 @@ import { compare } from './compare.ts';
 import { ruleNames } from './differences.ts';
 import { excludedNames } from './exclude.ts';
 import { generateCase } from './generate.ts';
+import { generateProgram } from './program.ts';
 import { at, encodeBatch, type Outcome } from './record.ts';
 import { describeFailure } from './report.ts';
 import { createDifferential, type Failure } from './run.ts';
 
 const seed = 1;
-const cases = Number(process.env.VIREO_DIFFERENTIAL_CASES ?? 20_000);
+/** How many cases of single instructions; the other suites follow from it. */
+const cases = Number(process.env.VIREO_DIFFERENTIAL_CASES ?? 16_000);
 
 const table = buildTable(x86Rows);
 const allFeatures = new Set(table.rows.flatMap(({ row }) => (row.cpuid ? [row.cpuid] : []))) as Set<Feature>;
 const generator = { table, features: allFeatures, rows: table.rows, seed };
 
-// Translating each case costs a module, so that tier gets fewer.
-for (const [tier, count] of [
-  ['interpreter', cases],
-  ['translator', cases / 4],
-] as const) {
-  test(`instructions leave what this CPU leaves: ${tier}`, async (t) => {
-    const differential = await createDifferential(seed, undefined, tier);
+// Each case costs the translator a module, so that tier gets fewer.
+const suites = [
+  { title: 'instructions in the interpreter', tier: 'interpreter', programs: false, count: cases },
+  { title: 'instructions in the translator', tier: 'translator', programs: false, count: cases / 8 },
+  { title: 'programs in the interpreter', tier: 'interpreter', programs: true, count: cases / 16 },
+  { title: 'programs in the translator', tier: 'translator', programs: true, count: cases / 16 },
+  { title: 'programs in both tiers', tier: 'auto', programs: true, count: cases / 16 },
+] as const;
+
+for (const { title, tier, programs, count } of suites) {
+  test(`${title} leave what this CPU leaves`, async (t) => {
+    const differential = await createDifferential(seed, undefined, tier, programs);
     if (typeof differential === 'string') return t.skip(differential);
-    t.diagnostic(
-      `seed ${seed}, ${count} cases of ${differential.generator.rows.length} rows; more: npm run test:differential`,
-    );
+    t.diagnostic(`seed ${seed}, ${count} cases; more: npm run test:differential -- --help`);
     const failures: Failure[] = [];
     await differential.run(0, count, (failure) => failures.push(failure));
     differential.close();
@@ -49,6 +54,10 @@ test('every row has encodings that decode as itself', () => {
 test('seed and number make the same case again', () => {
   for (const number of [0, 7, 12_345]) {
     assert.deepEqual(encodeBatch([generateCase(generator, number)]), encodeBatch([generateCase(generator, number)]));
+    assert.deepEqual(
+      encodeBatch([generateProgram(generator, number)]),
+      encodeBatch([generateProgram(generator, number)]),
+    );
   }
   assert.notDeepEqual(
     encodeBatch([generateCase(generator, 5)]),

@@ -102,13 +102,13 @@ function descriptor(base: number, limit: number, access: number, flags: number):
 
 function buildDescriptors(view: DataView): void {
   const gdt: Record<number, bigint> = {
-    0x08: descriptor(0, 0xfffff, 0x9b, 0xc),
+    8: descriptor(0, 0xfffff, 0x9b, 0xc),
     [kernelSelectors.code]: descriptor(0, 0xfffff, 0x9b, 0xa),
     [kernelSelectors.data]: descriptor(0, 0xfffff, 0x93, 0xc),
     [selectors.code32 & ~7]: descriptor(0, 0xfffff, 0xfb, 0xc),
     [selectors.data & ~7]: descriptor(0, 0xfffff, 0xf3, 0xc),
     [selectors.code64 & ~7]: descriptor(0, 0xfffff, 0xfb, 0xa),
-    0x78: descriptor(0, 0, 0xf5, 0x4), // its limit is the number of the CPU
+    120: descriptor(0, 0, 0xf5, 0x4), // its limit is the number of the CPU
   };
   for (const [selector, value] of Object.entries(gdt)) view.setBigUint64(layout.gdt + Number(selector), value, true);
   putSystemDescriptor(view, kernelSelectors.tss, layout.tss, 0x67, 0x8b);

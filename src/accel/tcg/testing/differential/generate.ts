@@ -39,7 +39,8 @@ export interface Generator {
 }
 
 const common = modeBits.protected | modeBits.sse | modeBits.avx;
-const modeFlags: Record<Mode, number> = {
+/** Decoding mode of each mode of cases. */
+export const modeFlags: Record<Mode, number> = {
   long64: common | modeBits.long64 | modeBits.code32 | modeBits.stack32,
   code32: common | modeBits.code32 | modeBits.stack32,
   code16: common,
@@ -323,7 +324,7 @@ function decimal(r: Random): Uint8Array {
 
 /** Makes the ModRM (or moffs) operand lie at a chosen address. */
 function setUpMemory(draft: Draft, instruction: Instruction, width: number): void {
-  const { r, mode, parsed, encoding } = draft;
+  const { r, mode, parsed } = draft;
   const { mnemonic } = parsed.row;
   if (/^(FXRSTOR|XRSTOR|FXSAVE|XSAVE|FRSTOR|FLDENV|FN?SAVE|FN?STENV)/.test(mnemonic)) width = 832;
   let target = BigInt(
@@ -335,7 +336,7 @@ function setUpMemory(draft: Draft, instruction: Instruction, width: number): voi
   let offset = target - segmentBase(draft, instruction.segment);
   if (/^BT[RSC]?$/.test(mnemonic) && parsed.operands[1].type === 'G') limitBitOffset(draft, instruction);
   const { memory } = instruction;
-  if (!memory) putNumber(draft.code, encoding.displacement, offset);
+  if (!memory) putDisplacement(draft, offset);
   else {
     offset &= (1n << BigInt(instruction.variant.asize * 8)) - 1n;
     if (/GATHER/.test(mnemonic)) setUpGather(draft, instruction, memory, offset);
@@ -352,23 +353,31 @@ function limitBitOffset(draft: Draft, instruction: Instruction): void {
 
 /** Chooses registers and displacement so that the effective address is `offset`, where the form allows it. */
 function solve(draft: Draft, instruction: Instruction, memory: MemoryOperand, offset: bigint): void {
-  const { r, state, code, encoding } = draft;
-  const { asize } = instruction.variant;
-  const { base, index, scale } = memory;
-  const displacement = BigInt(memory.displacement);
-  if (base === -2) return putNumber(code, encoding.displacement, offset - BigInt(draft.codeAddress + code.length));
-  if (base < 0 && index < 0) return putNumber(code, encoding.displacement, offset);
-  if (base < 0) {
-    const x = asize === 8 ? BigInt(r.below(0x1000)) : low(gprOf(state, index), asize);
+  const { base, index } = memory;
+  if (base === -2) putDisplacement(draft, offset - BigInt(draft.codeAddress + draft.code.length));
+  else if (base >= 0) solveBase(draft, instruction, memory, offset - BigInt(memory.displacement));
+  else if (index < 0) putDisplacement(draft, offset);
+  else {
+    const { asize } = instruction.variant;
+    const x = asize === 8 ? BigInt(draft.r.below(0x1000)) : low(gprOf(draft.state, index), asize);
     setLow(draft, index, asize, x);
-    return putNumber(code, encoding.displacement, offset - (x << BigInt(scale)));
+    putDisplacement(draft, offset - (x << BigInt(memory.scale)));
   }
-  const rest = offset - displacement;
-  if (index < 0) return setLow(draft, base, asize, rest);
-  if (index !== base) return setLow(draft, base, asize, rest - (gprOf(state, index) << BigInt(scale)));
-  if (scale) return setLow(draft, base, asize, rest * inverse(1n + (1n << BigInt(scale))));
-  setLow(draft, base, asize, low(rest, asize) / 2n);
 }
+
+/** Sets the base register so that base + index << scale is `sum`; the base may be the index too. */
+function solveBase(draft: Draft, instruction: Instruction, { base, index, scale }: MemoryOperand, sum: bigint): void {
+  const { asize } = instruction.variant;
+  const value = () => {
+    if (index < 0) return sum;
+    if (index !== base) return sum - (gprOf(draft.state, index) << BigInt(scale));
+    return scale ? sum * inverse(1n + (1n << BigInt(scale))) : low(sum, asize) / 2n;
+  };
+  setLow(draft, base, asize, value());
+}
+
+const putDisplacement = (draft: Draft, value: bigint): void =>
+  putNumber(draft.code, draft.encoding.displacement, value);
 
 /** Inverse of an odd number modulo 2^64 (Newton). */
 function inverse(n: bigint): bigint {
@@ -395,7 +404,7 @@ function setUpGather(draft: Draft, instruction: Instruction, memory: MemoryOpera
   const { r, state } = draft;
   const { asize } = instruction.variant;
   if (memory.base >= 0) setLow(draft, memory.base, asize, offset - BigInt(memory.displacement));
-  else putNumber(draft.code, draft.encoding.displacement, offset);
+  else putDisplacement(draft, offset);
   const wideIndex = /^VP?GATHERQ/.test(draft.parsed.row.mnemonic);
   const start = at.ymm + 32 * Math.max(memory.index, 0);
   for (let i = 0; i < 32; i += wideIndex ? 8 : 4) {

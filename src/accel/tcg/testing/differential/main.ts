@@ -14,6 +14,7 @@ const help = `Compares Vireo's instructions with this machine's CPU.
   --case N       run this one case of the seed
   --rows REGEX   only rows whose mnemonic matches
   --tier TIER    interpreter (default), translator, or auto
+  --programs     programs of several instructions instead of single ones
   --failures N   how many failures to print in full (10)
   --per-row      print the first failure of each row instead
   -h, --help     this text
@@ -27,6 +28,7 @@ function readOptions() {
       case: { type: 'string' },
       rows: { type: 'string', default: '' },
       tier: { type: 'string', default: 'interpreter' },
+      programs: { type: 'boolean', default: false },
       failures: { type: 'string', default: '10' },
       'per-row': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -46,6 +48,7 @@ function readOptions() {
     rows: new RegExp(values.rows),
     tier: tierOf(values.tier),
     perRow: values['per-row'],
+    programs: values.programs,
     help: values.help,
   };
 }
@@ -65,6 +68,7 @@ async function main(): Promise<number> {
     options.seed,
     ({ row }) => options.rows.test(row.mnemonic),
     options.tier,
+    options.programs,
   );
   if (typeof differential === 'string') {
     process.stdout.write(`skipped: ${differential}\n`);

@@ -93,6 +93,8 @@ export interface NativeCase {
   readonly codeAddress: number;
   readonly code: Uint8Array;
   readonly patches: readonly Patch[];
+  /** Of a program: its instructions. */
+  readonly listing?: readonly string[];
 }
 
 export interface TestCase extends NativeCase {
@@ -115,7 +117,7 @@ export interface Outcome {
   readonly changes: ReadonlyMap<number, bigint>;
 }
 
-const codeBytes = 32;
+const codeBytes = 512;
 const testHeader = 16;
 const patchHeader = 8;
 const resultHeader = 32;

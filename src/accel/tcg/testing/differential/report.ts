@@ -19,6 +19,7 @@ export function describeFailure(seed: number, { testCase, native, differences }:
     `  registers ${registers.join(' ')} flags ${state.getUint32(at.rflags, true).toString(16)}, natively vector ${native.vector}`,
     ...differences.slice(0, 12).map((d) => `  ${d.what}: native ${d.native}, vireo ${d.vireo}`),
   ];
+  lines.push(...(testCase.listing ?? []).map((line) => `    ${line}`));
   if (differences.length > 12) lines.push(`  and ${differences.length - 12} more`);
   return lines.join('\n');
 }

@@ -7,12 +7,13 @@ import {
   resolveModel,
   x86Rows,
 } from '../../../../target/index.ts';
-import { compare, type Difference } from './compare.ts';
 import type { Tier } from '../../index.ts';
+import { compare, type Difference } from './compare.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { exclusion } from './exclude.ts';
 import { type Generator, generateCase } from './generate.ts';
 import { maxBatch, type Oracle, startOracle } from './oracle.ts';
+import { generateProgram } from './program.ts';
 import { Random } from './random.ts';
 import { dataSize, type Outcome, type TestCase } from './record.ts';
 
@@ -36,11 +37,15 @@ export interface Differential {
   close(): void;
 }
 
-/** Sets both sides up, or says why this host can not be compared with. */
+/**
+ * Sets both sides up, or says why this host can not be compared with.
+ * @param programs cases are programs of several instructions instead of one
+ */
 export async function createDifferential(
   seed: number,
   wanted: (parsed: ParsedRow) => boolean = () => true,
   tier: Tier = 'interpreter',
+  programs = false,
 ): Promise<Differential | string> {
   const background = new Random(0, 0).bytes(dataSize);
   const oracle = await startOracle(background);
@@ -50,10 +55,11 @@ export async function createDifferential(
   const { rows, excluded } = chooseRows(table, oracle.features, features, wanted);
   const generator = { table, features, rows, seed };
   const runner = await createRunner(background, tier);
+  const make = programs ? generateProgram : generateCase;
   return {
     generator,
     excluded,
-    run: (...args) => runCases(generator, oracle, runner, ...args),
+    run: (...args) => runCases((number) => make(generator, number), oracle, runner, ...args),
     close: () => oracle.close(),
   };
 }
@@ -99,7 +105,7 @@ async function createRunner(background: Uint8Array, tier: Tier): Promise<Runner>
 }
 
 async function runCases(
-  generator: Generator,
+  make: (number: number) => TestCase,
   oracle: Oracle,
   runner: Runner,
   first: number,
@@ -107,11 +113,8 @@ async function runCases(
   onFailure: (failure: Failure) => void,
   onProgress: (done: number) => void = () => {},
 ): Promise<void> {
-  if (generator.rows.length === 0) return;
   for (let done = 0; done < count; ) {
-    const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) =>
-      generateCase(generator, first + done + i),
-    );
+    const cases = Array.from({ length: Math.min(maxBatch, count - done) }, (_, i) => make(first + done + i));
     const natives = oracle.run(cases);
     const vireos: (Outcome | Error)[] = [];
     for (const c of cases) vireos.push(await runner.run(c));

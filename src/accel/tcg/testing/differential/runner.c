@@ -56,7 +56,7 @@ struct test {
   u16 codeLength, patchCount;
   u32 reserved;
   struct state state;
-  u8 code[32];
+  u8 code[512];
 }; /* then patches: struct patch, each followed by its bytes, padded to a multiple of 8 */
 
 struct patch {

@@ -1,0 +1,42 @@
+/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT]`; a comma in a name is written twice. */
+import { resolve } from 'node:path';
+import type { DiskOptions } from '../machine/index.ts';
+import { formatNamed } from './open-disk.ts';
+import { suggestion, UsageError } from './options.ts';
+
+export const DISK_VALUE = 'FILE[,format=raw|qcow2,readonly]';
+
+const NAMES = ['format', 'readonly', 'serial'];
+
+/** @throws UsageError that names what is wrong */
+export function parseDisk(text: string): DiskOptions {
+  const [file, ...settings] = splitCommas(text);
+  if (file === '') throw new UsageError(`--disk ${text}: the file's name comes first, as in --disk ${DISK_VALUE}`);
+  const disk: { -readonly [Name in keyof DiskOptions]: DiskOptions[Name] } = { file: resolve(file) };
+  for (const setting of settings) {
+    const [, name, , value] = /^([^=]*)(=(.*))?$/s.exec(setting) ?? [];
+    if (name === 'readonly' && value === undefined) disk.readOnly = true;
+    else if (name === 'format' && value !== undefined) disk.format = checkedFormat(value);
+    else if (name === 'serial' && value !== undefined) disk.serial = value;
+    else throw new UsageError(`--disk: unknown setting "${setting}"${suggestion(name, NAMES)}`);
+  }
+  return disk;
+}
+
+function checkedFormat(name: string): string {
+  try {
+    return formatNamed(name).name;
+  } catch (error) {
+    throw new UsageError(`--disk: ${(error as Error).message}`);
+  }
+}
+
+/** The parts between commas; of two in a row, one belongs to the part. */
+function splitCommas(text: string): string[] {
+  const parts = [''];
+  for (const [piece] of text.matchAll(/,,|,|[^,]+/g)) {
+    if (piece === ',') parts.push('');
+    else parts[parts.length - 1] += piece === ',,' ? ',' : piece;
+  }
+  return parts;
+}

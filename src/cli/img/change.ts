@@ -1,0 +1,161 @@
+/** vireo-img resize, snapshot, rebase and commit. */
+import { UserError } from '../../base/index.ts';
+import { alignUp, isZero, readPadded } from '../../block/index.ts';
+import { oneName, parseArguments, parseBytes } from './arguments.ts';
+import { formatNamed, openImage, type OpenedImage, openOptions, resolveName, withImage } from './images.ts';
+import { progressBar, snapshotTable } from './text.ts';
+
+const SHRINK_WARNING =
+  "vireo-img: warning: Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an operation, make sure there is no important data there.\n";
+
+export async function resizeCommand(argv: readonly string[]): Promise<number> {
+  // The last word is a size that may begin with a minus sign.
+  const sizeText = argv.at(-1);
+  const specs = { f: 'value', q: 'flag', shrink: 'flag', preallocation: 'value', 'image-opts': 'flag' } as const;
+  const args = parseArguments(specs, argv.slice(0, -1));
+  if (sizeText === undefined || args.names.length !== 1) throw new UserError('Expecting image file name and size');
+  const [, sign, digits] = /^([+-]?)(.*)$/s.exec(sizeText)!;
+  const amount = parseBytes(digits);
+  return withImage(args.names[0], { ...openOptions(args), writable: true }, async ({ node }) => {
+    const old = node.sizeBytes;
+    const wanted = sign === '+' ? old + amount : sign === '-' ? old - amount : amount;
+    if (wanted <= 0) throw new UserError('New image size must be positive');
+    const size = node.format === 'raw' ? wanted : alignUp(wanted, 512);
+    if (size < old && !args.has('shrink')) {
+      process.stderr.write(SHRINK_WARNING);
+      throw new UserError('Use the --shrink option to perform a shrink operation.');
+    }
+    const mode = args.get('preallocation') ?? 'off';
+    if (mode !== 'off') throw new UserError(`Preallocation mode '${mode}' is not supported when resizing; off is`);
+    if (node.resize === undefined) throw new UserError(`Image format driver ${node.format} cannot resize this image`);
+    await node.resize(size);
+    if (!args.has('q')) process.stdout.write('Image resized.\n');
+    return 0;
+  });
+}
+
+export async function snapshotCommand(argv: readonly string[]): Promise<number> {
+  const specs = { f: 'value', l: 'flag', a: 'value', c: 'value', d: 'value', q: 'flag', U: 'flag', 'image-opts': 'flag' } as const;
+  const args = parseArguments(specs, argv);
+  const actions = ['l', 'a', 'c', 'd'].filter((letter) => args.has(letter));
+  if (actions.length > 1) throw new UserError("Cannot mix '-l', '-a', '-c', '-d'");
+  const action = actions[0] ?? 'l';
+  const options = { ...openOptions(args), writable: action !== 'l', withoutBacking: true };
+  return withImage(oneName(args), options, async ({ filename, node }) => {
+    const { snapshots } = node;
+    const name = args.get(action) ?? '';
+    if (action === 'l') {
+      const list = snapshots?.list() ?? [];
+      if (list.length > 0) process.stdout.write(`Snapshot list:\n${snapshotTable(list)}`);
+      return 0;
+    }
+    if (snapshots === undefined) throw new UserError(`${filename}: images of format ${node.format} cannot have snapshots`);
+    const millis = Date.now();
+    const date = { dateSeconds: Math.floor(millis / 1000), dateNanos: (millis % 1000) * 1e6 };
+    if (action === 'c') await snapshots.create({ name, ...date });
+    else if (action === 'a') await snapshots.apply(name);
+    else await snapshots.delete(name);
+    return 0;
+  });
+}
+
+export async function rebaseCommand(argv: readonly string[]): Promise<number> {
+  const specs = {
+    f: 'value',
+    F: 'value',
+    b: 'value',
+    t: 'value',
+    T: 'value',
+    u: 'flag',
+    p: 'flag',
+    q: 'flag',
+    U: 'flag',
+    'image-opts': 'flag',
+  } as const;
+  const args = parseArguments(specs, argv);
+  const name = oneName(args);
+  const backing = args.get('b');
+  if (backing === undefined && !args.has('u')) throw new UserError('Use backing_file (-b) option');
+  const format = args.get('F');
+  if (format !== undefined) formatNamed(format);
+  const isUnsafe = args.has('u');
+  const options = { ...openOptions(args), writable: true, withoutBacking: isUnsafe };
+  return withImage(name, options, async (image) => {
+    const { node } = image;
+    if (node.changeBacking === undefined) throw new UserError(`${name}: images of format ${node.format} have no backing file`);
+    if (!isUnsafe) {
+      const progress = progressBar(args.has('p') && !args.has('q'));
+      const next = backing ? await openImage(resolveName(image.filename, backing), format === undefined ? {} : { format }) : undefined;
+      await keepDifferences(image, next, (fraction) => progress.report(fraction));
+      await next?.node.close();
+      progress.end();
+    }
+    const reference = backing ? { filename: backing, ...(format === undefined ? {} : { format }) } : undefined;
+    await node.changeBacking(reference);
+    return 0;
+  });
+}
+
+/** Writes to the image what it takes from its backing file and the next one does not have. */
+async function keepDifferences(image: OpenedImage, next: OpenedImage | undefined, report: (fraction: number) => void) {
+  const { node } = image;
+  const unit = node.limits.preferredBytes;
+  for (let offset = 0; offset < node.sizeBytes; ) {
+    const [extent] = await node.extents(offset, node.sizeBytes - offset);
+    const length = extent.allocated ? extent.length : Math.min(extent.length, Math.max(unit, 2 ** 20));
+    if (!extent.allocated) {
+      const [old, wanted] = [new Uint8Array(length), new Uint8Array(length)];
+      await node.read(offset, old);
+      if (next !== undefined) await readPadded(next.node, offset, wanted);
+      for (let at = 0; at < length; at += unit) {
+        const part = old.subarray(at, at + unit);
+        if (Buffer.compare(part, wanted.subarray(at, at + unit)) === 0) continue;
+        if (isZero(part)) await node.writeZeroes!(offset + at, part.length, { mayUnmap: true });
+        else await node.write(offset + at, part);
+      }
+    }
+    offset += length;
+    report(offset / node.sizeBytes);
+  }
+}
+
+const COPY_BYTES = 2 ** 20;
+
+export async function commitCommand(argv: readonly string[]): Promise<number> {
+  const specs = { f: 'value', t: 'value', d: 'flag', p: 'flag', q: 'flag', 'image-opts': 'flag' } as const;
+  const args = parseArguments(specs, argv);
+  const name = oneName(args);
+  const top = await openImage(name, { ...openOptions(args), writable: true });
+  const { backing } = top.node.info;
+  await top.node.close();
+  if (backing === undefined) throw new UserError('Image does not have a backing file');
+  const progress = progressBar(args.has('p') && !args.has('q'));
+  const base = await openImage(resolveName(top.filename, backing.filename), {
+    ...(backing.format === undefined ? {} : { format: backing.format }),
+    writable: true,
+  });
+  try {
+    await withImage(name, { ...openOptions(args), writable: true, withoutBacking: true }, async ({ node }) => {
+      if (node.sizeBytes > base.node.sizeBytes) await base.node.resize?.(node.sizeBytes);
+      for (let offset = 0; offset < node.sizeBytes; ) {
+        const [extent] = await node.extents(offset, node.sizeBytes - offset);
+        const length = extent.data ? Math.min(extent.length, COPY_BYTES) : extent.length;
+        if (extent.allocated && extent.zero) await base.node.writeZeroes!(offset, length, { mayUnmap: true });
+        else if (extent.allocated) {
+          const bytes = new Uint8Array(length);
+          await node.read(offset, bytes);
+          await base.node.write(offset, bytes);
+        }
+        offset += length;
+        progress.report(offset / node.sizeBytes);
+      }
+      await base.node.flush();
+      if (!args.has('d')) await node.makeEmpty?.();
+    });
+  } finally {
+    await base.node.close();
+  }
+  progress.end();
+  if (!args.has('q')) process.stdout.write('Image committed.\n');
+  return 0;
+}

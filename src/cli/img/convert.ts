@@ -1,0 +1,166 @@
+/** vireo-img convert and dd. */
+import { existsSync, unlinkSync } from 'node:fs';
+import { UserError } from '../../base/index.ts';
+import { alignUp } from '../../block/index.ts';
+import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
+import { copyImage, type CopyOptions } from './copy.ts';
+import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
+import { formatNamed, openImage, type OpenedImage, openOptions, parseImageName } from './images.ts';
+import { progressBar } from './text.ts';
+
+const PARALLEL_MAX = 16;
+const DEFAULT_SPARSE_BYTES = 4096;
+
+const SPECS = {
+  f: 'value',
+  O: 'value',
+  B: 'value',
+  F: 'value',
+  o: 'list',
+  l: 'value',
+  S: 'value',
+  m: 'value',
+  t: 'value',
+  T: 'value',
+  c: 'flag',
+  p: 'flag',
+  q: 'flag',
+  n: 'flag',
+  W: 'flag',
+  U: 'flag',
+  C: 'flag',
+  'image-opts': 'flag',
+  'target-image-opts': 'flag',
+  'target-is-zero': 'flag',
+} as const;
+
+export async function convertCommand(argv: readonly string[]): Promise<number> {
+  const args = parseArguments(SPECS, argv);
+  const targetName = args.names.at(-1);
+  const isTargetGiven = args.has('n');
+  if (args.has('target-image-opts') && !isTargetGiven) throw new UserError('--target-image-opts requires use of -n flag');
+  if (args.has('target-is-zero') && !isTargetGiven) throw new UserError('--target-is-zero requires use of -n flag');
+  const target = parseImageName(targetName ?? '', args.has('target-image-opts'));
+  const formatName = args.get('O') ?? target.format ?? 'raw';
+  if (args.all('o').some((text) => text === 'help')) {
+    process.stdout.write(optionsHelp(formatName));
+    return 0;
+  }
+  if (args.names.length < 2 || targetName === undefined) throw new UserError('Must specify image file name');
+  formatNamed(formatName);
+  const sources: OpenedImage[] = [];
+  try {
+    for (const name of args.names.slice(0, -1)) sources.push(await openImage(name, sourceOptions(args)));
+    await convert(args, sources, target.filename, formatName);
+  } finally {
+    for (const source of sources) await source.node.close();
+  }
+  return 0;
+}
+
+function sourceOptions(args: Arguments) {
+  const snapshot = args.get('l')?.replace(/^snapshot\.(id|name)=/, '');
+  return { ...openOptions(args), ...(snapshot === undefined ? {} : { snapshot }) };
+}
+
+async function convert(args: Arguments, sources: readonly OpenedImage[], path: string, formatName: string) {
+  const compress = args.has('c');
+  const values = createValues(args, 'B');
+  const given = values.get('size');
+  values.delete('size');
+  checkCreateValues(formatName, values);
+  const copied = sources.reduce((sum, { node }) => sum + node.sizeBytes, 0);
+  const size = given === undefined ? alignUp(copied, 512) : alignUp(parseBytes(given), 512);
+  const isMade = !args.has('n');
+  const topOnly = values.has('backing_file');
+  if (topOnly && sources.length > 1) throw new UserError('Having a backing file for the target makes no sense when concatenating multiple input images');
+  if (compress && formatName !== 'qcow2') throw new UserError('Compression not supported for this file format');
+  if (compress && (values.get('preallocation') ?? 'off') !== 'off') throw new UserError('Compression and preallocation not supported at the same time');
+  const sparse = args.get('S');
+  const options: CopyOptions = {
+    sparseBytes: sparse === undefined ? DEFAULT_SPARSE_BYTES : parseBytes(sparse, 'sparse size'),
+    targetIsZero: isMade ? !topOnly : args.has('target-is-zero'),
+    compress,
+    topOnly,
+    parallel: parallelOf(args),
+    onProgress: () => {},
+  };
+  const isNew = isMade && !existsSync(path);
+  if (isMade) await createImage(path, formatName, values, size);
+  try {
+    await fill(args, sources, path, formatName, copied, options);
+  } catch (error) {
+    if (isNew) unlinkSync(path);
+    throw error;
+  }
+}
+
+async function fill(
+  args: Arguments,
+  sources: readonly OpenedImage[],
+  path: string,
+  format: string,
+  total: number,
+  options: CopyOptions,
+): Promise<void> {
+  const progress = progressBar(args.has('p') && !args.has('q'));
+  const target = await openImage(path, { format, writable: true, unsafe: !args.has('n') });
+  try {
+    if (target.node.sizeBytes < total) throw new UserError('Output file is smaller than input file');
+    progress.report(0);
+    let base = 0;
+    for (const source of sources) {
+      const from = base;
+      await copyImage(source, target.node, base, { ...options, onProgress: (done) => progress.report((from + done) / total) });
+      base += source.node.sizeBytes;
+    }
+  } finally {
+    await target.node.close();
+  }
+  progress.end();
+}
+
+function parallelOf(args: Arguments): number {
+  const text = args.get('m') ?? '8';
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > PARALLEL_MAX) {
+    throw new UserError(`Invalid number of coroutines. Allowed number of coroutines is between 1 and ${PARALLEL_MAX}`);
+  }
+  return value;
+}
+
+const DD_KEYS = ['if', 'of', 'bs', 'count', 'skip'] as const;
+
+export async function ddCommand(argv: readonly string[]): Promise<number> {
+  const args = parseArguments({ f: 'value', O: 'value', U: 'flag', 'image-opts': 'flag' }, argv);
+  const values = new Map<string, string>();
+  for (const name of args.names) {
+    const [, key, value] = /^([^=]*)=(.*)$/s.exec(name) ?? [];
+    if (!DD_KEYS.some((known) => known === key)) throw new UserError(`Unrecognized operand: '${name}'`);
+    values.set(key, value);
+  }
+  const [input, output] = [values.get('if'), values.get('of')];
+  if (input === undefined || output === undefined) throw new UserError('Must specify both input and output file names');
+  const block = parseBytes(values.get('bs') ?? '512', 'number: bs');
+  if (block === 0) throw new UserError("Invalid number: bs must be at least 1");
+  const formatName = args.get('O') ?? 'raw';
+  const source = await openImage(input, openOptions(args));
+  try {
+    const skip = Math.min(source.node.sizeBytes, parseBytes(values.get('skip') ?? '0', 'number: skip') * block);
+    const rest = source.node.sizeBytes - skip;
+    const count = values.get('count');
+    const length = count === undefined ? rest : Math.min(rest, parseBytes(count, 'number: count') * block);
+    await createImage(output, formatName, new Map(), formatName === 'raw' ? length : alignUp(length, 512));
+    const target = await openImage(output, { format: formatName, writable: true, unsafe: true });
+    const bytes = new Uint8Array(Math.max(block, 2 ** 20));
+    for (let done = 0; done < length; done += bytes.length) {
+      const part = bytes.subarray(0, Math.min(bytes.length, length - done));
+      await source.node.read(skip + done, part);
+      await target.node.write(done, part);
+    }
+    await target.node.close();
+  } finally {
+    await source.node.close();
+  }
+  return 0;
+}

@@ -1,0 +1,112 @@
+/** Byte streams over Node's sockets and programs. */
+import { spawn } from 'node:child_process';
+import { createServer, connect as nodeConnect, type Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import type { HostEndpoint, HostListener, HostStream, HostStreamEvents } from '../../contract/index.ts';
+import { cannotListen, failureOf } from './net-failure.ts';
+
+export function connectStream(to: HostEndpoint, events: HostStreamEvents): HostStream {
+  const target = to.kind === 'unix' ? { path: to.path } : { host: to.address, port: to.port };
+  const socket = nodeConnect({ ...target, allowHalfOpen: true, noDelay: true });
+  socket.on('connect', () => events.connected?.());
+  return socketStream(socket, () => events);
+}
+
+export function listenStream(
+  at: HostEndpoint,
+  accept: (stream: HostStream, from: HostEndpoint | undefined) => HostStreamEvents,
+): Promise<HostListener> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      const { remoteAddress, remotePort } = socket;
+      const from: HostEndpoint | undefined =
+        remoteAddress === undefined || remotePort === undefined
+          ? undefined
+          : { kind: 'inet', address: remoteAddress, port: remotePort };
+      let events: HostStreamEvents | undefined;
+      const stream = socketStream(socket, () => events!);
+      events = accept(stream, from);
+    });
+    const failed = (error: NodeJS.ErrnoException) => reject(cannotListen(at, error));
+    server.once('error', failed);
+    server.listen(at.kind === 'unix' ? { path: at.path } : { host: at.address, port: at.port }, () => {
+      server.off('error', failed);
+      server.on('error', () => {}); // one connection could not be accepted; the next may
+      const address = server.address();
+      const endpoint: HostEndpoint =
+        typeof address === 'object' && address !== null
+          ? { kind: 'inet', address: address.address, port: address.port }
+          : at;
+      resolve({ endpoint, close: () => server.close() });
+    });
+  });
+}
+
+/** @param events asked for at each event, because an accepted stream's are known only after it is */
+function socketStream(socket: Socket, events: () => HostStreamEvents): HostStream {
+  let [isDestroyed, failure]: [boolean, NodeJS.ErrnoException | undefined] = [false, undefined];
+  socket.on('data', (bytes: Buffer) => {
+    if (!isDestroyed) events().data(bytes);
+  });
+  socket.on('end', () => {
+    if (!isDestroyed) events().ended();
+  });
+  socket.on('error', (error) => {
+    failure = error;
+  });
+  socket.on('close', () => {
+    if (!isDestroyed) events().closed(failure === undefined ? undefined : failureOf(failure));
+  });
+  return {
+    write(bytes) {
+      socket.write(bytes, (error) => {
+        if (!isDestroyed && !error) events().written?.(bytes.length);
+      });
+    },
+    end: () => socket.end(),
+    destroy() {
+      isDestroyed = true;
+      if (socket.connecting) socket.destroy();
+      else socket.resetAndDestroy(); // a unix socket has no reset, and is only closed
+    },
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+  };
+}
+
+/** A program run by the shell; its errors go to our standard error. */
+export function spawnStream(command: string, events: HostStreamEvents): HostStream {
+  const child = spawn(command, { shell: true, stdio: ['pipe', 'pipe', 'inherit'] });
+  const [input, output]: [Writable, Readable] = [child.stdin, child.stdout];
+  let [isDestroyed, isFailed] = [false, false];
+  child.on('spawn', () => events.connected?.());
+  child.on('error', () => {
+    isFailed = true;
+  });
+  input.on('error', () => {}); // the program does not read to the end; `close` follows
+  output.on('data', (bytes: Buffer) => {
+    if (!isDestroyed) events.data(bytes);
+  });
+  output.on('end', () => {
+    if (!isDestroyed) events.ended();
+  });
+  child.on('close', () => {
+    if (!isDestroyed) events.closed(isFailed ? 'refused' : undefined);
+  });
+  return {
+    write(bytes) {
+      input.write(bytes, (error) => {
+        if (!isDestroyed && !error) events.written?.(bytes.length);
+      });
+    },
+    end: () => input.end(),
+    destroy() {
+      isDestroyed = true;
+      child.kill();
+      input.destroy();
+      output.destroy();
+    },
+    pause: () => output.pause(),
+    resume: () => output.resume(),
+  };
+}

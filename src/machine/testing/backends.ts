@@ -1,0 +1,12 @@
+/** What a host gives to the machines of tests: disks of zeros in memory, and random bytes that are none. */
+import { UserError } from '../../base/index.ts';
+import { FakeDisk } from '../../hw/virtio/testing/fake-disk.ts';
+import type { MachineBackends } from '../parts.ts';
+
+export const testBackends: MachineBackends = {
+  async openDisk({ file }) {
+    if (file === 'missing') throw new UserError('there is no disk missing');
+    return new FakeDisk(1024 * 1024).node;
+  },
+  fillRandom: (target) => target.fill(4),
+};

@@ -1,0 +1,171 @@
+/** The network against real servers and clients on 127.0.0.1, in real time. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { nodeSockets, systemClock } from '../../host/node/index.ts';
+import { createUserNet, type UserNet, type UserNetOptions } from '../index.ts';
+import { NO_NAMES } from '../testing/fake-host.ts';
+import { LiveGuest } from '../testing/live-guest.ts';
+import { randomFrom } from '../testing/random.ts';
+
+async function listen(onConnection: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
+  const server = createServer({ allowHalfOpen: true }, onConnection);
+  server.listen(0, '127.0.0.1', 4096);
+  await once(server, 'listening');
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+async function withNet(options: UserNetOptions, body: (net: UserNet, guest: LiveGuest) => Promise<void>): Promise<void> {
+  const random = randomFrom(3);
+  const ports = { clock: systemClock(), sockets: nodeSockets, resolver: NO_NAMES, random: () => random.below(2 ** 32) };
+  const net = createUserNet(options, ports);
+  try {
+    await body(net, new LiveGuest(net.link));
+  } finally {
+    net.close();
+  }
+}
+
+function descriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
+
+async function until(isDone: () => boolean, what: string): Promise<void> {
+  for (const end = Date.now() + 10_000; !isDone(); ) {
+    assert.ok(Date.now() < end, `timed out: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test('a thousand connections at once to an echo server, and nothing is left of them', async () => {
+  const before = descriptors();
+  const { server, port } = await listen((socket) => {
+    socket.pipe(socket);
+    socket.on('error', () => {});
+  });
+  await withNet({}, async (net, guest) => {
+    const random = randomFrom(5);
+    const peers = Array.from({ length: 1000 }, (_, i) => {
+      const peer = guest.peer('10.0.2.2', { localPort: 2000 + i, remotePort: port, initialSequence: i * 7919, windowScale: 2 });
+      return { peer, sent: random.bytes(3000 + (i % 5) * 1000) };
+    });
+    for (const { peer, sent } of peers) {
+      peer.connect();
+      peer.write(sent);
+      peer.end();
+    }
+    await until(() => peers.every(({ peer }) => peer.isRemoteEnded && peer.isLocalEnded), 'all streams to end');
+    for (const { peer, sent } of peers) assert.deepEqual(peer.content, Buffer.from(sent));
+    await until(() => net.statistics().tcpConnections === 0, 'connections to be forgotten');
+    assert.equal(net.statistics().bufferedBytes, 0);
+  });
+  server.close();
+  await once(server, 'close');
+  await until(() => descriptors() <= before, 'descriptors to be closed');
+});
+
+test('32 MiB each way through one connection, with large segments', async () => {
+  const total = 32 * 1024 * 1024;
+  const chunk = Buffer.from(randomFrom(6).bytes(64 * 1024));
+  const received = createHash('sha256');
+  let receivedBytes = 0;
+  const { server, port } = await listen((socket) => {
+    socket.on('data', (bytes) => {
+      received.update(bytes);
+      receivedBytes += bytes.length;
+    });
+    for (let i = 0; i < total / chunk.length; i++) socket.write(chunk);
+    socket.end();
+  });
+  const expected = createHash('sha256');
+  for (let i = 0; i < total / chunk.length; i++) expected.update(chunk);
+  await withNet({}, async (_net, guest) => {
+    guest.takes = { checksum: true, tcp4: true, tcp6: true };
+    const options = { localPort: 2000, remotePort: port, initialSequence: 1, windowScale: 7, windowBytes: 4_000_000 };
+    const peer = guest.peer('10.0.2.2', options);
+    peer.connect();
+    let sent = 0;
+    const down = createHash('sha256');
+    await until(() => {
+      for (; sent < total && peer.outputBytes < 1_000_000; sent += chunk.length) peer.write(chunk);
+      for (const bytes of peer.received.splice(0)) down.update(bytes);
+      return peer.receivedBytes === total && receivedBytes === total;
+    }, 'all bytes to arrive');
+    const want = expected.digest('hex');
+    assert.equal(down.digest('hex'), want);
+    assert.equal(received.digest('hex'), want);
+  });
+  server.close();
+});
+
+test('a client of the host is forwarded into the guest, and both ends reach the other side', async () => {
+  await withNet({}, async (net, guest) => {
+    const { hostPort } = await net.addHostForward('tcp:127.0.0.1:0-:22');
+    const client = connect({ host: '127.0.0.1', port: hostPort, allowHalfOpen: true });
+    const clientPort = await once(client, 'connect').then(() => client.localPort!);
+    const sshd = guest.peer('10.0.2.2', { localPort: 22, remotePort: clientPort, initialSequence: 77 });
+    client.end('from the host');
+    sshd.write(new TextEncoder().encode('from the guest'));
+    sshd.end();
+    const chunks: Buffer[] = [];
+    client.on('data', (bytes: Buffer) => chunks.push(bytes));
+    await once(client, 'end');
+    assert.equal(Buffer.concat(chunks).toString(), 'from the guest');
+    await until(() => sshd.isRemoteEnded, 'the end of the client');
+    assert.equal(sshd.content.toString(), 'from the host');
+    await assert.rejects(net.addHostForward(`tcp:127.0.0.1:${hostPort}-:22`), /exists already/);
+    net.removeHostForward(`tcp:127.0.0.1:${hostPort}`);
+  });
+});
+
+test('a port that is in use is named', async () => {
+  const { server, port } = await listen(() => {});
+  await withNet({}, async (net) => {
+    await assert.rejects(net.addHostForward(`tcp:127.0.0.1:${port}-:22`), {
+      name: 'UserError',
+      message: `cannot listen on 127.0.0.1:${port}: it is in use`,
+    });
+  });
+  server.close();
+});
+
+test('a program answers behind a guest forward', async () => {
+  await withNet({}, async (net, guest) => {
+    net.addGuestForward('tcp:10.0.2.100:7-cmd:tr a-z A-Z');
+    const peer = guest.peer('10.0.2.100', { localPort: 2000, remotePort: 7, initialSequence: 1 });
+    peer.connect();
+    peer.write(new TextEncoder().encode('shout\n'));
+    peer.end();
+    await until(() => peer.isRemoteEnded, 'the program to end');
+    assert.equal(peer.content.toString(), 'SHOUT\n');
+  });
+});
+
+test('a hundred thousand short datagrams to an echo server: no growth, and those that come back are right', async () => {
+  const server = createSocket({ type: 'udp4', recvBufferSize: 4 * 1024 * 1024 });
+  server.bind(0, '127.0.0.1');
+  await once(server, 'listening');
+  server.on('message', (message, from) => server.send(message, from.port, from.address));
+  const count = 100_000;
+  await withNet({}, async (net, guest) => {
+    let [returned, wrong] = [0, 0];
+    guest.onUdp = ({ payload, sourcePort }) => {
+      returned++;
+      if (payload.length !== 4 || sourcePort !== server.address().port) wrong++;
+    };
+    for (let sent = 0; sent < count; sent++) {
+      guest.sendUdp('10.0.2.2', server.address().port, 3000 + (sent % 8), Uint8Array.of(sent >> 24, sent >> 16, sent >> 8, sent));
+      // Datagrams have no flow control: the sender leaves the host time to keep up.
+      if (sent % 200 === 199) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => returned > count * 0.9, `datagrams to return: ${returned}`);
+    assert.equal(wrong, 0);
+    assert.equal(net.statistics().udpAssociations, 8);
+    assert.equal(net.statistics().bufferedBytes, 0);
+  });
+  server.close();
+});
