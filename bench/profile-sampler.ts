@@ -31,15 +31,13 @@ interface Internals {
   readonly parts: Pick<VcpuParts, 'memory' | 'mmu' | 'system'> & {
     readonly code: Pick<CodeCache, 'recordAt'> & { readonly handlers: HandlerSource };
     readonly interpreter: { run: (start: number) => number };
-    translator: undefined;
   };
 }
 
-/** @param vcpu one of accel/tcg, which has not run yet; it gets no translator */
+/** @param vcpu one of accel/tcg in tier `interpreter`, which has not run yet */
 export function attachSampler(vcpu: Vcpu, onSample: OnSample): void {
   const { parts } = vcpu as unknown as Internals;
   const { code, interpreter, memory, system } = parts;
-  parts.translator = undefined;
   const { cpu } = system;
   const view = new DataView(memory.buffer);
   const known = nameHandlers(code.handlers);

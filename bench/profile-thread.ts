@@ -1,4 +1,5 @@
 /** What a profiled machine's thread runs: a machine with a sampler on its CPU, whose counts go to a file at the end. */
+import { randomFillSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { createTcg, type TcgOptions } from '../src/accel/index.ts';
 import type { ThreadContext, VcpuEnvironment } from '../src/contract/index.ts';
@@ -32,8 +33,8 @@ export function serve(context: ThreadContext): void {
       context.post(data, transfer);
     },
   };
-  serveMachine(watched, async (options: TcgOptions) => {
-    const accelerator = await createTcg(options);
+  const createAccelerator = async (options: TcgOptions) => {
+    const accelerator = await createTcg({ ...options, tier: 'interpreter' });
     return {
       memory: accelerator.memory,
       createVcpu(environment: VcpuEnvironment) {
@@ -42,7 +43,9 @@ export function serve(context: ThreadContext): void {
         return vcpu;
       },
     };
-  });
+  };
+  const noDisk = () => Promise.reject(new Error('a profiled machine has no disk'));
+  serveMachine(watched, createAccelerator, { openDisk: noDisk, fillRandom: (target) => randomFillSync(target) });
 }
 
 /** The starter appends it to this module's URL. */

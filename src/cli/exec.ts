@@ -1,7 +1,7 @@
 /** One command in the default guest: the host's side of the protocol that its init speaks. */
 import { UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, withExec } from '../host/node/index.ts';
-import type { DiskOptions, Machine, SerialConsole } from '../machine/index.ts';
+import type { DiskOptions, Machine, NetworkOptions, SerialConsole } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 
 export interface ExecOptions extends DefaultGuestOptions {
@@ -13,6 +13,8 @@ export interface ExecOptions extends DefaultGuestOptions {
   readonly kernel?: Uint8Array;
   /** Virtio disks: vda, vdb and so on. */
   readonly disks?: readonly DiskOptions[];
+  /** Virtio network cards: eth0, eth1 and so on, the first set up by DHCP. */
+  readonly networks?: readonly NetworkOptions[];
   /** Most bytes of standard output and of standard error to collect; default 64 MiB each. */
   readonly maxOutputBytes?: number;
 }
@@ -47,11 +49,11 @@ export async function exec(command: string, options: ExecOptions = {}): Promise<
 
 /** A machine that will run `command` when it is started with `runExec`. */
 export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
-  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel, disks } = options;
+  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel, disks, networks } = options;
   const guest = await defaultGuest(options);
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({ memoryBytes, cpu, boot, noReboot: true, disks });
+  return createMachine({ memoryBytes, cpu, boot, noReboot: true, disks, networks });
 }
 
 /**

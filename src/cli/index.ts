@@ -21,6 +21,7 @@ export type {
   MachineExit,
   MachineExitReason,
   MachineOptions,
+  NetworkOptions,
   SerialConsole,
 } from '../machine/index.ts';
 export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from '../machine/index.ts';

@@ -4,7 +4,8 @@ import { createTcg } from '../accel/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import { serveMachine } from '../machine/index.ts';
 import { openDisk } from './open-disk.ts';
+import { openNetwork } from './open-network.ts';
 
 export function serve(context: ThreadContext): void {
-  serveMachine(context, createTcg, { openDisk, fillRandom: (target) => randomFillSync(target) });
+  serveMachine(context, createTcg, { openDisk, openNetwork, fillRandom: (target) => randomFillSync(target) });
 }

@@ -3,9 +3,9 @@ import { parseSize, UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
 import {
   type BootOptions,
-  type DiskOptions,
   type Machine,
   type MachineExit,
+  type MachineOptions,
   MEMORY_MAX_BYTES,
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
@@ -13,6 +13,7 @@ import { createMachine } from './create-machine.ts';
 import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
+import { NET_VALUE, parseNetwork } from './network-option.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
 import { runOnTerminal, write } from './terminal.ts';
 
@@ -23,6 +24,7 @@ const OPTIONS = {
   memory: { value: 'SIZE', short: 'm', help: "the guest's memory, e.g. 256M or 2G; digits alone are M (default 512M)" },
   cpu: { value: 'MODEL', help: 'the CPU model, named as QEMU names it (default max)' },
   disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
+  net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
 } as const;
@@ -51,8 +53,8 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 
 type RunOptions = OptionValues<typeof OPTIONS>;
 
-function disksOf({ disk = [] }: RunOptions): DiskOptions[] {
-  return disk.map(parseDisk);
+function devicesOf({ disk = [], net = [] }: RunOptions): Pick<MachineOptions, 'disks' | 'networks'> {
+  return { disks: disk.map(parseDisk), networks: net.map(parseNetwork) };
 }
 
 function memoryOf(text: string | undefined): number {
@@ -89,14 +91,14 @@ const progress: DefaultGuestOptions = {
 async function runOne(options: RunOptions, command: string, memoryBytes: number): Promise<number> {
   if (options.initrd !== undefined) throw new UsageError("--exec needs the default guest's initrd, not --initrd");
   if (options.append !== undefined) throw new UsageError('--exec does not go with --append');
-  const disks = disksOf(options);
+  const devices = devicesOf(options);
   const kernel = options.kernel === undefined ? undefined : await readUserFile('kernel', options.kernel, memoryBytes);
   const machine = await createExecMachine(command, {
     ...progress,
     memoryBytes,
     cpu: options.cpu,
     kernel,
-    disks,
+    ...devices,
   });
   return runExec(
     machine,
@@ -107,9 +109,9 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
 
 async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
-  const disks = disksOf(options);
+  const devices = devicesOf(options);
   const boot = await bootOptions(options, memoryBytes);
-  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, disks });
+  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...devices });
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
   return exitCodeOf(machine);
 }

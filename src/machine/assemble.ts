@@ -1,11 +1,20 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
-import type { BlockNode, CharPort, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
-import { createPcBoard, loadKernel, type PcBoard, putAcpiTables, ramRegions, virtioBlk, virtioRng } from '../hw/index.ts';
+import type { BlockNode, CharPort, Clock, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
+import {
+  createPcBoard,
+  loadKernel,
+  type PcBoard,
+  putAcpiTables,
+  ramRegions,
+  virtioBlk,
+  virtioNet,
+  virtioRng,
+} from '../hw/index.ts';
 import { VirtualClock } from './clock.ts';
-import type { MachineConfig } from './config.ts';
+import { DISKS_MAX, type MachineConfig, parseMac } from './config.ts';
 import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends } from './parts.ts';
+import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends, Network } from './parts.ts';
 import type { SerialPort } from './serial-port.ts';
 
 /** What a machine is connected to outside. */
@@ -19,7 +28,8 @@ export interface Outside {
 }
 
 /** PCI device numbers on the root bus; the chipset has 0 and 31. */
-const SLOT = { rng: 1, firstDisk: 2 };
+const SLOT = { rng: 1, firstDisk: 2, firstNetwork: 2 + DISKS_MAX };
+const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
  * RAM first, because it decides how much there is to boot into; then the board
@@ -34,7 +44,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     request ??= asked;
   };
 
-  const disks = await openDisks(config, outside.backends);
+  const attached = await openBackends(config, clock, outside.backends);
   const accelerator = await outside.createAccelerator({
     cpuModel: config.cpu,
     ramRanges: ramRegions(config.memoryBytes),
@@ -52,8 +62,10 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     onReset: () => ask({ kind: 'reset' }),
     onDebugExit: (value) => ask({ kind: 'debug-exit', code: ((value << 1) | 1) & 0xff }),
   });
-  const io = new IoWatch();
-  addDevices(board, config, disks.map((disk) => io.watch(disk)), outside.backends);
+  const io = new IoWatch(() => thread.monotonicNanos());
+  board.addVirtio(SLOT.rng, virtioRng({ name: 'rng0', fillRandom: outside.backends.fillRandom }));
+  addDisks(board, config, attached.disks.map((disk) => io.watchNode(disk)));
+  addNetworks(board, config, attached.networks.map(({ link }) => io.watchLink(link)));
   const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
   cpu.connect(vcpu);
 
@@ -77,34 +89,51 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     ioPending: () => io.pending,
     async close() {
       await io.idle();
-      await Promise.all(disks.map((disk) => disk.close()));
+      await closeBackends(attached);
     },
   };
 }
 
+interface Attached {
+  readonly disks: BlockNode[];
+  readonly networks: Network[];
+}
+
 /** All or none: when one cannot be opened, the others are closed again. */
-async function openDisks({ disks }: MachineConfig, backends: MachineBackends): Promise<BlockNode[]> {
-  const opened: BlockNode[] = [];
+async function openBackends(
+  { disks, networks }: MachineConfig,
+  clock: Clock,
+  backends: MachineBackends,
+): Promise<Attached> {
+  const opened: Attached = { disks: [], networks: [] };
   try {
-    for (const disk of disks) opened.push(await backends.openDisk(disk));
+    for (const disk of disks) opened.disks.push(await backends.openDisk(disk));
+    for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
     return opened;
   } catch (error) {
-    await Promise.all(opened.map((node) => node.close()));
+    await closeBackends(opened);
     throw error;
   }
 }
 
-function addDevices(
-  board: PcBoard,
-  config: MachineConfig,
-  disks: readonly BlockNode[],
-  { fillRandom }: MachineBackends,
-): void {
-  board.addVirtio(SLOT.rng, virtioRng({ name: 'rng0', fillRandom }));
+async function closeBackends({ disks, networks }: Attached): Promise<void> {
+  for (const network of networks) network.close();
+  await Promise.all(disks.map((disk) => disk.close()));
+}
+
+function addDisks(board: PcBoard, config: MachineConfig, disks: readonly BlockNode[]): void {
   for (const [index, node] of disks.entries()) {
     const name = `disk${index}`;
-    const serial = config.disks[index].serial ?? name;
-    board.addVirtio(SLOT.firstDisk + index, virtioBlk({ name, node, serial }));
+    board.addVirtio(SLOT.firstDisk + index, virtioBlk({ name, node, serial: config.disks[index].serial ?? name }));
+  }
+}
+
+function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][]): void {
+  for (const [index, link] of links.entries()) {
+    const given = config.networks[index].mac;
+    const mac = parseMac(given ?? FIRST_MAC);
+    if (given === undefined) mac[5] += index;
+    board.addVirtio(SLOT.firstNetwork + index, virtioNet({ name: `net${index}`, link, mac }));
   }
 }
 

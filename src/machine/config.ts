@@ -13,6 +13,20 @@ export interface MachineOptions {
   readonly noReboot?: boolean;
   /** Virtio disks, in the order in which the guest finds them. */
   readonly disks?: readonly DiskOptions[];
+  /** Virtio network cards, in the order in which the guest finds them. */
+  readonly networks?: readonly NetworkOptions[];
+}
+
+/** One network card and what its cable leads to; who opens that is `MachineBackends.openNetwork`. */
+export interface NetworkOptions {
+  /** A network of the host's user, without privileges. */
+  readonly kind: 'user';
+  /** Ports of the host that lead to the guest, as QEMU's hostfwd says them: `tcp::2222-:22`. */
+  readonly hostForwards?: readonly string[];
+  /** Nothing goes out but what forwarding rules name. */
+  readonly restrict?: boolean;
+  /** `52:54:00:12:34:56`, the default of the first card; the others count up. */
+  readonly mac?: string;
 }
 
 /** One disk; who opens it is `MachineBackends.openDisk`. */
@@ -41,6 +55,7 @@ export interface MachineConfig {
   readonly boot: BootOptions;
   readonly noReboot: boolean;
   readonly disks: readonly DiskOptions[];
+  readonly networks: readonly NetworkOptions[];
 }
 
 const MIB = 1024 * 1024;
@@ -50,10 +65,11 @@ export const MEMORY_MAX_BYTES = 4032 * MIB;
 
 /** As many as there are places for on the PCI bus, with some to spare. */
 export const DISKS_MAX = 16;
+export const NETWORKS_MAX = 8;
 
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
-  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [] } = options;
+  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [], networks = [] } = options;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
     const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
     throw new UserError(
@@ -71,7 +87,23 @@ export function checkOptions(options: MachineOptions): MachineConfig {
     throw new UserError('boot.commandLine must be a string');
   }
   checkDisks(disks);
-  return { memoryBytes, cpu, boot: { kernel: boot.kernel, initrd: boot.initrd, commandLine }, noReboot, disks };
+  checkNetworks(networks);
+  const { kernel, initrd } = boot;
+  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, disks, networks };
+}
+
+function checkNetworks(networks: readonly NetworkOptions[]): void {
+  if (networks.length > NETWORKS_MAX) {
+    throw new UserError(`a machine can have ${NETWORKS_MAX} network cards, not ${networks.length}`);
+  }
+  for (const { mac } of networks) if (mac !== undefined) parseMac(mac);
+}
+
+/** @throws UserError unless `text` is the address of one card, such as `52:54:00:12:34:56` */
+export function parseMac(text: string): Uint8Array {
+  const bytes = Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+  if (/^[\da-f]{2}(:[\da-f]{2}){5}$/i.test(text) && (bytes[0] & 1) === 0) return bytes;
+  throw new UserError(`"${text}" is not the address of a network card, such as 52:54:00:12:34:56`);
 }
 
 function checkDisks(disks: readonly DiskOptions[]): void {

@@ -1,9 +1,9 @@
 /** A machine from one typed configuration: assembly and life. */
-export type { BootOptions, DiskOptions, MachineOptions } from './config.ts';
-export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from './config.ts';
+export type { BootOptions, DiskOptions, MachineOptions, NetworkOptions } from './config.ts';
+export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, parseMac } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';
 export { createMachineOn } from './machine.ts';
-export type { Accelerator, CreateAccelerator, MachineBackends } from './parts.ts';
+export type { Accelerator, CreateAccelerator, MachineBackends, Network } from './parts.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';

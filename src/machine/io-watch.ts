@@ -1,21 +1,30 @@
-/** Knows whether the host is at work for a machine's devices. */
-import type { BlockNode } from '../contract/index.ts';
+/** Knows whether the host is at work for a machine's devices, so that its answers are not kept waiting. */
+import type { BlockNode, NetLink } from '../contract/index.ts';
+
+/** How long after a frame the next one is to be expected. */
+const FRAME_PENDING_NANOS = 3_000_000;
 
 export class IoWatch {
+  readonly #nowNanos: () => number;
   #inFlight = 0;
+  #lastFrameNanos = Number.NEGATIVE_INFINITY;
   #idleWaiters: (() => void)[] = [];
 
-  get pending(): boolean {
-    return this.#inFlight > 0;
+  constructor(nowNanos: () => number) {
+    this.#nowNanos = nowNanos;
   }
 
-  /** Resolves when nothing is under way. */
+  get pending(): boolean {
+    return this.#inFlight > 0 || this.#nowNanos() - this.#lastFrameNanos < FRAME_PENDING_NANOS;
+  }
+
+  /** Resolves when no request is under way. */
   async idle(): Promise<void> {
-    if (this.pending) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
   /** The same node, whose requests count. */
-  watch(node: BlockNode): BlockNode {
+  watchNode(node: BlockNode): BlockNode {
     return {
       get sizeBytes() {
         return node.sizeBytes;
@@ -30,6 +39,33 @@ export class IoWatch {
       writeZeroes: node.writeZeroes && ((offset, length, how) => this.#count(node.writeZeroes!(offset, length, how))),
       resize: node.resize && ((sizeBytes) => this.#count(node.resize!(sizeBytes))),
       close: () => this.#count(node.close()),
+    };
+  }
+
+  /** The same link, whose frames count. */
+  watchLink(link: NetLink): NetLink {
+    const seen = () => {
+      this.#lastFrameNanos = this.#nowNanos();
+    };
+    return {
+      takes: link.takes,
+      send(frame, unfinished) {
+        seen();
+        link.send(frame, unfinished);
+      },
+      connect(receiver) {
+        link.connect({
+          get takes() {
+            return receiver.takes;
+          },
+          receive(frame, unfinished) {
+            seen();
+            return receiver.receive(frame, unfinished);
+          },
+          carrierChanged: (isUp) => receiver.carrierChanged?.(isUp),
+        });
+      },
+      resume: () => link.resume(),
     };
   }
 

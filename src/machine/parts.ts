@@ -1,8 +1,8 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type { BlockNode, GuestMemory, Vcpu, VcpuEnvironment } from '../contract/index.ts';
+import type { BlockNode, Clock, GuestMemory, NetLink, Vcpu, VcpuEnvironment } from '../contract/index.ts';
 import type { Region } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
-import type { DiskOptions } from './config.ts';
+import type { DiskOptions, NetworkOptions } from './config.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
 export interface Accelerator {
@@ -20,8 +20,16 @@ export type CreateAccelerator = (options: {
 export interface MachineBackends {
   /** Throws UserError when there is no such image, or it is not what it should be. */
   openDisk(disk: DiskOptions): Promise<BlockNode>;
+  /** @param clock the machine's. Throws UserError when an option is wrong or a port of the host is taken. */
+  openNetwork(network: NetworkOptions, clock: Clock): Promise<Network>;
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
+}
+
+/** What a network card is plugged into. */
+export interface Network {
+  readonly link: NetLink;
+  close(): void;
 }
 
 /** What the guest did to its machine as a whole. */

@@ -18,7 +18,7 @@ test('time', { skip }, (context) => runChecks(context, TIME_CHECKS));
 test('64 MiB through sha256sum and gzip', { skip }, async () => {
   const [line, size] = ['Vireo 0123456789 abcdef', 64 * 1024 * 1024];
   const script = `
-    cd /tmp; yes '${line}' | head -c ${size} > data
+    cd /tmp; yes '${line}' | dd bs=1M count=64 iflag=fullblock of=data 2>/dev/null
     sha256sum < data; gzip -1 < data > data.gz; gunzip < data.gz | cmp - data && gunzip < data.gz | sha256sum`;
   const data = Buffer.alloc(size, `${line}\n`);
   const expected = `${createHash('sha256').update(data).digest('hex')}  -\n`;

@@ -146,9 +146,9 @@ function infoOf(image: Image): ImageInfo {
     'lazy-refcounts': (header.compatible & COMPATIBLE.lazyRefcounts) !== 0n,
     ...(bitmaps.length > 0 ? { bitmaps } : {}),
     'refcount-bits': 2 ** header.refcountOrder,
-    corrupt: has(INCOMPATIBLE.corrupt),
     ...(has(INCOMPATIBLE.dataFile) && dataFile !== undefined ? { 'data-file': decodeUtf8(dataFile.data) } : {}),
     ...(has(INCOMPATIBLE.dataFile) ? { 'data-file-raw': (header.autoclear & AUTOCLEAR.rawDataFile) !== 0n } : {}),
+    corrupt: has(INCOMPATIBLE.corrupt),
     'extended-l2': has(INCOMPATIBLE.extendedL2),
   };
   const v2 = { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16 };

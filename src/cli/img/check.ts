@@ -60,6 +60,14 @@ function record(filename: string, format: string, result: CheckResult): Record<s
   return { ...Object.fromEntries(present), 'check-errors': result.checkErrors, filename, format };
 }
 
+/** Two decimals; a tie goes to the even digit, as C's printf does it. */
+function percent(part: number, whole: number): string {
+  const hundredths = (part * 10_000) / whole;
+  const low = Math.floor(hundredths);
+  const isUp = hundredths - low > 0.5 || (hundredths - low === 0.5 && low % 2 === 1);
+  return `${((low + Number(isUp)) / 100).toFixed(2)}%`;
+}
+
 function humanText(result: CheckResult): string {
   const { corruptions, leaks, checkErrors, totalClusters, allocatedClusters, imageEndOffset } = result;
   let text = '';
@@ -72,7 +80,6 @@ function humanText(result: CheckResult): string {
   }
   if (checkErrors > 0) text += `\n${checkErrors} internal errors have occurred during the check.\n`;
   if (totalClusters > 0 && allocatedClusters > 0) {
-    const percent = (part: number, whole: number) => `${((part * 100) / whole).toFixed(2)}%`;
     const fragmented = percent(result.fragmentedClusters, allocatedClusters);
     const compressed = percent(result.compressedClusters, allocatedClusters);
     const allocated = `${allocatedClusters}/${totalClusters} = ${percent(allocatedClusters, totalClusters)} allocated`;

@@ -49,15 +49,14 @@ async function compareImages(
   report: (fraction: number) => void,
 ): Promise<string | undefined> {
   const [sizeA, sizeB] = [a.node.sizeBytes, b.node.sizeBytes];
-  if (sizeA !== sizeB) {
-    if (isStrict) return 'Strict mode: Image size mismatch!';
-    say('Warning: Image size mismatch!');
-  }
+  if (isStrict && sizeA !== sizeB) return 'Strict mode: Image size mismatch!';
   const size = Math.max(sizeA, sizeB);
+  const common = Math.min(sizeA, sizeB);
   for (let offset = 0; offset < size; ) {
+    if (offset === common) say('Warning: Image size mismatch!');
     const [left, right] = [await part(a, offset, size), await part(b, offset, size)];
     if (isStrict && left.allocated !== right.allocated) return `Strict mode: Offset ${offset} block status mismatch!`;
-    let length = Math.min(left.length, right.length);
+    let length = Math.min(left.length, right.length, (offset < common ? common : size) - offset);
     if (!left.zero || !right.zero) {
       length = Math.min(length, CHUNK_BYTES);
       const found = await firstDifference(a.node, b.node, offset, length);

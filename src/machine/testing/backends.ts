@@ -8,5 +8,9 @@ export const testBackends: MachineBackends = {
     if (file === 'missing') throw new UserError('there is no disk missing');
     return new FakeDisk(1024 * 1024).node;
   },
+  async openNetwork() {
+    const link = { takes: { checksum: false, tcp4: false, tcp6: false }, send() {}, connect() {}, resume() {} };
+    return { link, close() {} };
+  },
   fillRandom: (target) => target.fill(4),
 };

@@ -266,7 +266,7 @@ function decodeAt(table: InstructionTable, features: ReadonlySet<Feature>, mode:
   if (parsed.hasModrm) {
     c.u8();
     reg = ((modrm >> 3) & 7) | o.r;
-    if (modrm >> 6 === 3) rm = (modrm & 7) | o.b;
+    if (modrm >> 6 === 3 || parsed.ignoresMod) rm = (modrm & 7) | o.b;
     else {
       memory = asize === 2 ? modrm16(c, modrm) : modrm32(c, modrm, o, long64);
       const stackBase =

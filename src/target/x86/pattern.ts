@@ -31,6 +31,8 @@ export interface ParsedRow {
   readonly hasModrm: boolean;
   /** The r/m operand must be memory (true), a register (false), or may be both (undefined). */
   readonly memory: boolean | undefined;
+  /** ModRM.mod is not looked at and the r/m operand is a register: moves to and from control and debug registers. */
+  readonly ignoresMod: boolean;
 }
 
 const hex = (text: string): number => {
@@ -139,5 +141,6 @@ export function parseRow(row: Row, id: number): ParsedRow {
   if (types.includes('M')) memory = true;
   else if (types.some((t) => 'URN'.includes(t)) || operands.some((o) => o.size === 'STi') || pattern.modrm)
     memory = false;
-  return { row, id, pattern, operands, hasModrm, memory };
+  const ignoresMod = types.includes('C') || types.includes('D');
+  return { row, id, pattern, operands, hasModrm, memory: ignoresMod ? undefined : memory, ignoresMod };
 }

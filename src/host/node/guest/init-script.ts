@@ -33,6 +33,11 @@ hostname vireo
 ip link set lo up
 cd /root
 ${LOAD_MODULES}
+if [ -e /sys/class/net/eth0 ]; then
+  ip link set eth0 up
+  udhcpc -i eth0 -q -n -t 3 -T 1 >/dev/null 2>&1 || echo "no DHCP answer on eth0" >&2
+fi
+
 if [ -e /vireo/exec ]; then
   exec 3>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
   for port in ttyS1 ttyS2 ttyS3; do stty -F /dev/$port raw -echo; done
@@ -55,4 +60,15 @@ poweroff -f
 
 /** Shell settings of the interactive shell. */
 export const PROFILE = `PS1='\\w # '
+`;
+
+/** What udhcpc runs as it learns its addresses. */
+export const DHCP_SCRIPT = `#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip address replace $ip/$mask dev $interface
+[ -n "$router" ] && ip route replace default via \${router%% *} dev $interface
+{
+  [ -n "$search$domain" ] && echo "search \${search:-$domain}"
+  for server in $dns; do echo "nameserver $server"; done
+} > /etc/resolv.conf
 `;

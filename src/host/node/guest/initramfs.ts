@@ -1,8 +1,8 @@
 /** What the default guest's kernel unpacks as its root: busybox, an init, and a few empty places. */
 import { type CpioEntry, writeCpio } from '../../../base/index.ts';
-import { INIT_SCRIPT, PROFILE } from './init-script.ts';
+import { DHCP_SCRIPT, INIT_SCRIPT, PROFILE } from './init-script.ts';
 
-const DIRECTORIES = ['bin', 'dev', 'etc', 'lib', 'lib/modules', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin', 'usr/sbin'];
+const DIRECTORIES = ['bin', 'dev', 'etc', 'etc/udhcpc', 'lib', 'lib/modules', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin', 'usr/sbin'];
 
 const TEXT_FILES: Readonly<Record<string, string>> = {
   'etc/group': 'root:x:0:\n',
@@ -28,6 +28,7 @@ export function buildInitramfs(
     ...textFiles,
     file('bin/busybox', 0o755, busybox),
     ...modules.map(({ name, data }) => file(`lib/modules/${name}`, 0o644, data)),
+    file('etc/udhcpc/default.script', 0o755, encode(DHCP_SCRIPT)),
     file('init', 0o755, encode(INIT_SCRIPT)),
   ]);
 }

@@ -12,6 +12,7 @@ import {
   op,
   or,
   select,
+  sub,
   toI64,
   xor,
 } from '../../ir/index.ts';
@@ -315,6 +316,7 @@ export const moveRows: readonly Row[] = [
   row('CWDE', '98', '', extendAccumulator, { by: ['osize'] }),
   row('CDQ', '99', '', extendToPair, { by: ['osize'] }),
   row('LAHF', '9F', '', lahf),
+  row('SALC', 'D6', '', (b) => writeRegister(b, 0, 1, sub(i32(0), b.condition(2))), { mode: 'no64' }),
   row('SAHF', '9E', '', sahf),
   row(
     'CLC',

@@ -100,6 +100,7 @@ function encodeModrm(
   const regCode = parsed.operands.find((o) => regTypes.includes(o.type));
   const reg = pattern.digit ?? (regCode?.type === 'S' ? r.pick([0, 0, 2, 3, 3, 4, 5, 1, 6]) : r.below(8));
   const memory = parsed.memory ?? r.chance(50);
+  if (parsed.ignoresMod) return { bytes: [(r.below(4) << 6) | (reg << 3) | r.below(8)], displacement: 0 };
   if (!memory) return { bytes: [0xc0 | (reg << 3) | r.below(8)], displacement: 0 };
   const vsib = /GATHER/.test(parsed.row.mnemonic);
   const mod = r.below(3);

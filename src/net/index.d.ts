@@ -1,0 +1,10 @@
+/** Networks without privileges: the user-mode network, wire formats, TCP, links and filters. */
+export { TcpConnection, type TcpState } from './tcp/connection.ts';
+export type { OutgoingSegment, TcpConfig, TcpEnd, TcpEvents, TcpNetwork } from './tcp/port.ts';
+export { type StackTimer, Timers } from './timers.ts';
+export { DEFAULT_LIMITS, type UserNetLimits, type UserNetOptions } from './user/config.ts';
+export type { EgressRule } from './user/egress.ts';
+export type { GuestForward, GuestForwardTarget, HostForward } from './user/forward-text.ts';
+export type { OpenStream } from './user/tcp-nat.ts';
+export { createUserNet, type UserNet, type UserNetPorts, type UserNetStatistics } from './user/user-net.ts';
+export * from './wire/index.ts';

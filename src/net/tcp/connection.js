@@ -1,0 +1,441 @@
+/**
+ * One TCP connection towards a guest: the state machine of RFC 9293, 3.3.2 and
+ * 3.10.7, over `TcpSender` and `TcpReceiver`. Knows nothing of hosts and sockets.
+ */
+import { MILLISECOND_NANOS, SECOND_NANOS } from '../timers.js';
+import { seqAdd, seqDistance, TCP_FLAG } from '../wire/tcp.js';
+import { TcpReceiver } from './receiver.js';
+import { TcpSender } from './sender.js';
+const DELAYED_ACK_NANOS = 20 * MILLISECOND_NANOS;
+/** Twice the longest life of a segment; on a link inside one machine that is short. */
+const TIME_WAIT_NANOS = 2 * SECOND_NANOS;
+const KEEP_ALIVE_INTERVAL_NANOS = 15 * SECOND_NANOS;
+const KEEP_ALIVE_PROBES = 6;
+/** Timeouts in a row without a word from the peer. */
+const SILENT_TIMEOUTS_MAX = 9;
+const SYN_RETRIES = 6;
+/** RFC 9293, 3.7.1. */
+const DEFAULT_MSS = 536;
+const MSS_MIN = 64;
+export class TcpConnection {
+    #state;
+    #network;
+    #events;
+    #config;
+    #sender;
+    #receiver;
+    /** What the peer's SYN said. */
+    #peerOptions = {};
+    /** Shift of the windows the peer sends. */
+    #peerScale = 0;
+    /** Bytes taken since the last acknowledgement sent. */
+    #unacknowledgedBytes = 0;
+    #isAckDue = false;
+    #lastHeardNanos;
+    #silentTimeouts = 0;
+    #keepAliveProbes = 0;
+    #isEndWanted = false;
+    #retransmit;
+    #delayedAck;
+    /** Keep-alive while open, then the end of TIME-WAIT. */
+    #idle;
+    constructor(network, events, config, peerSyn) {
+        this.#network = network;
+        this.#events = events;
+        this.#config = config;
+        const { timers } = network;
+        this.#sender = new TcpSender({
+            nowNanos: () => timers.nowNanos(),
+            canSend: () => network.canSend(),
+            payloadMax: (mss) => network.payloadMax(mss),
+            emit: (sequence, offset, count, hasFin) => this.#emitData(sequence, offset, count, hasFin),
+        }, config.initialSequence, DEFAULT_MSS);
+        this.#receiver = this.#makeReceiver(0);
+        this.#lastHeardNanos = timers.nowNanos();
+        this.#retransmit = timers.create(() => this.#onRetransmitTimeout());
+        this.#delayedAck = timers.create(() => this.#sendAck());
+        this.#idle = timers.create(() => this.#onIdle());
+        this.#state = peerSyn === undefined ? 'syn-sent' : 'waiting';
+        if (peerSyn === undefined)
+            this.#sendSyn();
+        else
+            this.#takeSyn(peerSyn);
+    }
+    get state() {
+        return this.#state;
+    }
+    /** Written and not yet acknowledged by the peer. */
+    get queuedBytes() {
+        return this.#sender.queue.length;
+    }
+    /** Bytes held in both directions. */
+    get heldBytes() {
+        return this.#sender.queue.length + this.#receiver.heldBytes;
+    }
+    /** Answers the peer's SYN. */
+    accept() {
+        if (this.#state !== 'waiting')
+            return;
+        this.#state = 'syn-received';
+        this.#sendSyn();
+    }
+    /** Queues bytes, which are copied. */
+    write(bytes) {
+        if (this.#state === 'closed' || this.#isEndWanted)
+            return;
+        this.#sender.queue.push(bytes);
+        this.#pump();
+    }
+    /** No more writes: FIN follows what is queued. */
+    end() {
+        if (this.#isEndWanted || this.#state === 'closed')
+            return;
+        this.#isEndWanted = true;
+        if (this.#state === 'established' || this.#state === 'close-wait')
+            this.#beginEnd();
+    }
+    /** Ends at once; the peer is told with RST. */
+    abort() {
+        if (this.#state === 'closed')
+            return;
+        if (this.#state !== 'time-wait')
+            this.#sendReset();
+        this.#stop();
+    }
+    /** The user has got rid of so many of the bytes it was given. */
+    consumed(byteCount) {
+        this.#receiver.unconsumedBytes -= byteCount;
+        this.windowMayGrow();
+    }
+    /** Memory has become free, here or elsewhere. */
+    windowMayGrow() {
+        const isReceiving = ['established', 'fin-wait-1', 'fin-wait-2'].includes(this.#state);
+        if (isReceiving && this.#receiver.isWindowWorthTelling(this.#config.mss))
+            this.#sendAck();
+    }
+    /** For the network: there is room for data again. */
+    roomAgain() {
+        this.#pump();
+    }
+    /** Takes a segment that came for this connection. */
+    receive(segment) {
+        this.#lastHeardNanos = this.#network.timers.nowNanos();
+        this.#keepAliveProbes = 0;
+        switch (this.#state) {
+            case 'closed':
+                return;
+            case 'waiting':
+                this.#receiveWaiting(segment);
+                return;
+            case 'syn-sent':
+                this.#receiveSynSent(segment);
+                return;
+            default:
+                this.#receiveSynchronized(segment);
+        }
+        this.#settleAck();
+    }
+    /** True when a SYN may take the place of this connection, which has ended (RFC 9293, 3.10.7.4). */
+    canBeReplacedBy({ flags, sequence }) {
+        const isSyn = (flags & (TCP_FLAG.syn | TCP_FLAG.ack | TCP_FLAG.rst)) === TCP_FLAG.syn;
+        return isSyn && this.#state === 'time-wait' && seqDistance(sequence, this.#receiver.next) > 0;
+    }
+    #makeReceiver(next) {
+        const { receiveMaxBytes, memoryRoom } = this.#config;
+        return new TcpReceiver(next, receiveMaxBytes, memoryRoom ?? (() => receiveMaxBytes));
+    }
+    #takeSyn(syn) {
+        this.#peerOptions = syn.options;
+        this.#receiver = this.#makeReceiver(seqAdd(syn.sequence, 1));
+        // The window of a SYN is never scaled (RFC 7323, 2.2).
+        this.#sender.setWindow(syn.sequence, syn.acknowledgement, syn.window);
+    }
+    /** A SYN again is the peer's retransmission; a RST means that it gave up. */
+    #receiveWaiting({ flags }) {
+        if ((flags & TCP_FLAG.rst) !== 0)
+            this.#finish('reset');
+    }
+    #receiveSynSent(segment) {
+        const { flags, acknowledgement } = segment;
+        const isAckGood = (flags & TCP_FLAG.ack) !== 0 && acknowledgement === this.#sender.next;
+        if ((flags & TCP_FLAG.rst) !== 0) {
+            if (isAckGood)
+                this.#finish('reset');
+            return;
+        }
+        if ((flags & TCP_FLAG.ack) !== 0 && !isAckGood) {
+            this.#sendReset(acknowledgement);
+            return;
+        }
+        if ((flags & TCP_FLAG.syn) === 0)
+            return;
+        this.#takeSyn(segment);
+        if (!isAckGood) {
+            this.#state = 'syn-received'; // both opened at once
+            this.#sendSyn();
+            return;
+        }
+        this.#establish(segment);
+        this.#sendAck();
+    }
+    #receiveSynchronized(segment) {
+        const { sequence, flags, payload } = segment;
+        const length = payload.length + ((flags & TCP_FLAG.fin) !== 0 ? 1 : 0) + ((flags & TCP_FLAG.syn) !== 0 ? 1 : 0);
+        if (!this.#receiver.isAcceptable(sequence, length)) {
+            this.#receiveUnacceptable(segment);
+            return;
+        }
+        if ((flags & TCP_FLAG.rst) !== 0) {
+            // Only the exact number ends it (RFC 5961, 3.2); a guess gets an acknowledgement.
+            if (sequence === this.#receiver.next)
+                this.#finish('reset');
+            else
+                this.#isAckDue = true;
+            return;
+        }
+        if ((flags & TCP_FLAG.syn) !== 0) {
+            this.#isAckDue = true; // RFC 5961, 4.2
+            return;
+        }
+        if ((flags & TCP_FLAG.ack) === 0 || !this.#takeAck(segment))
+            return;
+        this.#takeData(segment);
+        this.#pump();
+    }
+    /** Old or beyond the window: answered, but what it acknowledges still counts when it is not older than the window. */
+    #receiveUnacceptable(segment) {
+        const { flags, sequence, payload } = segment;
+        if ((flags & TCP_FLAG.rst) !== 0)
+            return;
+        if (this.#state === 'syn-received' && (flags & TCP_FLAG.syn) !== 0) {
+            this.#sendSyn();
+            return;
+        }
+        this.#isAckDue = true;
+        // A peer with a full window of ours goes on acknowledging us.
+        const isBeyond = seqDistance(sequence, this.#receiver.next) >= 0 || payload.length > 0;
+        const isPlainAck = (flags & (TCP_FLAG.ack | TCP_FLAG.syn)) === TCP_FLAG.ack;
+        if (isBeyond && isPlainAck && this.#state !== 'syn-received' && this.#takeAck(segment))
+            this.#pump();
+    }
+    /** False when the segment is to be taken no further. */
+    #takeAck(segment) {
+        const sender = this.#sender;
+        const { acknowledgement, sequence } = segment;
+        if (this.#state === 'syn-received') {
+            if (acknowledgement !== sender.next) {
+                this.#sendReset(acknowledgement);
+                return false;
+            }
+            this.#establish(segment);
+            return !this.#isClosed;
+        }
+        if (seqDistance(acknowledgement, sender.max) > 0) {
+            this.#isAckDue = true;
+            return false;
+        }
+        this.#silentTimeouts = 0;
+        const window = segment.window << this.#peerScale;
+        const ahead = seqDistance(acknowledgement, sender.una);
+        const isFinAcknowledged = ahead > 0 && sender.acknowledge(acknowledgement);
+        const isWindowChanged = ahead >= 0 && sender.updateWindow(sequence, acknowledgement, window);
+        if (ahead === 0 && !isWindowChanged && segment.payload.length === 0 && (segment.flags & TCP_FLAG.fin) === 0) {
+            sender.duplicateAcknowledge();
+        }
+        if (ahead > 0) {
+            this.#retransmit.stop();
+            this.#events.acknowledged();
+        }
+        if (isFinAcknowledged)
+            this.#onFinAcknowledged();
+        return !this.#isClosed;
+    }
+    get #isClosed() {
+        return this.#state === 'closed';
+    }
+    #onFinAcknowledged() {
+        if (this.#state === 'fin-wait-1')
+            this.#state = 'fin-wait-2';
+        else if (this.#state === 'closing')
+            this.#waitTime();
+        else if (this.#state === 'last-ack')
+            this.#finish('done');
+    }
+    #takeData({ sequence, payload, flags }) {
+        const hasFin = (flags & TCP_FLAG.fin) !== 0;
+        if (payload.length === 0 && !hasFin)
+            return;
+        if (!['established', 'fin-wait-1', 'fin-wait-2'].includes(this.#state)) {
+            this.#isAckDue = true; // after the peer's FIN there is nothing new
+            return;
+        }
+        const [before, hadEarly] = [this.#receiver.next, this.#receiver.hasEarly];
+        const { chunks, isEnded } = this.#receiver.take(sequence, payload, hasFin);
+        this.#unacknowledgedBytes += seqDistance(this.#receiver.next, before);
+        // Out of order, a filled hole and the end are told at once (RFC 5681, 4.2).
+        if (before !== sequence || hadEarly || this.#receiver.hasEarly || isEnded)
+            this.#isAckDue = true;
+        for (const chunk of chunks)
+            if (!this.#isClosed)
+                this.#events.data(chunk);
+        if (isEnded && !this.#isClosed)
+            this.#onPeerEnded();
+    }
+    #onPeerEnded() {
+        if (this.#state === 'established')
+            this.#state = 'close-wait';
+        else if (this.#state === 'fin-wait-1')
+            this.#state = 'closing';
+        else if (this.#state === 'fin-wait-2')
+            this.#waitTime();
+        this.#events.ended();
+    }
+    #establish({ sequence, acknowledgement, window, options, flags }) {
+        const { windowScale } = this.#peerOptions;
+        const mss = Math.max(MSS_MIN, Math.min(this.#peerOptions.mss ?? DEFAULT_MSS, this.#config.mss));
+        this.#receiver.scale = windowScale === undefined ? 0 : this.#ownScale;
+        this.#peerScale = windowScale ?? 0;
+        this.#sender.begin(mss);
+        const isSyn = (flags & TCP_FLAG.syn) !== 0;
+        this.#sender.setWindow(sequence, acknowledgement, isSyn ? window : window << this.#peerScale);
+        if (isSyn)
+            this.#peerOptions = options;
+        this.#retransmit.stop();
+        this.#silentTimeouts = 0;
+        this.#state = 'established';
+        this.#idle.start(this.#config.keepAliveNanos);
+        this.#events.established();
+        if (this.#isEndWanted && !this.#isClosed)
+            this.#beginEnd();
+        this.#pump();
+    }
+    /** The smallest shift with which the window field holds our window. */
+    get #ownScale() {
+        let scale = 0;
+        while (this.#config.receiveMaxBytes >>> scale > 0xffff)
+            scale++;
+        return scale;
+    }
+    #beginEnd() {
+        this.#sender.isEnding = true;
+        this.#state = this.#state === 'established' ? 'fin-wait-1' : 'last-ack';
+        this.#pump();
+    }
+    #pump() {
+        if (['waiting', 'syn-sent', 'syn-received', 'closed', 'time-wait'].includes(this.#state))
+            return;
+        if (!this.#sender.pump())
+            this.#network.waitForRoom(this);
+        const isBusy = this.#sender.isBusy && (this.#sender.queue.length > 0 || this.#sender.inFlight > 0);
+        if (!isBusy)
+            this.#retransmit.stop();
+        else if (!this.#retransmit.isRunning)
+            this.#retransmit.start(this.#sender.roundTrip.timeoutNanos);
+    }
+    #onRetransmitTimeout() {
+        if (!this.#network.canSend()) {
+            this.#retransmit.start(this.#sender.roundTrip.timeoutNanos); // the peer cannot hear us: that is not its silence
+            return;
+        }
+        this.#silentTimeouts++;
+        const isOpening = this.#state === 'syn-sent' || this.#state === 'syn-received';
+        if (this.#silentTimeouts > (isOpening ? SYN_RETRIES : SILENT_TIMEOUTS_MAX)) {
+            this.#sendReset();
+            this.#finish('timeout');
+            return;
+        }
+        if (isOpening) {
+            this.#sender.roundTrip.backOff();
+            this.#sendSyn();
+            return;
+        }
+        this.#sender.timeout();
+        this.#retransmit.start(this.#sender.roundTrip.timeoutNanos);
+        this.#pump();
+    }
+    #onIdle() {
+        if (this.#state === 'time-wait') {
+            this.#finish('done');
+            return;
+        }
+        const silentNanos = this.#network.timers.nowNanos() - this.#lastHeardNanos;
+        if (silentNanos < this.#config.keepAliveNanos) {
+            this.#idle.start(this.#config.keepAliveNanos - silentNanos);
+            return;
+        }
+        if (this.#keepAliveProbes++ >= KEEP_ALIVE_PROBES) {
+            this.#sendReset();
+            this.#finish('timeout');
+            return;
+        }
+        // An old sequence number makes the peer answer (RFC 9293, 3.8.4).
+        this.#emit(TCP_FLAG.ack, seqAdd(this.#sender.una, -1));
+        this.#idle.start(KEEP_ALIVE_INTERVAL_NANOS);
+    }
+    #waitTime() {
+        this.#state = 'time-wait';
+        this.#retransmit.stop();
+        this.#idle.start(TIME_WAIT_NANOS);
+    }
+    #finish(end) {
+        this.#stop();
+        this.#events.closed(end);
+    }
+    #stop() {
+        this.#state = 'closed';
+        this.#isAckDue = false;
+        this.#sender.queue.drop(this.#sender.queue.length);
+        for (const timer of [this.#retransmit, this.#delayedAck, this.#idle])
+            timer.stop();
+    }
+    #settleAck() {
+        if (this.#isClosed)
+            return;
+        if (this.#isAckDue || this.#unacknowledgedBytes >= 2 * this.#config.mss)
+            this.#sendAck();
+        else if (this.#unacknowledgedBytes > 0 && !this.#delayedAck.isRunning)
+            this.#delayedAck.start(DELAYED_ACK_NANOS);
+    }
+    #sendAck() {
+        this.#emit(TCP_FLAG.ack, this.#sender.next);
+    }
+    #sendSyn() {
+        const isAnswer = this.#state === 'syn-received';
+        const isScaling = !isAnswer || this.#peerOptions.windowScale !== undefined;
+        const options = { mss: this.#config.mss, windowScale: isScaling ? this.#ownScale : undefined };
+        this.#sender.next = seqAdd(this.#sender.una, 1);
+        this.#sender.max = this.#sender.next;
+        this.#emit(isAnswer ? TCP_FLAG.syn | TCP_FLAG.ack : TCP_FLAG.syn, this.#sender.una, options);
+        this.#retransmit.start(this.#sender.roundTrip.timeoutNanos);
+    }
+    /** @param sequence what the peer said it expects, when it answered something we never sent */
+    #sendReset(sequence) {
+        if (this.#state === 'syn-sent' && sequence === undefined)
+            return; // the peer does not know of us
+        const flags = sequence === undefined ? TCP_FLAG.rst | TCP_FLAG.ack : TCP_FLAG.rst;
+        this.#emit(flags, sequence ?? this.#sender.next);
+    }
+    #emitData(sequence, offset, count, hasFin) {
+        const isLast = offset + count === this.#sender.queue.length;
+        const flags = TCP_FLAG.ack | (hasFin ? TCP_FLAG.fin : 0) | (isLast && count > 0 ? TCP_FLAG.psh : 0);
+        this.#emit(flags, sequence, {}, offset, count);
+    }
+    #emit(flags, sequence, options = {}, offset = 0, payloadBytes = 0) {
+        const hasAck = (flags & TCP_FLAG.ack) !== 0;
+        if (hasAck) {
+            this.#isAckDue = false;
+            this.#unacknowledgedBytes = 0;
+            this.#delayedAck.stop();
+        }
+        this.#network.send({
+            sequence,
+            acknowledgement: hasAck ? this.#receiver.next : 0,
+            flags,
+            window: this.#receiver.offerWindow(),
+            options,
+            payloadBytes,
+            mss: this.#sender.mss,
+            copyPayload: (target, at) => this.#sender.queue.copy(offset, payloadBytes, target, at),
+        });
+    }
+}

@@ -1,0 +1,49 @@
+/** TFTP (RFC 1350) with options (RFC 2347 to 2349). */
+import { concat, get16, latin1, latin1Text, put16 } from './bytes.js';
+export const TFTP_PORT = 69;
+const OPCODE = { read: 1, write: 2, data: 3, acknowledge: 4, error: 5, optionAck: 6 };
+export const TFTP_ERROR = { undefined: 0, notFound: 1, illegal: 4, unknownTransfer: 5 };
+const FIELD_MAX = 32;
+/** What a server gets; undefined when malformed. */
+export function parseTftp(bytes) {
+    if (bytes.length < 4)
+        return undefined;
+    switch (get16(bytes, 0)) {
+        case OPCODE.read:
+            return parseRead(bytes);
+        case OPCODE.write:
+            return { kind: 'write' };
+        case OPCODE.acknowledge:
+            return { kind: 'acknowledge', block: get16(bytes, 2) };
+        case OPCODE.error:
+            return { kind: 'error' };
+        default:
+            return undefined;
+    }
+}
+function parseRead(bytes) {
+    if (bytes[bytes.length - 1] !== 0)
+        return undefined;
+    const [path, mode, ...rest] = latin1Text(bytes.subarray(2, bytes.length - 1)).split('\0');
+    if (path === undefined || path === '' || mode === undefined || rest.length % 2 !== 0 || rest.length > FIELD_MAX) {
+        return undefined;
+    }
+    const options = new Map();
+    for (let i = 0; i < rest.length; i += 2)
+        options.set(rest[i].toLowerCase(), rest[i + 1]);
+    return { kind: 'read', path, mode: mode.toLowerCase(), options };
+}
+export function tftpData(block, data) {
+    const bytes = new Uint8Array(4 + data.length);
+    put16(bytes, 0, OPCODE.data);
+    put16(bytes, 2, block);
+    bytes.set(data, 4);
+    return bytes;
+}
+export function tftpOptionAck(options) {
+    const text = options.map(([name, value]) => `${name}\0${value}\0`).join('');
+    return concat([Uint8Array.of(0, OPCODE.optionAck), latin1(text)]);
+}
+export function tftpError(code, message) {
+    return concat([Uint8Array.of(0, OPCODE.error, 0, code), latin1(`${message}\0`)]);
+}
