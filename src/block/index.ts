@@ -5,6 +5,6 @@
 export * from './compression.ts';
 export * from './format.ts';
 export { type MemoryNodeOptions, memoryNode } from './memory.ts';
+export * from './qcow2/index.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
-export * from './qcow2/index.ts';

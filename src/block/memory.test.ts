@@ -1,6 +1,6 @@
+import { blockNodeSuite } from '../contract/testing/block-node-suite.ts';
 import { memoryNode } from './memory.ts';
 import { raw } from './raw.ts';
-import { blockNodeSuite } from '../contract/testing/block-node-suite.ts';
 
 let last = memoryNode(0);
 

@@ -19,7 +19,11 @@ export function memoryNode(sizeBytes: number, options: MemoryNodeOptions = {}): 
   let size = sizeBytes;
 
   /** Calls `visit` for each part of a range that lies in one chunk. */
-  const eachPart = (offset: number, length: number, visit: (index: number, from: number, at: number, n: number) => void) => {
+  const eachPart = (
+    offset: number,
+    length: number,
+    visit: (index: number, from: number, at: number, n: number) => void,
+  ) => {
     for (let done = 0; done < length; ) {
       const index = Math.floor((offset + done) / CHUNK_BYTES);
       const from = (offset + done) % CHUNK_BYTES;

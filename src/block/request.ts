@@ -1,6 +1,7 @@
 /** Helpers that every node uses. */
-import type { BlockNode } from '../contract/index.ts';
+
 import { IoError } from '../base/index.ts';
+import type { BlockNode } from '../contract/index.ts';
 
 /** Refuses a request that does not lie inside [0, sizeBytes). */
 export function checkRange(name: string, sizeBytes: number, offset: number, length: number): void {

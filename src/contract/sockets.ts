@@ -71,11 +71,7 @@ export interface HostSockets {
     accept: (stream: HostStream, from: HostEndpoint | undefined) => HostStreamEvents,
   ): Promise<HostListener>;
   /** Rejects with a `UserError` that names the endpoint. */
-  openDatagram(
-    at: HostEndpoint,
-    events: HostDatagramEvents,
-    multicast?: MulticastOptions,
-  ): Promise<HostDatagramSocket>;
+  openDatagram(at: HostEndpoint, events: HostDatagramEvents, multicast?: MulticastOptions): Promise<HostDatagramSocket>;
   /** Runs a program and gives its input and output as a stream; absent where there are no programs. */
   spawn?(command: string, events: HostStreamEvents): HostStream;
 }

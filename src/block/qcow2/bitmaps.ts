@@ -7,7 +7,7 @@ import type { BlockNode } from '../../contract/index.ts';
 import { layout, u8, u16be, u32be, u64be, viewOf } from '../layout.ts';
 import { alignUp, isZero, readPadded } from '../request.ts';
 import { decodeUtf8, encodeUtf8 } from '../text.ts';
-import { AUTOCLEAR, encodeHeader, EXTENSION, LIMITS, type Qcow2Header } from './header.ts';
+import { AUTOCLEAR, EXTENSION, encodeHeader, LIMITS, type Qcow2Header } from './header.ts';
 import { commit, type Image, writeFlags } from './image.ts';
 
 const extension = layout({ count: u32be, reserved: u32be, directoryBytes: u64be, directoryOffset: u64be });
@@ -46,7 +46,8 @@ interface Directory {
 /** Where the bitmap directory lies, when the image has valid bitmaps. */
 export function bitmapDirectory(header: Qcow2Header): Directory | undefined {
   const found = header.extensions.find(({ type }) => type === EXTENSION.bitmaps);
-  if (found === undefined || found.data.length < extension.size || (header.autoclear & AUTOCLEAR.bitmaps) === 0n) return;
+  if (found === undefined || found.data.length < extension.size || (header.autoclear & AUTOCLEAR.bitmaps) === 0n)
+    return;
   const { directoryOffset, directoryBytes } = extension.read(found.data);
   return { offset: directoryOffset, bytes: directoryBytes };
 }
@@ -68,7 +69,8 @@ export async function readBitmaps(file: BlockNode, header: Qcow2Header, name: st
     if (end > bytes.length || entry.type !== DIRTY_TRACKING || bitmaps.length >= BITMAPS_MAX) bad('a malformed entry');
     if (entry.granularityBits < 9 || entry.granularityBits > 31) bad(`granularity of 2^${entry.granularityBits} bytes`);
     const bitmapName = decodeUtf8(bytes.subarray(end - entry.nameBytes, end));
-    if (entry.tableEntries * 8 > LIMITS.l1Bytes || entry.tableOffset > LIMITS.offset) bad(`the table of "${bitmapName}"`);
+    if (entry.tableEntries * 8 > LIMITS.l1Bytes || entry.tableOffset > LIMITS.offset)
+      bad(`the table of "${bitmapName}"`);
     const { flags, granularityBits, tableOffset, tableEntries } = entry;
     const extra = bytes.slice(at + row.size, at + row.size + entry.extraBytes);
     bitmaps.push({ name: bitmapName, flags, granularityBits, tableOffset, tableEntries, extra });
@@ -179,7 +181,8 @@ async function storeBits(image: Image, bitmap: Bitmap): Promise<void> {
 function freeBitmap(image: Image, bitmap: Bitmap, table: readonly number[]): void {
   const { clusterBytes } = image.geometry;
   for (const entry of table) if (entry > 1) image.refcounts.free(entry / clusterBytes, 1);
-  if (table.length > 0) image.refcounts.free(bitmap.tableOffset / clusterBytes, Math.ceil((table.length * 8) / clusterBytes));
+  if (table.length > 0)
+    image.refcounts.free(bitmap.tableOffset / clusterBytes, Math.ceil((table.length * 8) / clusterBytes));
 }
 
 /** Writes the directory to new clusters and the header's extension with it. */

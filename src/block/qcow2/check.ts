@@ -77,7 +77,6 @@ function refer({ found, result, image }: Survey, what: string, offset: number, b
   for (let cluster = Math.floor(offset / clusterBytes); cluster <= last; cluster += 1) {
     if (cluster < found.length) {
       found[cluster] += 1;
-      result.imageEndOffset = Math.max(result.imageEndOffset, (cluster + 1) * clusterBytes);
     } else {
       result.corruptions += 1;
       say(result, `ERROR ${what} lies at 0x${offset.toString(16)}, beyond the end of the file`);
@@ -104,7 +103,8 @@ async function countAll(survey: Survey): Promise<void> {
   if (directory !== undefined) refer(survey, 'the bitmap directory', directory.offset, directory.bytes);
   for (const bitmap of image.bitmaps) {
     refer(survey, `the table of bitmap ${bitmap.name}`, bitmap.tableOffset, bitmap.tableEntries * 8);
-    for (const entry of await bitmapTable(image, bitmap)) if (entry > 1) refer(survey, 'bitmap data', entry, clusterBytes);
+    for (const entry of await bitmapTable(image, bitmap))
+      if (entry > 1) refer(survey, 'bitmap data', entry, clusterBytes);
   }
   const encryption = header.extensions.find(({ type }) => type === EXTENSION.encryption);
   if (encryption !== undefined) survey.result.checkErrors += 1;
@@ -149,6 +149,9 @@ async function compareCounts(survey: Survey, repair: Repair): Promise<void> {
   const wrong: { cluster: number; refcount: number; reference: number }[] = [];
   await image.refcounts.each(counted, (cluster, refcount) => {
     const reference = found[cluster] ?? 0;
+    if (cluster < found.length && refcount + reference > 0) {
+      result.imageEndOffset = (cluster + 1) * image.geometry.clusterBytes;
+    }
     // Beyond the file's end nothing is wasted: a repair puts such counts right, and nobody need hear of them.
     if (refcount === reference || (repair === 'none' && cluster >= found.length)) return;
     if (wrong.length < WRONG_MAX) wrong.push({ cluster, refcount, reference });
@@ -199,7 +202,10 @@ async function checkCopied({ image, result }: Survey, repair: Repair): Promise<v
     const refcount = await image.refcounts.get(table / clusterBytes);
     if ((refcount === 1) !== image.l1.copied[index]) {
       wrong += 1;
-      say(result, `ERROR OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${table.toString(16)} refcount=${refcount}`);
+      say(
+        result,
+        `ERROR OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${table.toString(16)} refcount=${refcount}`,
+      );
     }
     for (let at = 0; at < clusterBytes; at += image.l2.pageBytes) {
       for (let i = 0; i < image.l2.pageBytes; i += l2EntryBytes) {

@@ -3,14 +3,14 @@ import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import type { CompressionKind } from '../compression.ts';
 import type { BackingReference } from '../format.ts';
-import { viewOf, u64be } from '../layout.ts';
+import { u64be, viewOf } from '../layout.ts';
 import { alignUp } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';
 import {
   AUTOCLEAR,
   COMPATIBLE,
-  encodeHeader,
   EXTENSION,
+  encodeHeader,
   featureNames,
   INCOMPATIBLE,
   LIMITS,
@@ -73,7 +73,14 @@ export async function createQcow2(file: BlockNode, options: Qcow2CreateOptions):
 
 function headerFor(options: Qcow2CreateOptions): Qcow2Header {
   const { sizeBytes, version = 3, clusterBytes = QCOW2_DEFAULTS.clusterBytes, refcountBits = 16 } = options;
-  const { lazyRefcounts = false, extendedL2 = false, compression = 'zlib', backing, dataFile, rawDataFile = false } = options;
+  const {
+    lazyRefcounts = false,
+    extendedL2 = false,
+    compression = 'zlib',
+    backing,
+    dataFile,
+    rawDataFile = false,
+  } = options;
   const clusterBits = Math.log2(clusterBytes);
   if (!Number.isInteger(clusterBits) || clusterBits < LIMITS.clusterBitsMin || clusterBits > LIMITS.clusterBitsMax) {
     throw new UserError('Cluster size must be a power of two between 512 and 2048k');
@@ -83,7 +90,8 @@ function headerFor(options: Qcow2CreateOptions): Qcow2Header {
     throw new UserError('Refcount width must be a power of two and may not exceed 64 bits');
   }
   const needsV3 = (isUsed: boolean, what: string) => {
-    if (isUsed && version < 3) throw new UserError(`${what} only supported with compatibility level 1.1 and above (use version=v3 or greater)`);
+    if (isUsed && version < 3)
+      throw new UserError(`${what} only supported with compatibility level 1.1 and above (use version=v3 or greater)`);
   };
   needsV3(lazyRefcounts, 'Lazy refcounts');
   needsV3(refcountBits !== 16, 'Different refcount widths than 16 bits');
@@ -94,7 +102,8 @@ function headerFor(options: Qcow2CreateOptions): Qcow2Header {
     throw new UserError('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
   }
   if (rawDataFile && dataFile === undefined) throw new UserError('data-file-raw requires data-file');
-  if (rawDataFile && backing !== undefined) throw new UserError('Backing file and data-file-raw cannot be used at the same time');
+  if (rawDataFile && backing !== undefined)
+    throw new UserError('Backing file and data-file-raw cannot be used at the same time');
   const extensions = [];
   if (dataFile !== undefined) extensions.push({ type: EXTENSION.dataFile, data: encodeUtf8(dataFile) });
   if (version >= 3 && clusterBytes >= 2048) extensions.push(featureNames());

@@ -173,7 +173,8 @@ function checkHeader(header: Qcow2Header, bad: (what: string) => never): void {
   const isExtended = (header.incompatible & INCOMPATIBLE.extendedL2) !== 0n;
   if (header.size > LIMITS.offset) bad(`its disk of ${header.size} bytes is larger than 2^53`);
   if (header.cryptMethod !== 0) bad('it is encrypted, and that is not supported');
-  if (header.refcountOrder > LIMITS.refcountOrderMax) bad(`refcount_order is ${header.refcountOrder}; at most 6 is allowed`);
+  if (header.refcountOrder > LIMITS.refcountOrderMax)
+    bad(`refcount_order is ${header.refcountOrder}; at most 6 is allowed`);
   if (isExtended && header.clusterBits < 14) bad('extended L2 entries need clusters of at least 16 KiB');
   if (header.compressionType > 1) bad(`compression type ${header.compressionType} is not known`);
   if ((header.compressionType !== 0) !== ((header.incompatible & INCOMPATIBLE.compression) !== 0n)) {
@@ -183,7 +184,8 @@ function checkHeader(header: Qcow2Header, bad: (what: string) => never): void {
   const refcountBytes = header.refcountTableClusters * clusterBytes;
   table('the refcount table', header.refcountTableOffset, refcountBytes, LIMITS.refcountTableBytes);
   table('the snapshot table', header.snapshotsOffset, 0, LIMITS.snapshotTableBytes);
-  if (header.snapshotCount > LIMITS.snapshots) bad(`it says it has ${header.snapshotCount} snapshots; at most 65536 fit`);
+  if (header.snapshotCount > LIMITS.snapshots)
+    bad(`it says it has ${header.snapshotCount} snapshots; at most 65536 fit`);
   const l1Needed = Math.ceil(header.size / l1CoverageOf(header.clusterBits, isExtended));
   if (header.l1Entries < l1Needed) bad(`its L1 table has ${header.l1Entries} entries; the disk needs ${l1Needed}`);
 }
@@ -214,7 +216,9 @@ export function encodeHeader(header: Qcow2Header): Uint8Array<ArrayBuffer> {
   }
   const nameOffset = headerLength + parts.reduce((sum, part) => sum + part.length, 0);
   if (nameOffset + backing.length > clusterBytes) {
-    throw new UserError(`the header of ${nameOffset + backing.length} bytes does not fit in a cluster of ${clusterBytes}`);
+    throw new UserError(
+      `the header of ${nameOffset + backing.length} bytes does not fit in a cluster of ${clusterBytes}`,
+    );
   }
   const fixed: Fixed = {
     ...header,

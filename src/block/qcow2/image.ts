@@ -2,11 +2,11 @@
 import { IoError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import type { Compression } from '../compression.ts';
-import type { RwLock } from '../lock.ts';
 import { u32be, u64be } from '../layout.ts';
+import type { RwLock } from '../lock.ts';
 import type { Bitmap } from './bitmaps.ts';
 import { INCOMPATIBLE, LIMITS, type Qcow2Header } from './header.ts';
-import { metadataCache, type MetadataCache } from './metadata-cache.ts';
+import { type MetadataCache, metadataCache } from './metadata-cache.ts';
 import type { Refcounts } from './refcounts.ts';
 import type { StoredSnapshot } from './snapshots.ts';
 
@@ -102,7 +102,12 @@ export async function writeFlags(image: Image): Promise<void> {
 }
 
 /** Reads an L1 table. `entries` was checked against the limits. */
-export async function readL1(image: Pick<Image, 'file' | 'name'>, offset: number, entries: number, clusterBytes: number) {
+export async function readL1(
+  image: Pick<Image, 'file' | 'name'>,
+  offset: number,
+  entries: number,
+  clusterBytes: number,
+) {
   const bytes = new Uint8Array(entries * 8);
   if (offset + bytes.length > image.file.sizeBytes) {
     throw new IoError('io', `${image.name}: the L1 table reaches beyond the end of the file`);

@@ -1,7 +1,7 @@
 /** Replacing the active L1 table, changing the disk's size, preallocation. */
 import { IoError, UserError } from '../../base/index.ts';
-import { u32be, u64be, viewOf } from '../layout.ts';
 import type { Preallocation } from '../format.ts';
+import { u32be, u64be, viewOf } from '../layout.ts';
 import { alignUp, zeroRange } from '../request.ts';
 import { headerFieldOffsets, LIMITS } from './header.ts';
 import { commit, commitWhenFull, encodeL1, hasDataFile, type Image, type L1Table } from './image.ts';
@@ -9,7 +9,11 @@ import { dataEntry, EMPTY_ENTRY, entryAt, makeTableWritable, replaceEntry } from
 import { zeroDisk } from './write.ts';
 
 /** Writes `table` to new clusters and makes it the active one, for a disk of `sizeBytes`; the old table's clusters go. */
-export async function switchL1(image: Image, table: Pick<L1Table, 'tables' | 'copied'>, sizeBytes: number): Promise<void> {
+export async function switchL1(
+  image: Image,
+  table: Pick<L1Table, 'tables' | 'copied'>,
+  sizeBytes: number,
+): Promise<void> {
   const { clusterBytes } = image.geometry;
   const { file, header, refcounts } = image;
   await commit(image);
@@ -69,7 +73,10 @@ export async function resizeDisk(image: Image, sizeBytes: number): Promise<void>
     const { tables, copied } = image.l1;
     if (needed > tables.length) {
       const more = needed - tables.length;
-      const grown = { tables: [...tables, ...new Array(more).fill(0)], copied: [...copied, ...new Array(more).fill(false)] };
+      const grown = {
+        tables: [...tables, ...new Array(more).fill(0)],
+        copied: [...copied, ...new Array(more).fill(false)],
+      };
       await switchL1(image, grown, sizeBytes);
     } else {
       setSize(image, sizeBytes);
@@ -77,7 +84,10 @@ export async function resizeDisk(image: Image, sizeBytes: number): Promise<void>
     }
     if (hasDataFile(image)) await image.dataFile.resize?.(sizeBytes);
   });
-  const hidden = Math.min(sizeBytes, Math.max(alignUp(oldSize, image.geometry.clusterBytes), image.backing?.sizeBytes ?? 0));
+  const hidden = Math.min(
+    sizeBytes,
+    Math.max(alignUp(oldSize, image.geometry.clusterBytes), image.backing?.sizeBytes ?? 0),
+  );
   if (hidden > oldSize) await zeroDisk(image, oldSize, hidden - oldSize, false);
 }
 
@@ -155,5 +165,6 @@ async function fill(image: Image, host: number, length: number, mode: Preallocat
   if (mode === 'falloc') await zeroRange(dataFile, host, length);
   if (mode !== 'full') return;
   const zeros = new Uint8Array(Math.min(length, FILL_CHUNK_BYTES));
-  for (let at = host; at < end; at += zeros.length) await dataFile.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
+  for (let at = host; at < end; at += zeros.length)
+    await dataFile.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
 }

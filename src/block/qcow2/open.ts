@@ -4,14 +4,15 @@ import type { BlockNode } from '../../contract/index.ts';
 import type { BackingReference, ImageInfo, ImageNode, OpenOptions } from '../format.ts';
 import { rwLock } from '../lock.ts';
 import { checkRange, checkWritable } from '../request.ts';
+import { decodeUtf8 } from '../text.ts';
 import { bitmapInfo, readBitmaps, storeBitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
 import {
   AUTOCLEAR,
   COMPATIBLE,
   compressionOf,
-  encodeHeader,
   EXTENSION,
+  encodeHeader,
   INCOMPATIBLE,
   type Qcow2Header,
   readHeader,
@@ -23,7 +24,6 @@ import { diskExtents, readDisk } from './read.ts';
 import { openRefcounts, readRefcountTable } from './refcounts.ts';
 import { readSnapshots, showSnapshot, snapshotsOf } from './snapshots.ts';
 import { discardDisk, emptyDisk, writeCompressedCluster, writeDisk, zeroDisk } from './write.ts';
-import { decodeUtf8 } from '../text.ts';
 
 /** Opens the image in `file`. @throws UserError when it is not usable; `file` stays open then */
 export async function openQcow2(file: BlockNode, options: OpenOptions): Promise<ImageNode> {
@@ -31,7 +31,9 @@ export async function openQcow2(file: BlockNode, options: OpenOptions): Promise<
   const header = await readHeader(file, name);
   const readOnly = (options.readOnly ?? file.readOnly) || options.snapshot !== undefined;
   if (!readOnly && !forCheck && (header.incompatible & INCOMPATIBLE.corrupt) !== 0n) {
-    throw new UserError(`${name}: the image is marked corrupt; repair it with vireo-img check -r all, or open it read-only`);
+    throw new UserError(
+      `${name}: the image is marked corrupt; repair it with vireo-img check -r all, or open it read-only`,
+    );
   }
   const dataFile = await openDataFile(file, header, options);
   const backing = await openBacking(header, options);
@@ -45,7 +47,9 @@ async function openDataFile(file: BlockNode, header: Qcow2Header, options: OpenO
   if ((header.incompatible & INCOMPATIBLE.dataFile) === 0n) return file;
   const extension = header.extensions.find(({ type }) => type === EXTENSION.dataFile);
   if (extension === undefined || options.resolveDataFile === undefined) {
-    throw new UserError(`${options.name}: its data is in another file, and ${extension ? 'none may be opened' : 'it does not name it'}`);
+    throw new UserError(
+      `${options.name}: its data is in another file, and ${extension ? 'none may be opened' : 'it does not name it'}`,
+    );
   }
   return options.resolveDataFile(decodeUtf8(extension.data));
 }
@@ -249,4 +253,3 @@ async function closeForWriting(image: Image): Promise<void> {
   // Counts that went down after the last barrier.
   if (image.refcounts.dirtyCount > 0) await commit(image);
 }
-

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type Random, randomFrom } from '../../contract/testing/random.ts';
 import type { ImageNode } from '../format.ts';
 import { powerLossFile } from '../testing/power-loss.ts';
-import { createQcow2, qcow2, type Qcow2CreateOptions } from './index.ts';
+import { createQcow2, type Qcow2CreateOptions, qcow2 } from './index.ts';
 
 const VARIANTS: readonly Omit<Qcow2CreateOptions, 'sizeBytes'>[] = [
   { clusterBytes: 512 },
@@ -41,7 +41,10 @@ for (const variant of VARIANTS) {
 
       const again = await qcow2.open(file.node, { name: 'image' });
       const found = await again.check!('none');
-      assert.deepEqual({ crash, ...found, messages: [] }, { ...found, crash, corruptions: 0, checkErrors: 0, messages: [] });
+      assert.deepEqual(
+        { crash, ...found, messages: [] },
+        { ...found, crash, corruptions: 0, checkErrors: 0, messages: [] },
+      );
       const stamp = new Uint8Array(4096);
       await again.read(0, stamp);
       assert.deepEqual(stamp, new Uint8Array(4096).fill(crash + 1));

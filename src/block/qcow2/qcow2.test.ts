@@ -1,5 +1,5 @@
-import { memoryNode } from '../memory.ts';
 import { blockNodeSuite } from '../../contract/testing/block-node-suite.ts';
+import { memoryNode } from '../memory.ts';
 import { createQcow2, type Qcow2CreateOptions, qcow2 } from './index.ts';
 
 const VARIANTS: Readonly<Record<string, Omit<Qcow2CreateOptions, 'sizeBytes'>>> = {

@@ -8,8 +8,8 @@
 import { IoError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { u32be, u64be, viewOf } from '../layout.ts';
-import { cacheFor } from './image.ts';
 import { headerFieldOffsets, LIMITS, type Qcow2Header } from './header.ts';
+import { cacheFor } from './image.ts';
 import type { Page } from './metadata-cache.ts';
 
 export interface Refcounts {
@@ -78,7 +78,7 @@ export function countCodec(order: number): {
 }
 
 export function maxCountOf(order: number): number {
-  return order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** 2 ** order - 1;
+  return order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** (2 ** order) - 1;
 }
 
 export function openRefcounts(initialTable: number[], options: RefcountsOptions): Refcounts {
@@ -177,7 +177,10 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
     while (blocks * perBlock < blocks + clusters) blocks += 1;
     const tableClusters = Math.max(clusters, Math.ceil((block + blocks + 1) / perCluster));
     if (tableClusters * clusterBytes > LIMITS.refcountTableBytes) {
-      throw new IoError('no-space', `${name}: the refcount table would be larger than ${LIMITS.refcountTableBytes} bytes`);
+      throw new IoError(
+        'no-space',
+        `${name}: the refcount table would be larger than ${LIMITS.refcountTableBytes} bytes`,
+      );
     }
     const old = { first: header.refcountTableOffset / clusterBytes, count: header.refcountTableClusters };
     const grown = [...table, ...new Array(tableClusters * perCluster - table.length).fill(0)];

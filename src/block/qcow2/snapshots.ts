@@ -138,7 +138,11 @@ async function writeSnapshots(image: Image, snapshots: readonly StoredSnapshot[]
 }
 
 /** Visits every cluster run that an L1 table leads to, its L2 tables included. */
-async function eachReference(image: Image, table: L1Table, visit: (first: number, count: number) => Promise<void> | void) {
+async function eachReference(
+  image: Image,
+  table: L1Table,
+  visit: (first: number, count: number) => Promise<void> | void,
+) {
   const { clusterBytes, l2EntryBytes } = image.geometry;
   for (const offset of table.tables) {
     if (offset === 0) continue;
@@ -202,7 +206,8 @@ export async function showSnapshot(image: Image, idOrName: string): Promise<void
 async function createSnapshot(image: Image, request: SnapshotRequest): Promise<SnapshotInfo> {
   const { clusterBytes } = image.geometry;
   const { file, l1, refcounts } = image;
-  if (image.snapshots.length >= LIMITS.snapshots) throw new UserError(`${image.name}: no more than 65536 snapshots fit`);
+  if (image.snapshots.length >= LIMITS.snapshots)
+    throw new UserError(`${image.name}: no more than 65536 snapshots fit`);
   const used = image.snapshots.map(({ id }) => Number.parseInt(id, 10)).filter(Number.isFinite);
   await commit(image);
   const bytes = new Uint8Array(alignUp(Math.max(1, l1.tables.length * 8), clusterBytes));

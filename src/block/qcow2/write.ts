@@ -59,7 +59,10 @@ async function writeNew(image: Image, offset: number, source: Uint8Array): Promi
     await writePart(image, offset, source.subarray(0, length));
     return length;
   }
-  const wanted = Math.min(Math.floor(source.length / clusterBytes), (l2Coverage - (offset % l2Coverage)) / clusterBytes);
+  const wanted = Math.min(
+    Math.floor(source.length / clusterBytes),
+    (l2Coverage - (offset % l2Coverage)) / clusterBytes,
+  );
   let clusters = 0;
   while (clusters < wanted && !isOurs(image, await entryAt(image, offset + clusters * clusterBytes))) clusters += 1;
   if (clusters === 0) {
@@ -119,7 +122,8 @@ async function writePart(image: Image, offset: number, source: Uint8Array): Prom
     if (fresh[i]) await writeSpan(image, host, cluster, i * subclusterBytes, end * subclusterBytes, sparse);
     i = end;
   }
-  const bits = subclusters === 1 ? { allocBits: 0, zeroBits: 0 } : { allocBits: allocBits >>> 0, zeroBits: zeroBits >>> 0 };
+  const bits =
+    subclusters === 1 ? { allocBits: 0, zeroBits: 0 } : { allocBits: allocBits >>> 0, zeroBits: zeroBits >>> 0 };
   await replaceEntry(image, start, { ...dataEntry(image, host), ...bits });
 }
 
@@ -159,7 +163,8 @@ async function zeroInCluster(image: Image, at: number, part: number, mayUnmap: b
   const lastEnd = Math.min(last, image.sizeBytes);
   // An edge that is zeros already may be marked with the rest; otherwise its part is written.
   const isHeadZero = first === at || (await isUnstoredZero(image, first, at - first, subclusterBytes));
-  const isTailZero = lastEnd === end || (await isUnstoredZero(image, last - subclusterBytes, lastEnd - last + subclusterBytes));
+  const isTailZero =
+    lastEnd === end || (await isUnstoredZero(image, last - subclusterBytes, lastEnd - last + subclusterBytes));
   if (!isHeadZero) first = Math.min(last, first + subclusterBytes);
   if (!isTailZero) last = Math.max(first, last - subclusterBytes);
   if (first >= last) return writeAll(image, at, new Uint8Array(part));
@@ -271,7 +276,10 @@ export async function writeCompressedCluster(image: Image, offset: number, sourc
   const { clusterBytes } = image.geometry;
   const isLast = offset + source.length === image.sizeBytes;
   if (offset % clusterBytes !== 0 || (source.length !== clusterBytes && !(isLast && source.length < clusterBytes))) {
-    throw new IoError('out-of-range', `${image.name}: a compressed write is one whole cluster of ${clusterBytes} bytes`);
+    throw new IoError(
+      'out-of-range',
+      `${image.name}: a compressed write is one whole cluster of ${clusterBytes} bytes`,
+    );
   }
   if (hasDataFile(image)) throw new IoError('io', `${image.name}: no compression with an external data file`);
   if (image.compression === undefined) throw new IoError('io', `${image.name}: no compressor was given`);

@@ -97,12 +97,13 @@ export function parseSwitch(name: string, text: string): boolean {
 /** `--output`: true for JSON. */
 export function wantsJson(args: Arguments): boolean {
   const output = args.get('output') ?? 'human';
-  if (output !== 'human' && output !== 'json') throw new UserError('--output must be used with human or json as argument.');
+  if (output !== 'human' && output !== 'json')
+    throw new UserError('--output must be used with human or json as argument.');
   return output === 'json';
 }
 
 /** The one image that most commands take. */
 export function oneName(args: Arguments): string {
-  if (args.names.length !== 1) throw new UserError("Expecting one image file name");
+  if (args.names.length !== 1) throw new UserError('Expecting one image file name');
   return args.names[0];
 }

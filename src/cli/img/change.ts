@@ -2,7 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import { alignUp, isZero, readPadded } from '../../block/index.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
-import { formatNamed, openImage, type OpenedImage, openOptions, resolveName, withImage } from './images.ts';
+import { formatNamed, type OpenedImage, openImage, openOptions, resolveName, withImage } from './images.ts';
 import { progressBar, snapshotTable } from './text.ts';
 
 const SHRINK_WARNING =
@@ -35,7 +35,16 @@ export async function resizeCommand(argv: readonly string[]): Promise<number> {
 }
 
 export async function snapshotCommand(argv: readonly string[]): Promise<number> {
-  const specs = { f: 'value', l: 'flag', a: 'value', c: 'value', d: 'value', q: 'flag', U: 'flag', 'image-opts': 'flag' } as const;
+  const specs = {
+    f: 'value',
+    l: 'flag',
+    a: 'value',
+    c: 'value',
+    d: 'value',
+    q: 'flag',
+    U: 'flag',
+    'image-opts': 'flag',
+  } as const;
   const args = parseArguments(specs, argv);
   const actions = ['l', 'a', 'c', 'd'].filter((letter) => args.has(letter));
   if (actions.length > 1) throw new UserError("Cannot mix '-l', '-a', '-c', '-d'");
@@ -49,7 +58,8 @@ export async function snapshotCommand(argv: readonly string[]): Promise<number> 
       if (list.length > 0) process.stdout.write(`Snapshot list:\n${snapshotTable(list)}`);
       return 0;
     }
-    if (snapshots === undefined) throw new UserError(`${filename}: images of format ${node.format} cannot have snapshots`);
+    if (snapshots === undefined)
+      throw new UserError(`${filename}: images of format ${node.format} cannot have snapshots`);
     const millis = Date.now();
     const date = { dateSeconds: Math.floor(millis / 1000), dateNanos: (millis % 1000) * 1e6 };
     if (action === 'c') await snapshots.create({ name, ...date });
@@ -82,10 +92,13 @@ export async function rebaseCommand(argv: readonly string[]): Promise<number> {
   const options = { ...openOptions(args), writable: true, withoutBacking: isUnsafe };
   return withImage(name, options, async (image) => {
     const { node } = image;
-    if (node.changeBacking === undefined) throw new UserError(`${name}: images of format ${node.format} have no backing file`);
+    if (node.changeBacking === undefined)
+      throw new UserError(`${name}: images of format ${node.format} have no backing file`);
     if (!isUnsafe) {
       const progress = progressBar(args.has('p') && !args.has('q'));
-      const next = backing ? await openImage(resolveName(image.filename, backing), format === undefined ? {} : { format }) : undefined;
+      const next = backing
+        ? await openImage(resolveName(image.filename, backing), format === undefined ? {} : { format })
+        : undefined;
       await keepDifferences(image, next, (fraction) => progress.report(fraction));
       await next?.node.close();
       progress.end();

@@ -8,11 +8,20 @@ import { openOptions, withImage } from './images.ts';
 const EXIT = { clean: 0, failed: 1, corrupt: 2, leaks: 3, unsupported: 63 } as const;
 
 export async function checkCommand(argv: readonly string[]): Promise<number> {
-  const specs = { f: 'value', r: 'value', q: 'flag', U: 'flag', T: 'value', output: 'value', 'image-opts': 'flag' } as const;
+  const specs = {
+    f: 'value',
+    r: 'value',
+    q: 'flag',
+    U: 'flag',
+    T: 'value',
+    output: 'value',
+    'image-opts': 'flag',
+  } as const;
   const args = parseArguments(specs, argv);
   const json = wantsJson(args);
   const repair = (args.get('r') ?? 'none') as Repair;
-  if (args.has('r') && repair !== 'leaks' && repair !== 'all') throw new UserError(`Invalid option value for -r: ${repair}: it is leaks or all`);
+  if (args.has('r') && repair !== 'leaks' && repair !== 'all')
+    throw new UserError(`Invalid option value for -r: ${repair}: it is leaks or all`);
   const name = oneName(args);
   const options = { ...openOptions(args), writable: repair !== 'none', withoutBacking: true, forCheck: true };
   return withImage(name, options, async ({ filename, node }) => {

@@ -5,7 +5,7 @@ import { parseArguments, parseBytes, parseSwitch, wantsJson } from './arguments.
 import { chainExtent } from './chain.ts';
 import { firstDifference } from './copy.ts';
 import { createValues } from './create.ts';
-import { formatNamed, openImage, type OpenedImage, openOptions } from './images.ts';
+import { formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
 import { progressBar } from './text.ts';
 
 /** Exit codes as qemu-img's. */
@@ -13,7 +13,16 @@ const EXIT = { same: 0, different: 1, failed: 2 } as const;
 const CHUNK_BYTES = 2 * 2 ** 20;
 
 export async function compareCommand(argv: readonly string[]): Promise<number> {
-  const specs = { f: 'value', F: 'value', T: 'value', p: 'flag', q: 'flag', s: 'flag', U: 'flag', 'image-opts': 'flag' } as const;
+  const specs = {
+    f: 'value',
+    F: 'value',
+    T: 'value',
+    p: 'flag',
+    q: 'flag',
+    s: 'flag',
+    U: 'flag',
+    'image-opts': 'flag',
+  } as const;
   const args = parseArguments(specs, argv);
   if (args.names.length !== 2) throw new UserError('Expecting two image file names');
   const progress = progressBar(args.has('p') && !args.has('q'));
@@ -69,20 +78,34 @@ async function compareImages(
 }
 
 /** What an image has at an offset; beyond its end, zeros. */
-async function part(image: OpenedImage, offset: number, size: number): Promise<{ length: number; zero: boolean; allocated: boolean }> {
+async function part(
+  image: OpenedImage,
+  offset: number,
+  size: number,
+): Promise<{ length: number; zero: boolean; allocated: boolean }> {
   if (offset >= image.node.sizeBytes) return { length: size - offset, zero: true, allocated: false };
   const { length, zero, allocated } = await chainExtent(image, offset, image.node.sizeBytes - offset);
   return { length, zero: zero || !allocated, allocated };
 }
 
 export async function measureCommand(argv: readonly string[]): Promise<number> {
-  const specs = { f: 'value', O: 'value', o: 'list', l: 'value', U: 'flag', size: 'value', output: 'value', 'image-opts': 'flag' } as const;
+  const specs = {
+    f: 'value',
+    O: 'value',
+    o: 'list',
+    l: 'value',
+    U: 'flag',
+    size: 'value',
+    output: 'value',
+    'image-opts': 'flag',
+  } as const;
   const args = parseArguments(specs, argv);
   const json = wantsJson(args);
   const formatName = args.get('O') ?? 'raw';
   formatNamed(formatName);
   const sizeText = args.get('size');
-  if ((sizeText === undefined) === (args.names.length === 0)) throw new UserError('Either --size N or one filename must be specified.');
+  if ((sizeText === undefined) === (args.names.length === 0))
+    throw new UserError('Either --size N or one filename must be specified.');
   const values = createValues(args, 'b');
   const cluster = parseBytes(values.get('cluster_size') ?? '64k', 'cluster_size');
   let source = { sizeBytes: sizeText === undefined ? 0 : parseBytes(sizeText), dataBytes: 0 };

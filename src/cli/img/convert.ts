@@ -3,9 +3,9 @@ import { existsSync, unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/index.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
-import { copyImage, type CopyOptions } from './copy.ts';
+import { type CopyOptions, copyImage } from './copy.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
-import { formatNamed, openImage, type OpenedImage, openOptions, parseImageName } from './images.ts';
+import { formatNamed, type OpenedImage, openImage, openOptions, parseImageName } from './images.ts';
 import { progressBar } from './text.ts';
 
 const PARALLEL_MAX = 16;
@@ -38,7 +38,8 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
   const args = parseArguments(SPECS, argv);
   const targetName = args.names.at(-1);
   const isTargetGiven = args.has('n');
-  if (args.has('target-image-opts') && !isTargetGiven) throw new UserError('--target-image-opts requires use of -n flag');
+  if (args.has('target-image-opts') && !isTargetGiven)
+    throw new UserError('--target-image-opts requires use of -n flag');
   if (args.has('target-is-zero') && !isTargetGiven) throw new UserError('--target-is-zero requires use of -n flag');
   const target = parseImageName(targetName ?? '', args.has('target-image-opts'));
   const formatName = args.get('O') ?? target.format ?? 'raw';
@@ -73,9 +74,11 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], path: s
   const size = given === undefined ? alignUp(copied, 512) : alignUp(parseBytes(given), 512);
   const isMade = !args.has('n');
   const topOnly = values.has('backing_file');
-  if (topOnly && sources.length > 1) throw new UserError('Having a backing file for the target makes no sense when concatenating multiple input images');
+  if (topOnly && sources.length > 1)
+    throw new UserError('Having a backing file for the target makes no sense when concatenating multiple input images');
   if (compress && formatName !== 'qcow2') throw new UserError('Compression not supported for this file format');
-  if (compress && (values.get('preallocation') ?? 'off') !== 'off') throw new UserError('Compression and preallocation not supported at the same time');
+  if (compress && (values.get('preallocation') ?? 'off') !== 'off')
+    throw new UserError('Compression and preallocation not supported at the same time');
   const sparse = args.get('S');
   const options: CopyOptions = {
     sparseBytes: sparse === undefined ? DEFAULT_SPARSE_BYTES : parseBytes(sparse, 'sparse size'),
@@ -111,7 +114,10 @@ async function fill(
     let base = 0;
     for (const source of sources) {
       const from = base;
-      await copyImage(source, target.node, base, { ...options, onProgress: (done) => progress.report((from + done) / total) });
+      await copyImage(source, target.node, base, {
+        ...options,
+        onProgress: (done) => progress.report((from + done) / total),
+      });
       base += source.node.sizeBytes;
     }
   } finally {
@@ -142,7 +148,7 @@ export async function ddCommand(argv: readonly string[]): Promise<number> {
   const [input, output] = [values.get('if'), values.get('of')];
   if (input === undefined || output === undefined) throw new UserError('Must specify both input and output file names');
   const block = parseBytes(values.get('bs') ?? '512', 'number: bs');
-  if (block === 0) throw new UserError("Invalid number: bs must be at least 1");
+  if (block === 0) throw new UserError('Invalid number: bs must be at least 1');
   const formatName = args.get('O') ?? 'raw';
   const source = await openImage(input, openOptions(args));
   try {

@@ -1,6 +1,7 @@
 /** Copying one chain's content into a node: holes stay holes, and many clusters are compressed at once. */
-import type { BlockNode } from '../../contract/index.ts';
+
 import { alignDown, type ImageNode, isZero, zeroRange } from '../../block/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
 import { chainExtent } from './chain.ts';
 import type { OpenedImage } from './images.ts';
 
@@ -20,14 +21,20 @@ export interface CopyOptions {
 const CHUNK_BYTES = 2 * 2 ** 20;
 
 /** Copies all of `source` to `target` at `base`. */
-export async function copyImage(source: OpenedImage, target: ImageNode, base: number, options: CopyOptions): Promise<void> {
+export async function copyImage(
+  source: OpenedImage,
+  target: ImageNode,
+  base: number,
+  options: CopyOptions,
+): Promise<void> {
   const size = source.node.sizeBytes;
   const unit = options.compress ? target.limits.preferredBytes : 1;
   const chunkBytes = Math.max(CHUNK_BYTES, unit);
   const pool = requestPool(options.parallel);
   for (let offset = 0; offset < size; ) {
     let extent = await extentFor(source, offset, size - offset, options.topOnly);
-    if (extent.kind !== 'data' && options.sparseBytes === 0 && extent.kind === 'zero') extent = { ...extent, kind: 'data' };
+    if (extent.kind !== 'data' && options.sparseBytes === 0 && extent.kind === 'zero')
+      extent = { ...extent, kind: 'data' };
     // A compressed cluster is written once and whole.
     let length = Math.min(extent.length, extent.kind === 'data' ? chunkBytes : extent.length);
     if (unit > 1) length = wholeUnits(base + offset, length, unit, size - offset, extent.kind === 'data');
@@ -134,7 +141,12 @@ function requestPool(parallel: number): RequestPool {
 }
 
 /** Where two nodes differ first, or undefined; the shorter one counts as followed by zeros. */
-export async function firstDifference(a: BlockNode, b: BlockNode, offset: number, length: number): Promise<number | undefined> {
+export async function firstDifference(
+  a: BlockNode,
+  b: BlockNode,
+  offset: number,
+  length: number,
+): Promise<number | undefined> {
   const read = async (node: BlockNode) => {
     const bytes = new Uint8Array(length);
     const available = Math.max(0, Math.min(length, node.sizeBytes - offset));

@@ -1,7 +1,14 @@
 /** vireo-img create, and making the target of other commands. */
 import { unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { alignUp, createQcow2, type Preallocation, qcow2, type Qcow2CreateOptions, zeroRange } from '../../block/index.ts';
+import {
+  alignUp,
+  createQcow2,
+  type Preallocation,
+  type Qcow2CreateOptions,
+  qcow2,
+  zeroRange,
+} from '../../block/index.ts';
 import { openFileNode } from '../../host/node/index.ts';
 import { type Arguments, parseArguments, parseBytes, parseKeyValues, parseSwitch } from './arguments.ts';
 import { formatNamed, openImage, parseImageName, resolveName } from './images.ts';
@@ -49,7 +56,8 @@ function qcow2Options(values: CreateValues, sizeBytes: number): Qcow2CreateOptio
 function preallocationOf(values: CreateValues, allowed: readonly Preallocation[]): Preallocation {
   const text = values.get('preallocation') ?? 'off';
   const mode = allowed.find((candidate) => candidate === text);
-  if (mode === undefined) throw new UserError(`Invalid parameter '${text}': preallocation is one of ${allowed.join(', ')}`);
+  if (mode === undefined)
+    throw new UserError(`Invalid parameter '${text}': preallocation is one of ${allowed.join(', ')}`);
   return mode;
 }
 
@@ -62,7 +70,12 @@ export function checkCreateValues(formatName: string, values: CreateValues): voi
 }
 
 /** Makes an image file. What was there before is replaced. */
-export async function createImage(path: string, formatName: string, values: CreateValues, sizeBytes: number): Promise<void> {
+export async function createImage(
+  path: string,
+  formatName: string,
+  values: CreateValues,
+  sizeBytes: number,
+): Promise<void> {
   checkCreateValues(formatName, values);
   if (formatName === 'raw') return createRaw(path, sizeBytes, preallocationOf(values, ['off', 'falloc', 'full']));
   const { preallocation, ...options } = qcow2Options(values, sizeBytes);
@@ -102,7 +115,10 @@ function describe(path: string, formatName: string, values: CreateValues, sizeBy
     const mode = values.get('preallocation');
     return `Formatting '${path}', fmt=raw size=${sizeBytes}${mode === undefined ? '' : ` preallocation=${mode}`}\n`;
   }
-  const { clusterBytes, extendedL2, compression, lazyRefcounts, refcountBits, backing, dataFile } = qcow2Options(values, sizeBytes);
+  const { clusterBytes, extendedL2, compression, lazyRefcounts, refcountBits, backing, dataFile } = qcow2Options(
+    values,
+    sizeBytes,
+  );
   const onOff = (isOn: boolean | undefined) => (isOn === true ? 'on' : 'off');
   const parts = [
     `cluster_size=${clusterBytes}`,
@@ -149,7 +165,12 @@ export async function createCommand(argv: readonly string[]): Promise<number> {
 }
 
 /** The size given, else the backing file's. */
-async function sizeFor(path: string, given: string | undefined, values: CreateValues, isUnchecked: boolean): Promise<number> {
+async function sizeFor(
+  path: string,
+  given: string | undefined,
+  values: CreateValues,
+  isUnchecked: boolean,
+): Promise<number> {
   const backing = values.get('backing_file');
   let backingSize: number | undefined;
   if (backing && !isUnchecked) {

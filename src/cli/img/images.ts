@@ -99,8 +99,10 @@ async function openLink(name: string, options: OpenImageOptions, above: readonly
   });
   try {
     const real = realpathSync(filename);
-    if (above.includes(real)) throw new UserError(`Could not open '${filename}': its chain of backing files comes back to itself`);
-    if (above.length >= CHAIN_MAX) throw new UserError(`Could not open '${filename}': more than ${CHAIN_MAX} backing files`);
+    if (above.includes(real))
+      throw new UserError(`Could not open '${filename}': its chain of backing files comes back to itself`);
+    if (above.length >= CHAIN_MAX)
+      throw new UserError(`Could not open '${filename}': more than ${CHAIN_MAX} backing files`);
     const wanted = parsed.format ?? options.format;
     const format = wanted === undefined ? await probe(file, filename) : formatNamed(wanted);
     const backings: OpenedImage[] = [];
@@ -141,7 +143,10 @@ async function openBacking(
   }
 }
 
-async function probe(file: { sizeBytes: number; read(offset: number, target: Uint8Array): Promise<void> }, name: string) {
+async function probe(
+  file: { sizeBytes: number; read(offset: number, target: Uint8Array): Promise<void> },
+  name: string,
+) {
   const head = new Uint8Array(Math.min(PROBE_BYTES, file.sizeBytes));
   await file.read(0, head);
   return FORMATS.reduce((best, format) => (format.probe(head, name) > best.probe(head, name) ? format : best));
@@ -155,7 +160,11 @@ export function openOptions(args: Arguments): OpenImageOptions {
 }
 
 /** Opens an image, does something with it, and closes it in any case. */
-export async function withImage<T>(name: string, options: OpenImageOptions, body: (image: OpenedImage) => Promise<T>): Promise<T> {
+export async function withImage<T>(
+  name: string,
+  options: OpenImageOptions,
+  body: (image: OpenedImage) => Promise<T>,
+): Promise<T> {
   const image = await openImage(name, options);
   try {
     return await body(image);

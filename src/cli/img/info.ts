@@ -2,7 +2,7 @@
 import type { SnapshotInfo } from '../../block/index.ts';
 import { allocatedBytes } from '../../host/node/index.ts';
 import { oneName, parseArguments, wantsJson } from './arguments.ts';
-import { openOptions, type OpenedImage, openImage, resolveName } from './images.ts';
+import { type OpenedImage, openImage, openOptions, resolveName } from './images.ts';
 import { sizeText, snapshotTable, specificText } from './text.ts';
 
 export async function infoCommand(argv: readonly string[]): Promise<number> {

@@ -2,7 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import { oneName, parseArguments, parseBytes, wantsJson } from './arguments.ts';
 import { type ChainExtent, chainExtent } from './chain.ts';
-import { openOptions, type OpenedImage, withImage } from './images.ts';
+import { type OpenedImage, openOptions, withImage } from './images.ts';
 
 export async function mapCommand(argv: readonly string[]): Promise<number> {
   const specs = {
@@ -50,7 +50,8 @@ async function* joinedExtents(image: OpenedImage, start: number, end: number): A
 
 function joins(a: ChainExtent, b: ChainExtent): boolean {
   const isSameKind = a.zero === b.zero && a.data === b.data && a.allocated === b.allocated && a.depth === b.depth;
-  const isContiguous = a.childOffset === undefined ? b.childOffset === undefined : b.childOffset === a.childOffset + a.length;
+  const isContiguous =
+    a.childOffset === undefined ? b.childOffset === undefined : b.childOffset === a.childOffset + a.length;
   return isSameKind && isContiguous && a.filename === b.filename;
 }
 

@@ -41,7 +41,13 @@ interface Command {
   readonly pattern: number;
 }
 
-function randomCommands(random: Random, size: number, cluster: number, kinds: readonly Command['kind'][], count: number) {
+function randomCommands(
+  random: Random,
+  size: number,
+  cluster: number,
+  kinds: readonly Command['kind'][],
+  count: number,
+) {
   return Array.from({ length: count }, (): Command => {
     const kind = kinds[random.next(kinds.length)];
     const unit = kind === 'write' || random.next(2) === 0 ? 512 : cluster;
@@ -54,7 +60,8 @@ function randomCommands(random: Random, size: number, cluster: number, kinds: re
 /** Compressed writes to clusters that are not there yet: QEMU refuses others. */
 function compressedCommands(size: number, cluster: number): Command[] {
   const kind = 'compress';
-  return [1, 2, 3, 7, 8, 20, 30].map((index) => ({ kind, pattern: index, offset: index * cluster, length: cluster }))
+  return [1, 2, 3, 7, 8, 20, 30]
+    .map((index) => ({ kind, pattern: index, offset: index * cluster, length: cluster }))
     .filter(({ offset, length }) => offset + length <= size) as Command[];
 }
 
@@ -69,7 +76,13 @@ async function replayOurs(node: ImageNode, commands: readonly Command[]): Promis
 }
 
 function replayTheirs(name: string, commands: readonly Command[]): void {
-  const words = { write: 'write -P', zero: 'write -z', unmap: 'write -zu', discard: 'discard', compress: 'write -c -P' };
+  const words = {
+    write: 'write -P',
+    zero: 'write -z',
+    unmap: 'write -zu',
+    discard: 'discard',
+    compress: 'write -c -P',
+  };
   const lines = commands.map(({ kind, offset, length, pattern }) => {
     const value = kind === 'write' || kind === 'compress' ? `${pattern} ` : '';
     return `${words[kind]} ${value}${offset} ${length}`;
@@ -98,7 +111,10 @@ async function assertSame(theirs: string, ours: string): Promise<void> {
     run('qemu-img', 'check', '-f', 'qcow2', name);
     const node = await open(name, { readOnly: true });
     const { corruptions, leaks, checkErrors, messages } = await node.check!('none');
-    assert.deepEqual({ corruptions, leaks, checkErrors, messages }, { corruptions: 0, leaks: 0, checkErrors: 0, messages: [] });
+    assert.deepEqual(
+      { corruptions, leaks, checkErrors, messages },
+      { corruptions: 0, leaks: 0, checkErrors: 0, messages: [] },
+    );
     const copy = openFileNode(join(folder, `${name}.raw`), { create: true });
     const content = new Uint8Array(node.sizeBytes);
     await node.read(0, content);

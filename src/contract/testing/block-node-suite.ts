@@ -68,7 +68,10 @@ export function blockNodeSuite(name: string, fixture: BlockNodeFixture): void {
     assert.equal(node.sizeBytes, SIZE * 2);
     const target = new Uint8Array(1024);
     await node.read(SIZE - 512, target);
-    assert.deepEqual(target, Uint8Array.from({ length: 1024 }, (_, i) => (i < 512 ? 1 : 0)));
+    assert.deepEqual(
+      target,
+      Uint8Array.from({ length: 1024 }, (_, i) => (i < 512 ? 1 : 0)),
+    );
   });
 
   const { reopen } = fixture;

@@ -1,6 +1,17 @@
 /** Files and host devices as block nodes. */
-import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { fdatasync, read as readCallback, write as writeCallback } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  read as readCallback,
+  readSync,
+  write as writeCallback,
+  writeSync,
+} from 'node:fs';
 import { promisify } from 'node:util';
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockExtent, BlockNode } from '../../contract/index.ts';
@@ -59,7 +70,13 @@ export function allocatedBytes(path: string): number {
   }
 }
 
-function fileNode(fd: number, path: string, initialSize: number, isDevice: boolean, options: FileNodeOptions): BlockNode {
+function fileNode(
+  fd: number,
+  path: string,
+  initialSize: number,
+  isDevice: boolean,
+  options: FileNodeOptions,
+): BlockNode {
   const { readOnly = false, io = 'threads', flushes = 'honour' } = options;
   let size = initialSize;
   const calls = libc();

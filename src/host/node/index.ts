@@ -1,12 +1,13 @@
 /** Adapters to the outside for programs that run in Node. */
+
+export { nodeCompression } from './block-compression.ts';
+export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
 export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
-export { nodeThreads } from './thread.ts';
-export { nodeCompression } from './block-compression.ts';
-export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
 export { systemClock } from './net-clock.ts';
 export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
 export { nodeSockets } from './net-sockets.ts';
+export { nodeThreads } from './thread.ts';
