@@ -44,8 +44,8 @@ export function serve(context: ThreadContext): void {
       },
     };
   };
-  const noDisk = () => Promise.reject(new Error('a profiled machine has no disk'));
-  serveMachine(watched, createAccelerator, { openDisk: noDisk, fillRandom: (target) => randomFillSync(target) });
+  const none = () => Promise.reject(new Error('a profiled machine has no disks and networks'));
+  serveMachine(watched, createAccelerator, { openDisk: none, openNetwork: none, fillRandom: (target) => randomFillSync(target) });
 }
 
 /** The starter appends it to this module's URL. */

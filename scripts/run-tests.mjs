@@ -20,7 +20,12 @@ const checks = [
   ['room boundaries', ['scripts/check-rooms.ts']],
 ];
 const failed = files.length > 0 ? [] : checks.filter(([, args]) => !passes(args)).map(([name]) => name);
-const passed = passes(['--test', '--test-concurrency=2', '--test-timeout=240000', ...(files.length > 0 ? files : ALL_TESTS)]);
+const passed = passes([
+  '--test',
+  '--test-concurrency=2',
+  '--test-timeout=240000',
+  ...(files.length > 0 ? files : ALL_TESTS),
+]);
 if (failed.length > 0) process.stderr.write(`vireo: failed before the tests: ${failed.join(', ')}\n`);
 process.exitCode = passed && failed.length === 0 ? 0 : 1;
 

@@ -74,6 +74,30 @@ export interface Snapshots {
   delete(idOrName: string): Promise<void>;
 }
 
+/** A persistent bitmap of what was written. */
+export interface BitmapInfo {
+  readonly name: string;
+  /** Bytes of disk that one bit stands for. */
+  readonly granularityBytes: number;
+  /** Writes to the disk set its bits. */
+  readonly isEnabled: boolean;
+  /** Was in use when a program ended without closing the image, so its bits may be wrong. */
+  readonly isInUse: boolean;
+}
+
+export interface Bitmaps {
+  list(): readonly BitmapInfo[];
+  /** The new bitmap is clear and enabled. */
+  add(request: { readonly name: string; readonly granularityBytes: number }): Promise<void>;
+  remove(name: string): Promise<void>;
+  clear(name: string): Promise<void>;
+  setEnabled(name: string, isEnabled: boolean): Promise<void>;
+  /** What the bitmap says was written, in order. */
+  dirtyRanges(name: string): Promise<readonly { readonly offset: number; readonly length: number }[]>;
+  /** Sets the bits of ranges. */
+  mark(name: string, ranges: readonly { readonly offset: number; readonly length: number }[]): Promise<void>;
+}
+
 export interface ImageInfo {
   readonly clusterBytes?: number;
   readonly backing?: BackingReference;
@@ -91,6 +115,7 @@ export interface ImageNode extends BlockNode {
   /** The node below, when the image has one and it was opened. */
   readonly backing?: BlockNode;
   readonly snapshots?: Snapshots;
+  readonly bitmaps?: Bitmaps;
   /** @throws UserError when the format has no check */
   check?(repair: Repair): Promise<CheckResult>;
   /** Writes one whole cluster, compressed. Where it is already allocated, the cluster is replaced. */
@@ -99,8 +124,16 @@ export interface ImageNode extends BlockNode {
   preallocate?(mode: Preallocation): Promise<void>;
   /** Rewrites the name of the backing file, without looking at what is in it. */
   changeBacking?(reference: BackingReference | undefined): Promise<void>;
+  /** Changes how an existing image is laid out. @throws UserError for what cannot be changed */
+  amend?(changes: ImageChanges): Promise<void>;
   /** Forgets all that is allocated, so that everything comes from the backing file again. */
   makeEmpty?(): Promise<void>;
+}
+
+export interface ImageChanges {
+  /** The version of a qcow2 image; it can only go up. */
+  readonly version?: 2 | 3;
+  readonly lazyRefcounts?: boolean;
 }
 
 export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full';

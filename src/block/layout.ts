@@ -116,3 +116,14 @@ export function bytesOf(size: number): FieldCodec<Uint8Array> {
     put: (view, offset, value) => new Uint8Array(view.buffer, view.byteOffset + offset, size).set(value),
   };
 }
+
+/** The parts one after the other, then zeros up to `totalBytes`. */
+export function joinBytes(parts: readonly Uint8Array[], totalBytes?: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(totalBytes ?? parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}

@@ -58,11 +58,15 @@ test('a file system made by the host, written by the guest, is clean after power
   fsck(path);
   const copy = `${path}.all`;
   run('debugfs', '-R', `dump many/all ${copy}`, path);
-  const found = createHash('sha256').update(await readFile(copy)).digest('hex');
+  const found = createHash('sha256')
+    .update(await readFile(copy))
+    .digest('hex');
   assert.equal(sum, `${found}  all`);
 });
 
-test('a machine that is killed leaves a file system that its journal mends, with what was synced', { skip }, async (context) => {
+test('a machine that is killed leaves a file system that its journal mends, with what was synced', {
+  skip,
+}, async (context) => {
   const path = join(await folder(context), 'disk.img');
   await ext4Image(path);
   const script = `mount /dev/vda /mnt; echo safe > /mnt/file; sync; echo synced
@@ -82,7 +86,9 @@ test('a read-only disk stays as it is, and a wrong file is named', { skip }, asy
   await ext4Image(path);
   const before = await readFile(path);
   const disks = [{ file: path, format: 'raw', readOnly: true }];
-  const { stdout } = await exec('blockdev --getro /dev/vda; mount -o ro /dev/vda /mnt && ls /mnt; echo x > /dev/vda', { disks });
+  const { stdout } = await exec('blockdev --getro /dev/vda; mount -o ro /dev/vda /mnt && ls /mnt; echo x > /dev/vda', {
+    disks,
+  });
   assert.equal(Buffer.from(stdout).toString(), '1\nlost+found\n');
   assert.deepEqual(await readFile(path), before);
   await assert.rejects(exec('true', { disks: [{ file: join(path, 'none') }] }), /none/);
@@ -94,7 +100,10 @@ test('an image whose format nobody stated may not lead to other files', async (c
   await writeFile(base, new Uint8Array(MIB).fill(7));
   const made = run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', overlay);
   if (made.status !== 0) return context.skip('qemu-img is not installed');
-  await assert.rejects(openDisk({ file: overlay }), /overlay.qcow2 stands on .*base.img: to allow that, say format=qcow2/);
+  await assert.rejects(
+    openDisk({ file: overlay }),
+    /overlay.qcow2 stands on .*base.img: to allow that, say format=qcow2/,
+  );
   const node = await openDisk({ file: overlay, format: 'qcow2' });
   const bytes = new Uint8Array(3);
   await node.read(MIB - 3, bytes);

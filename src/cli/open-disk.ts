@@ -26,9 +26,14 @@ export function openDisk({ file, format, readOnly = false }: DiskOptions): Promi
   return openImage(file, format, readOnly, 1);
 }
 
-async function openImage(path: string, formatName: string | undefined, readOnly: boolean, depth: number): Promise<BlockNode> {
+async function openImage(
+  path: string,
+  formatName: string | undefined,
+  readOnly: boolean,
+  depth: number,
+): Promise<BlockNode> {
   if (depth > CHAIN_MAX) throw new UserError(`${path}: over ${CHAIN_MAX} images stand on one another`);
-  const child = openFileNode(path, { readOnly });
+  const child = openFileNode(path, { readOnly, io: 'blocking' });
   try {
     const format = formatName === undefined ? await probe(child, path) : formatNamed(formatName);
     const resolveBacking: ResolveBacking = async (reference) => {

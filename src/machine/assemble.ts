@@ -64,8 +64,16 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   });
   const io = new IoWatch(() => thread.monotonicNanos());
   board.addVirtio(SLOT.rng, virtioRng({ name: 'rng0', fillRandom: outside.backends.fillRandom }));
-  addDisks(board, config, attached.disks.map((disk) => io.watchNode(disk)));
-  addNetworks(board, config, attached.networks.map(({ link }) => io.watchLink(link)));
+  addDisks(
+    board,
+    config,
+    attached.disks.map((disk) => io.watchNode(disk)),
+  );
+  addNetworks(
+    board,
+    config,
+    attached.networks.map(({ link }) => io.watchLink(link)),
+  );
   const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
   cpu.connect(vcpu);
 

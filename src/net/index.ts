@@ -5,6 +5,7 @@ export { type StackTimer, Timers } from './timers.ts';
 export { DEFAULT_LIMITS, type UserNetLimits, type UserNetOptions } from './user/config.ts';
 export type { EgressRule } from './user/egress.ts';
 export type { GuestForward, GuestForwardTarget, HostForward } from './user/forward-text.ts';
+export { parseUserNetText, type UserNetText } from './user/option-text.ts';
 export type { OpenStream } from './user/tcp-nat.ts';
 export { createUserNet, type UserNet, type UserNetPorts, type UserNetStatistics } from './user/user-net.ts';
 export * from './wire/index.ts';

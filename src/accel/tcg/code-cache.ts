@@ -58,6 +58,7 @@ interface Run {
 }
 
 const maxBlock = 48;
+const maxInstructionBytes = 15;
 const pageSize = 4096;
 
 export class CodeCache {
@@ -186,7 +187,10 @@ export class CodeCache {
     const copy = this.next;
     const count = this.handlers.isPair(this.view.getUint16(at + record.op, true)) ? 2 : 1;
     this.memory.bytes.copyWithin(copy, at, at + count * record.size);
-    this.writeSpecial(copy + count * record.size, ops.link, 0, at + count * record.size);
+    const last = copy + (count - 1) * record.size;
+    // Where it leads is its own offset too: if the page changes, the link becomes a `lookup`.
+    const end = this.view.getUint16(last + record.offset, true) + this.view.getUint8(last + record.length);
+    this.writeSpecial(last + record.size, ops.link, end, at + count * record.size);
     this.next += (count + 1) * record.size;
     page.records.push({ at: copy, count: count + 1 });
     return copy;
@@ -306,7 +310,8 @@ export class CodeCache {
     const length = this.writeInstruction(run.at, run.offset, decoded);
     if (typeof decoded === 'string') {
       run.at += record.size;
-      run.offset += 1;
+      // All that may have made it undefined: a change there may define it.
+      run.offset += maxInstructionBytes;
       return true;
     }
     const key = this.lastKey;

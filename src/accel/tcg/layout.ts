@@ -39,6 +39,11 @@ export const tlb = {
 /** Where bulk accesses of the system side (FXSAVE areas) pass through; a page. */
 export const copyBuffer = { base: 0xf000, size: 0x1000 } as const;
 
+/** For each TLB set an i32: the decoding mode that its execute entries are of. */
+export const tlbModes = tlb.base + tlb.sets * tlb.stride;
+/** Index of the TLB set for a privilege. */
+export const tlbSets = { user: 0, kernel: 1, kernelAc: 2 } as const;
+
 /** A tag that no address has: bits below 12 are set. */
 export const noTag = -1n;
 

@@ -5,6 +5,7 @@
 import type { AccessSize, Bus } from '../../contract/index.ts';
 import {
   CpuFault,
+  dataBreakpoints,
   isCanonical,
   modeBits,
   type PageWalker,
@@ -18,7 +19,7 @@ import {
   type X86State,
 } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
-import { copyBuffer, stateBase, tlb } from './layout.ts';
+import { copyBuffer, stateBase, tlb, tlbModes, tlbSets } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 
 type MemoryPorts = Pick<
@@ -38,8 +39,6 @@ type MemoryPorts = Pick<
   | 'flushPage'
 >;
 
-/** Index of the TLB set for a privilege. */
-const sets = { user: 0, kernel: 1, kernelAc: 2 } as const;
 /** Flags of a TLB entry: survives CR3 loads; may be written through the slow path, which watches for code. */
 const entryFlags = { global: 1, writableCode: 2 } as const;
 const pageMask = ~0xfff;
@@ -65,7 +64,7 @@ export class Mmu implements MemoryPorts {
   /** The last fault was about the address itself; taken and cleared by who delivers it. */
   addressFaulted = false;
   /** Decoding mode of each set's execute entries. */
-  private readonly setModes = new Int32Array(tlb.sets).fill(-1);
+  private readonly setModes: Int32Array;
   /** Linear pages (number of 4-KiB pages, low and high half apart) that lie in large pages, for INVLPG. */
   private readonly largeRange = [
     { from: Infinity, to: -Infinity },
@@ -79,6 +78,7 @@ export class Mmu implements MemoryPorts {
     this.words = new Int32Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.bytes = memory.bytes;
+    this.setModes = new Int32Array(memory.buffer, tlbModes, tlb.sets).fill(-1);
     this.clear();
   }
 
@@ -93,6 +93,7 @@ export class Mmu implements MemoryPorts {
   loadSlow(low: number, high: number, size: number): number {
     try {
       this.read(low, high, size, this.currentRights(), slowOffset);
+      this.watch(low, high, size, false);
       return 0;
     } catch (e) {
       return this.pend(e);
@@ -102,6 +103,7 @@ export class Mmu implements MemoryPorts {
   storeSlow(low: number, high: number, size: number): number {
     try {
       this.write(low, high, size, this.currentRights(), slowOffset);
+      this.watch(low, high, size, true);
       return 0;
     } catch (e) {
       return this.pend(e);
@@ -158,9 +160,9 @@ export class Mmu implements MemoryPorts {
   }
 
   private setBase(by: Rights): number {
-    if (by === rights.user) return tlb.base + sets.user * tlb.stride;
+    if (by === rights.user) return tlb.base + tlbSets.user * tlb.stride;
     const ac = by === rights.supervisor && (this.cpu.get(state.eflags) & state.flag.AC) !== 0;
-    return tlb.base + (ac ? sets.kernelAc : sets.kernel) * tlb.stride;
+    return tlb.base + (ac ? tlbSets.kernelAc : tlbSets.kernel) * tlb.stride;
   }
 
   /** Chooses the TLB set for generated code; its execute entries name tables of one decoding mode. */
@@ -211,14 +213,23 @@ export class Mmu implements MemoryPorts {
     }
     this.host = host + (low & 0xfff);
     const hasCode = this.code.hasCode(walker.page);
-    const canWrite = walker.canWrite && !hasCode;
-    this.setTag(index + (tlb.readTag >> 2), walker.canRead, low, high);
+    // Pages with a data breakpoint stay slow, so that `watch` sees each access.
+    const isWatched = dataBreakpoints(this.cpu, low & pageMask, high, 0x1000, true) !== 0;
+    const canWrite = walker.canWrite && !hasCode && !isWatched;
+    this.setTag(index + (tlb.readTag >> 2), walker.canRead && !isWatched, low, high);
     this.setTag(index + (tlb.writeTag >> 2), canWrite, low, high);
     words[index + (tlb.addend >> 2)] = (host - (low & pageMask)) | 0;
     words[index + (tlb.flags >> 2)] =
       (walker.isGlobal ? entryFlags.global : 0) |
       (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
     this.remember(index, low, high);
+  }
+
+  /** Notes the data breakpoints that an access has met; #DB comes when the instruction is done. */
+  private watch(low: number, high: number, size: number, isWrite: boolean): void {
+    const { cpu } = this;
+    const met = dataBreakpoints(cpu, low, high, size, isWrite);
+    if (met) cpu.set(state.pendingDebug, cpu.get(state.pendingDebug) | met);
   }
 
   private setTag(at: number, valid: boolean, low: number, high: number): void {

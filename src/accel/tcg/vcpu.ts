@@ -105,7 +105,10 @@ export class TcgVcpu implements Vcpu {
       if (record !== 0 && system.deliverPendingDebug()) record = 0;
       if (cpu.get(state.mode) & modeBits.step) {
         // Enough to enter the block, so that a taken branch leaves.
-        if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
+        if (environment.clock.nowNanos() >= end) {
+          system.cancelStep();
+          return { kind: 'slice' };
+        }
         cpu.set(state.budget, 1);
       } else if (cpu.get(state.budget) <= 0) {
         if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
@@ -147,7 +150,9 @@ export class TcgVcpu implements Vcpu {
     if (!translator?.sample(cpu.get(state.record))) return;
     try {
       const page = mmu.fetchPage(cpu.get(state.linear), cpu.high(state.linear));
-      if (page >= 0) translator.translate(page, cpu.get(state.mode), cpu.get(state.linear) & 0xfff);
+      // A page that changed just now is not guarded against writes until it is fetched from again.
+      if (page >= 0 && this.parts.code.hasCode(page))
+        translator.translate(page, cpu.get(state.mode), cpu.get(state.linear) & 0xfff);
     } catch (e) {
       // The page went away meanwhile: its next fetch will fault in order.
       if (!(e instanceof CpuFault)) throw e;
@@ -256,7 +261,8 @@ export class TcgVcpu implements Vcpu {
       if (answer === 0) return status.next;
       if (answer === 1) {
         system.cpu.set(state.modeDirty, 0);
-        return status.jump;
+        // The loop begins each single step.
+        return system.cpu.get(state.mode) & modeBits.step ? status.leave : status.jump;
       }
       return status.leave;
     } catch (e) {

@@ -4,11 +4,12 @@
  */
 import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import { layout, u8, u16be, u32be, u64be, viewOf } from '../layout.ts';
-import { alignUp, isZero, readPadded } from '../request.ts';
+import type { BitmapInfo, Bitmaps } from '../format.ts';
+import { joinBytes, layout, u8, u16be, u32be, u64be, viewOf } from '../layout.ts';
+import { alignUp, checkWritable, isZero, readPadded } from '../request.ts';
 import { decodeUtf8, encodeUtf8 } from '../text.ts';
 import { AUTOCLEAR, EXTENSION, encodeHeader, LIMITS, type Qcow2Header } from './header.ts';
-import { commit, type Image, writeFlags } from './image.ts';
+import { commit, type Image } from './image.ts';
 
 const extension = layout({ count: u32be, reserved: u32be, directoryBytes: u64be, directoryOffset: u64be });
 const row = layout({
@@ -90,9 +91,7 @@ function encodeDirectory(bitmaps: readonly Bitmap[]): Uint8Array<ArrayBuffer> {
     part.set(name, row.size + extra.length);
     return part;
   });
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  parts.reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
-  return bytes;
+  return joinBytes(parts);
 }
 
 function bitmapBytes(image: Image, { granularityBits }: Bitmap): number {
@@ -132,24 +131,20 @@ async function activate(image: Image): Promise<void> {
   await file.flush();
 }
 
-const activations = new WeakMap<Image, Promise<void>>();
-
 /** Sets the bits of a range that is about to change. */
 export async function recordInBitmaps(image: Image, offset: number, length: number): Promise<void> {
   if (image.bitmaps.length === 0 || length === 0) return;
-  let activation = activations.get(image);
-  if (activation === undefined) activations.set(image, (activation = activate(image)));
-  await activation;
+  await (image.bitmapsLoaded ??= activate(image));
   for (const { bits, flags, granularityBits } of image.bitmaps) {
     if (bits === undefined || (flags & BITMAP_FLAG.auto) === 0) continue;
-    const last = Math.floor((offset + length - 1) / 2 ** granularityBits);
-    for (let i = Math.floor(offset / 2 ** granularityBits); i <= last; i += 1) bits[i >> 3] |= 1 << (i & 7);
+    setBits(bits, granularityBits, offset, length);
   }
 }
 
 /** Stores the bitmaps that were loaded, and says that they are valid again. */
 export async function storeBitmaps(image: Image): Promise<void> {
   const changed = image.bitmaps.filter(({ bits }) => bits !== undefined);
+  image.bitmapsLoaded = undefined;
   if (changed.length === 0) return;
   for (const bitmap of changed) await storeBits(image, bitmap);
   await writeDirectory(image);
@@ -185,26 +180,125 @@ function freeBitmap(image: Image, bitmap: Bitmap, table: readonly number[]): voi
     image.refcounts.free(bitmap.tableOffset / clusterBytes, Math.ceil((table.length * 8) / clusterBytes));
 }
 
-/** Writes the directory to new clusters and the header's extension with it. */
+/** Writes the directory to new clusters and the header's extension with it; without bitmaps there is neither. */
 async function writeDirectory(image: Image): Promise<void> {
   const { file, header, refcounts } = image;
   const { clusterBytes } = image.geometry;
-  const old = bitmapDirectory(header)!;
+  const old = bitmapDirectory(header);
   const bytes = encodeDirectory(image.bitmaps);
-  const { first } = await refcounts.allocate(Math.ceil(bytes.length / clusterBytes));
-  await file.write(first * clusterBytes, bytes);
+  header.extensions = header.extensions.filter(({ type }) => type !== EXTENSION.bitmaps);
+  header.autoclear &= ~AUTOCLEAR.bitmaps;
+  if (bytes.length > 0) {
+    const { first } = await refcounts.allocate(Math.ceil(bytes.length / clusterBytes));
+    await file.write(first * clusterBytes, bytes);
+    const sizes = { directoryBytes: bytes.length, directoryOffset: first * clusterBytes };
+    const data = extension.write({ count: image.bitmaps.length, reserved: 0, ...sizes });
+    header.extensions.push({ type: EXTENSION.bitmaps, data });
+    header.autoclear |= AUTOCLEAR.bitmaps;
+  }
   await commit(image);
-  const data = extension.write({
-    count: image.bitmaps.length,
-    reserved: 0,
-    directoryBytes: bytes.length,
-    directoryOffset: first * clusterBytes,
-  });
-  header.extensions = header.extensions.map((other) => (other.type === EXTENSION.bitmaps ? { ...other, data } : other));
   await file.write(0, encodeHeader(header));
-  await writeFlags(image);
-  refcounts.free(old.offset / clusterBytes, Math.ceil(old.bytes / clusterBytes));
+  await file.flush();
+  if (old !== undefined) refcounts.free(old.offset / clusterBytes, Math.ceil(old.bytes / clusterBytes));
   await commit(image);
+}
+
+/** The bitmaps of an image, for whoever manages them. */
+export function bitmapsOf(image: Image): Bitmaps {
+  const find = (name: string): Bitmap => {
+    const found = image.bitmaps.find((bitmap) => bitmap.name === name);
+    if (found === undefined) throw new UserError(`Dirty bitmap '${name}' not found`);
+    if ((found.flags & BITMAP_FLAG.inUse) !== 0 && found.bits === undefined) {
+      throw new UserError(`Bitmap '${name}' is inconsistent and cannot be used: it can only be removed`);
+    }
+    return found;
+  };
+  const change = (body: () => Promise<void> | void) =>
+    image.lock.exclusive(async () => {
+      checkWritable(image.name, image.readOnly);
+      if (image.bitmaps.length > 0) await (image.bitmapsLoaded ??= activate(image));
+      try {
+        await body();
+      } finally {
+        await storeBitmaps(image);
+      }
+    });
+  return {
+    list: () => image.bitmaps.map(describeBitmap),
+    add: ({ name, granularityBytes }) =>
+      change(() => {
+        const granularityBits = Math.log2(granularityBytes);
+        if (!Number.isInteger(granularityBits) || granularityBits < 9 || granularityBits > 31) {
+          throw new UserError('Granularity must be a power of two from 512 bytes to 2 GiB');
+        }
+        if (image.header.version < 3) throw new UserError('Cannot store dirty bitmaps in qcow2 v2 files');
+        if (name === '' || encodeUtf8(name).length > 1023)
+          throw new UserError('The name of a bitmap has 1 to 1023 bytes');
+        if (image.bitmaps.some((bitmap) => bitmap.name === name)) throw new UserError(`Bitmap already exists: ${name}`);
+        const extra = new Uint8Array(0);
+        const bitmap: Bitmap = {
+          name,
+          granularityBits,
+          extra,
+          flags: BITMAP_FLAG.auto,
+          tableOffset: 0,
+          tableEntries: 0,
+        };
+        const length = bitmapBytes(image, bitmap);
+        if (length > BITMAP_MAX_BYTES) throw new UserError(`Bitmap "${name}" would be larger than 64 MiB`);
+        image.bitmaps.push({ ...bitmap, bits: new Uint8Array(length) });
+      }),
+    remove: (name) =>
+      change(async () => {
+        const index = image.bitmaps.findIndex((bitmap) => bitmap.name === name);
+        if (index < 0) throw new UserError(`Dirty bitmap '${name}' not found`);
+        const [bitmap] = image.bitmaps.splice(index, 1);
+        freeBitmap(image, bitmap, await bitmapTable(image, bitmap));
+        if (image.bitmaps.every(({ bits }) => bits === undefined)) await writeDirectory(image);
+      }),
+    clear: (name) =>
+      change(() => {
+        find(name).bits!.fill(0);
+      }),
+    setEnabled: (name, isEnabled) =>
+      change(() => {
+        const bitmap = find(name);
+        bitmap.flags = isEnabled ? bitmap.flags | BITMAP_FLAG.auto : bitmap.flags & ~BITMAP_FLAG.auto;
+      }),
+    dirtyRanges: async (name) => rangesOf(image, find(name)),
+    mark: (name, ranges) =>
+      change(() => {
+        const { bits, granularityBits } = find(name);
+        for (const { offset, length } of ranges) {
+          if (length > 0 && offset < image.sizeBytes)
+            setBits(bits!, granularityBits, offset, Math.min(length, image.sizeBytes - offset));
+        }
+      }),
+  };
+}
+
+async function rangesOf(image: Image, bitmap: Bitmap): Promise<{ offset: number; length: number }[]> {
+  const bits = bitmap.bits ?? (await load(image, bitmap));
+  const granularity = 2 ** bitmap.granularityBits;
+  const ranges: { offset: number; length: number }[] = [];
+  for (let i = 0; i * granularity < image.sizeBytes; i += 1) {
+    if (((bits[i >> 3] >> (i & 7)) & 1) === 0) continue;
+    const last = ranges.at(-1);
+    const length = Math.min(granularity, image.sizeBytes - i * granularity);
+    if (last !== undefined && last.offset + last.length === i * granularity) last.length += length;
+    else ranges.push({ offset: i * granularity, length });
+  }
+  return ranges;
+}
+
+function setBits(bits: Uint8Array, granularityBits: number, offset: number, length: number): void {
+  const last = Math.floor((offset + length - 1) / 2 ** granularityBits);
+  for (let i = Math.floor(offset / 2 ** granularityBits); i <= last; i += 1) bits[i >> 3] |= 1 << (i & 7);
+}
+
+function describeBitmap({ name, flags, granularityBits }: Bitmap): BitmapInfo {
+  const isInUse = (flags & BITMAP_FLAG.inUse) !== 0;
+  return { name, granularityBytes: 2 ** granularityBits, isEnabled: (flags & BITMAP_FLAG.auto) !== 0, isInUse };
 }
 
 /** What `info` tells of the bitmaps, named as in QAPI's Qcow2BitmapInfo. */

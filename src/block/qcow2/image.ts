@@ -49,6 +49,8 @@ export interface Image {
   l1: L1Table;
   /** Size of the disk; the header's, or that of the snapshot being read. */
   sizeBytes: number;
+  /** Set once the bitmaps were marked as in use and loaded. */
+  bitmapsLoaded?: Promise<void>;
   /** Where the next compressed cluster goes, or 0. */
   compressedEnd: number;
 }
@@ -96,7 +98,7 @@ const FLAGS_OFFSET = 72;
 export async function writeFlags(image: Image): Promise<void> {
   const { incompatible, compatible, autoclear } = image.header;
   const view = new DataView(new ArrayBuffer(24));
-  [incompatible, compatible, autoclear].forEach((flags, i) => view.setBigUint64(i * 8, flags));
+  for (const [i, flags] of [incompatible, compatible, autoclear].entries()) view.setBigUint64(i * 8, flags);
   await image.file.write(FLAGS_OFFSET, new Uint8Array(view.buffer));
   await image.file.flush();
 }

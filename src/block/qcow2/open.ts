@@ -1,11 +1,11 @@
 /** Opens a qcow2 image as a node. */
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import type { BackingReference, ImageInfo, ImageNode, OpenOptions } from '../format.ts';
+import type { BackingReference, ImageChanges, ImageInfo, ImageNode, OpenOptions } from '../format.ts';
 import { rwLock } from '../lock.ts';
 import { checkRange, checkWritable } from '../request.ts';
 import { decodeUtf8 } from '../text.ts';
-import { bitmapInfo, readBitmaps, storeBitmaps } from './bitmaps.ts';
+import { bitmapInfo, bitmapsOf, readBitmaps, storeBitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
 import {
   AUTOCLEAR,
@@ -13,6 +13,7 @@ import {
   compressionOf,
   EXTENSION,
   encodeHeader,
+  featureNames,
   INCOMPATIBLE,
   type Qcow2Header,
   readHeader,
@@ -215,6 +216,7 @@ function nodeOf(image: Image): ImageNode {
       await resizeDisk(image, sizeBytes);
     },
     snapshots: snapshotsOf(image),
+    bitmaps: bitmapsOf(image),
     check: (repair) => {
       if (repair !== 'none') checkWritable(name, readOnly);
       return lock.exclusive(() => checkImage(image, repair));
@@ -223,15 +225,15 @@ function nodeOf(image: Image): ImageNode {
       checkWritable(name, readOnly);
       header.backingFile = reference?.filename;
       header.backingFormat = reference?.format;
-      await lock.exclusive(async () => {
-        await commit(image);
-        await image.file.write(0, encodeHeader(header));
-        await image.file.flush();
-      });
+      await lock.exclusive(() => rewriteHeader(image));
     },
     async preallocate(mode) {
       checkWritable(name, readOnly);
       await preallocate(image, 0, mode);
+    },
+    async amend(changes) {
+      checkWritable(name, readOnly);
+      await lock.exclusive(() => amend(image, changes));
     },
     async makeEmpty() {
       checkWritable(name, readOnly);
@@ -245,6 +247,30 @@ function nodeOf(image: Image): ImageNode {
       await image.file.close();
     },
   };
+}
+
+async function rewriteHeader(image: Image): Promise<void> {
+  await commit(image);
+  await image.file.write(0, encodeHeader(image.header));
+  await image.file.flush();
+}
+
+async function amend(image: Image, { version, lazyRefcounts }: ImageChanges): Promise<void> {
+  const { header, name } = image;
+  const wanted = version ?? header.version;
+  if (wanted < header.version)
+    throw new UserError(`${name}: going back to an older version of the format is not supported`);
+  if (lazyRefcounts === true && wanted < 3) {
+    throw new UserError(
+      `${name}: Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)`,
+    );
+  }
+  if (lazyRefcounts !== undefined) header.compatible = lazyRefcounts ? COMPATIBLE.lazyRefcounts : 0n;
+  if (wanted > header.version) {
+    header.version = wanted;
+    if (image.geometry.clusterBytes >= 2048) header.extensions.push(featureNames());
+  }
+  await rewriteHeader(image);
 }
 
 async function closeForWriting(image: Image): Promise<void> {

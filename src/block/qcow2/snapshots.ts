@@ -1,7 +1,7 @@
 /** Internal snapshots (docs/interop/qcow2.txt, "Snapshots"): each is an L1 table and a disk size of its own. */
 import { UserError } from '../../base/index.ts';
 import type { SnapshotInfo, SnapshotRequest, Snapshots } from '../format.ts';
-import { type LayoutOf, layout, u16be, u32be, u64be, viewOf } from '../layout.ts';
+import { joinBytes, type LayoutOf, layout, u16be, u32be, u64be, viewOf } from '../layout.ts';
 import { alignUp, readPadded } from '../request.ts';
 import { decodeUtf8, encodeUtf8 } from '../text.ts';
 import { headerFieldOffsets, LIMITS } from './header.ts';
@@ -120,8 +120,7 @@ async function writeSnapshots(image: Image, snapshots: readonly StoredSnapshot[]
   const total = parts.reduce((sum, part) => sum + part.length, 0);
   let offset = 0;
   if (total > 0) {
-    const bytes = new Uint8Array(alignUp(total, clusterBytes));
-    parts.reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
+    const bytes = joinBytes(parts, alignUp(total, clusterBytes));
     const { first } = await refcounts.allocate(bytes.length / clusterBytes);
     offset = first * clusterBytes;
     await file.write(offset, bytes);

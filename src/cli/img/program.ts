@@ -1,6 +1,9 @@
 /** The vireo-img program: qemu-img's commands, options, output and exit codes. */
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../../base/index.ts';
+import { amendCommand } from './amend.ts';
+import { benchCommand } from './bench.ts';
+import { bitmapCommand } from './bitmap.ts';
 import { commitCommand, rebaseCommand, resizeCommand, snapshotCommand } from './change.ts';
 import { checkCommand } from './check.ts';
 import { compareCommand, measureCommand } from './compare.ts';
@@ -17,6 +20,17 @@ interface Command {
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
+  amend: { usage: '[--image-opts] [-p] [-q] [-f fmt] [-t cache] -o options filename', run: amendCommand },
+  bench: {
+    usage:
+      '[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-n] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename',
+    run: benchCommand,
+  },
+  bitmap: {
+    usage:
+      '(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F source_fmt]] [-g granularity] [--image-opts | -f fmt] filename bitmap',
+    run: bitmapCommand,
+  },
   check: {
     usage: '[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename',
     run: checkCommand,

@@ -13,8 +13,8 @@ import type {
 } from '../../contract/index.ts';
 import { MmioBus, PortBus } from '../bus/index.ts';
 import type { PciFunction } from '../pci/index.ts';
-import type { VirtioDevice } from '../virtio/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
+import type { VirtioDevice } from '../virtio/index.ts';
 import type { Chips } from './chips.ts';
 import { controlChips, debugConsoleChips, interruptChips, pciChips, serialChips, timerChips } from './chips.ts';
 import { PORTS } from './memory-map.ts';

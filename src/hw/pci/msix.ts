@@ -123,7 +123,11 @@ export class Msix implements Device {
   }
 
   #entryRows(vector: number): RegisterSpec[] {
-    const word = (field: 'addressLow' | 'addressHigh' | 'data' | 'vectorControl', offset: number, writable: number) => ({
+    const word = (
+      field: 'addressLow' | 'addressHigh' | 'data' | 'vectorControl',
+      offset: number,
+      writable: number,
+    ) => ({
       name: `${field} ${vector}`,
       offset: vector * ENTRY_BYTES + offset,
       width: 4 as const,

@@ -184,7 +184,9 @@ class Console implements VirtioConsole {
       const count = chain.write(0, Uint8Array.from(input.slice(0, chain.writableBytes)));
       input.splice(0, count);
       queue.complete(chain, count);
-      if (count === 0) return queue.fail('a receive buffer without room');
+      if (count > 0) continue;
+      queue.fail('a receive buffer without room');
+      return;
     }
   }
 
@@ -223,7 +225,10 @@ class Console implements VirtioConsole {
       const chain = queue.take();
       if (chain === undefined) return;
       const bytes = this.#encode(messages[0]);
-      if (chain.write(0, bytes) < bytes.length) return queue.fail(`no room for a control message of ${bytes.length} bytes`);
+      if (chain.write(0, bytes) < bytes.length) {
+        queue.fail(`no room for a control message of ${bytes.length} bytes`);
+        return;
+      }
       messages.shift();
       queue.complete(chain, bytes.length);
     }
@@ -236,7 +241,8 @@ class Console implements VirtioConsole {
       const name = Array.from(this.#ports[message.port].name ?? '', (letter) => letter.charCodeAt(0));
       return Uint8Array.of(...head, ...name, 0);
     }
-    if (message.event === EVENT.resize) return Uint8Array.of(...head, ...CONFIG.encode({ columns, rows }).subarray(0, 4));
+    if (message.event === EVENT.resize)
+      return Uint8Array.of(...head, ...CONFIG.encode({ columns, rows }).subarray(0, 4));
     return head;
   }
 }

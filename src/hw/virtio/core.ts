@@ -147,7 +147,8 @@ export class VirtioCore implements Device {
   enableQueue(queue: Virtqueue): void {
     if (queue.state.enabled || !(this.#state.status & STATUS.featuresOk)) return;
     const { maxSize } = this.device.queues[queue.index];
-    const ring = queue.state.size > maxSize ? `${queue.state.size} entries, over ${maxSize}` : this.#ringOf(queue.state);
+    const ring =
+      queue.state.size > maxSize ? `${queue.state.size} entries, over ${maxSize}` : this.#ringOf(queue.state);
     if (typeof ring === 'string') {
       queue.fail(ring);
       return;

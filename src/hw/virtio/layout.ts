@@ -38,17 +38,10 @@ export function layout<const F extends Fields>(fields: F): Layout<F> {
 }
 
 function put(view: DataView, offset: number, type: FieldType, value: number): void {
-  switch (type) {
-    case 'u8':
-      return view.setUint8(offset, value);
-    case 'u16':
-      return view.setUint16(offset, value, true);
-    case 'u32':
-      return view.setUint32(offset, value, true);
-    case 'u64':
-      view.setUint32(offset, value % 2 ** 32, true);
-      return view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
-  }
+  if (type === 'u8') view.setUint8(offset, value);
+  else if (type === 'u16') view.setUint16(offset, value, true);
+  else view.setUint32(offset, value % 2 ** 32, true);
+  if (type === 'u64') view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
 }
 
 function get(view: DataView, offset: number, type: FieldType): number {

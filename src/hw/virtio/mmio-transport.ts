@@ -34,7 +34,11 @@ export class VirtioMmio implements Device {
     const registers = registerWindow(CONFIG, this.#rows(core));
     this.window = {
       read: (offset, size) =>
-        offset >= CONFIG ? core.readConfig(offset - CONFIG, size) : within(offset, size) ? registers.read(offset, size) : 0,
+        offset >= CONFIG
+          ? core.readConfig(offset - CONFIG, size)
+          : within(offset, size)
+            ? registers.read(offset, size)
+            : 0,
       write: (offset, size, value) => {
         if (offset >= CONFIG) core.writeConfig(offset - CONFIG, size, value);
         else if (within(offset, size)) registers.write(offset, size, value);
@@ -107,7 +111,13 @@ export class VirtioMmio implements Device {
           this.#update();
         },
       },
-      { name: 'Status', offset: 0x070, width: 4, read: () => s().status, write: (value) => core.writeStatus(value & 0xff) },
+      {
+        name: 'Status',
+        offset: 0x070,
+        width: 4,
+        read: () => s().status,
+        write: (value) => core.writeStatus(value & 0xff),
+      },
       queueRow(core, 'descriptorLow', 0x080),
       queueRow(core, 'descriptorHigh', 0x084),
       queueRow(core, 'driverLow', 0x090),

@@ -5,7 +5,7 @@ import { rig } from './testing/rig.ts';
 
 function setUp() {
   let next = 0;
-  const made = rig(virtioRng({ name: 'rng0', fillRandom: (target) => target.forEach((_, i) => (target[i] = ++next)) }));
+  const made = rig(virtioRng({ name: 'rng0', fillRandom: (target) => target.set(target.map(() => ++next)) }));
   return { ...made, driver: made.driver().start(1) };
 }
 

@@ -182,7 +182,10 @@ test('features: what was not offered, or no VERSION_1, is refused', () => {
 
 test('the configuration structure is read and written in any width', () => {
   const { transport } = setUp();
-  assert.deepEqual([transport.readConfig(0, 4), transport.readConfig(5, 1), transport.readConfig(8, 4)], [0x0403_0201, 6, 0]);
+  assert.deepEqual(
+    [transport.readConfig(0, 4), transport.readConfig(5, 1), transport.readConfig(8, 4)],
+    [0x0403_0201, 6, 0],
+  );
   transport.writeConfig(2, 2, 0xbeef);
   transport.writeConfig(7, 2, 0xffff);
   assert.equal(transport.readConfig(0, 4), 0xbeef_0201);
@@ -231,14 +234,26 @@ test('a reset forgets what is in flight', () => {
 /** What a driver may not do, each on a split ring with indirect descriptors; all end in NEEDS_RESET. */
 const FAULTS: readonly [string, RegExp, (queue: DriverQueue) => void][] = [
   ['a circle', /circle/, (queue) => descriptor(queue, 0, 0x1_0000, 16, 1, 0)],
-  ['a next index past the table', /descriptor 99 of a table of 16/, (queue) => descriptor(queue, 0, 0x1_0000, 16, 1, 99)],
+  [
+    'a next index past the table',
+    /descriptor 99 of a table of 16/,
+    (queue) => descriptor(queue, 0, 0x1_0000, 16, 1, 99),
+  ],
   ['a head past the table', /descriptor 16 of/, (queue) => queue.driverArea.setUint16(4, 16, true)],
-  ['a buffer outside RAM', /outside RAM: 16 bytes at 0x50000000/, (queue) => descriptor(queue, 0, 0x5000_0000, 16, 0, 0)],
+  [
+    'a buffer outside RAM',
+    /outside RAM: 16 bytes at 0x50000000/,
+    (queue) => descriptor(queue, 0, 0x5000_0000, 16, 0, 0),
+  ],
   ['a buffer over the end of RAM', /outside RAM/, (queue) => descriptor(queue, 0, 0x3f_fff8, 16, 0, 0)],
   ['a buffer of length 0', /length 0/, (queue) => descriptor(queue, 0, 0x1_0000, 0, 0, 0)],
   ['an index that jumps', /jumped by 17 in a queue of 16/, (queue) => queue.driverArea.setUint16(2, 17, true)],
   ['readable after writable', /readable descriptor after/, readableLast],
-  ['an indirect table outside RAM', /indirect table outside RAM/, (queue) => descriptor(queue, 0, 0x5000_0000, 32, 4, 0)],
+  [
+    'an indirect table outside RAM',
+    /indirect table outside RAM/,
+    (queue) => descriptor(queue, 0, 0x5000_0000, 32, 4, 0),
+  ],
   ['an indirect table of half a descriptor', /table of 24 bytes/, (queue) => descriptor(queue, 0, 0x1_0000, 24, 4, 0)],
   ['an indirect descriptor that goes on', /goes on/, (queue) => descriptor(queue, 0, 0x1_0000, 16, 5, 1)],
   ['an indirect table in an indirect table', /where there may be none/, nestedIndirect],
@@ -336,5 +351,11 @@ deviceStateSuite('MSI-X', () => {
     read: (offset: number, width: 1 | 2 | 4) => mmio.read(0xc001_0000 + offset, width),
     write: (offset: number, width: 1 | 2 | 4, value: number) => mmio.write(0xc001_0000 + offset, width, value),
   };
-  return { device: parts[1], windows: [{ device: window, size: 0x40 }, { device: window, size: 0x1000 }] };
+  return {
+    device: parts[1],
+    windows: [
+      { device: window, size: 0x40 },
+      { device: window, size: 0x1000 },
+    ],
+  };
 });

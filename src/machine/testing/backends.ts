@@ -1,6 +1,6 @@
 /** What a host gives to the machines of tests: disks of zeros in memory, and random bytes that are none. */
 import { UserError } from '../../base/index.ts';
-import { FakeDisk } from '../../hw/virtio/testing/fake-disk.ts';
+import { FakeDisk } from '../../hw/testing/fake-disk.ts';
 import type { MachineBackends } from '../parts.ts';
 
 export const testBackends: MachineBackends = {

@@ -41,7 +41,8 @@ export class TcpReceiver {
   /** The window field of the next segment; what it says is offered from now on. */
   offerWindow(): number {
     const field = this.#roomBytes() >>> this.scale;
-    this.#edge = seqAdd(this.next, field << this.scale);
+    // Scaling rounds down: the last bytes offered before stay acceptable, though this segment does not name them.
+    this.#edge = seqAdd(this.next, Math.max(this.#offered, field << this.scale));
     return field;
   }
 

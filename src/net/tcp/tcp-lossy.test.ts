@@ -61,6 +61,7 @@ function exchange(random: Random, wireOptions: WireOptions, { to, ...options }: 
   assert.ok(wire.run(feed), `stuck at ${peer.receivedBytes} of ${down.length} down, ${stream.content.length} of ${up.length} up`);
   assert.deepEqual(stream.content, Buffer.from(up));
   assert.deepEqual(peer.content, Buffer.from(down));
+  if (wireOptions.lossRatio === undefined) assert.equal(peer.resends, 0, 'nothing was lost, and yet something was not taken');
   peer.end();
   assert.ok(wire.run(() => peer.isLocalEnded && stream.state === 'ended'), 'the end did not reach the host');
   stream.events.closed(undefined);

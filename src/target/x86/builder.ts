@@ -118,6 +118,8 @@ export interface X86Builder extends Builder, Variant {
    */
   bulkMove(destination: Expr, source: Expr, bytes: Expr): Expr;
   bulkFill(destination: Expr, value: Expr, bytes: Expr, width: number): Expr;
+  /** STAC and CLAC: sets or clears EFLAGS.AC at CPL 0; `helper` does it where that is not simple. */
+  setAc(value: 0 | 1, helper: HelperName): void;
   /** Starts this instruction again (REP strings), leaving first if the budget is spent. */
   repeat(): void;
 }

@@ -5,6 +5,8 @@ import {
   convert,
   dynamicCondition,
   type Expr,
+  eq,
+  eqz,
   type FlagsKind,
   flagsCode,
   type HelperName,
@@ -28,7 +30,7 @@ import {
   type Variant,
   type X86Builder,
 } from '../../../target/index.ts';
-import { record } from '../layout.ts';
+import { record, tlb, tlbModes, tlbSets } from '../layout.ts';
 import type { FunctionEmitter } from '../wasm/function.ts';
 import { type Links, WasmBuilder } from './builder.ts';
 
@@ -387,6 +389,16 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     const answer = this.f.call(this.links.runtime.helper, [i32(id), this.rec], 'i32') as Expr;
     this.sequence.known = undefined;
     this.f.if(answer, () => this.completion.helperStatus(answer));
+  }
+
+  setAc(value: 0 | 1, helper: HelperName): void {
+    const set = value ? tlbSets.kernelAc : tlbSets.kernel;
+    const setMode = this.f.loadRaw(i32(0), tlbModes + 4 * set, 'i32', 4);
+    const isSimple = and(eqz(this.get(state.cpl)), eq(setMode, this.get(state.mode)));
+    this.if(eqz(isSimple), () => this.helper(helper));
+    const others = and(this.get(state.eflags), i32(~state.flag.AC));
+    this.put(state.eflags, value ? or(others, i32(state.flag.AC)) : others);
+    this.put(state.tlbBase, i32(tlb.base + set * tlb.stride));
   }
 
   /** Ends the instruction: a helper may have changed what the rest of the block was decoded for. */

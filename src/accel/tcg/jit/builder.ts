@@ -188,6 +188,7 @@ export class RegionBuilder extends HandlerBuilder {
     }
     const at = (offset.value as number) + displacement;
     if (!harmless.has(at)) this.changed = true;
+    if (at === state.tlbBase.offset) this.f.set(this.control.frame.tlb, e);
     if (flagFields.has(at)) this.setSlot(at, e);
     else if (at >= firstGpr && at < lastGpr) this.writeGpr(at, e, bytes);
     else if (at >= firstVector && at < lastVector) this.writeVectorSlot(at, e, bytes);

@@ -98,17 +98,18 @@ export class Translator {
     this.samples.clear();
   }
 
-  /** Translates the region at `offset` of a physical page, whose code is decoded. */
+  /** Translates the region at `offset` of a physical page, whose code is decoded, unless that was done. */
   translate(physicalPage: number, mode: number, offset: number): void {
     if ((mode & (modeBits.flat | modeBits.step)) !== modeBits.flat) return;
     if (this.code.full || !this.interpreter.hasRoom) return;
+    const entryRecord = this.code.recordAt(physicalPage, mode, offset);
+    if (this.view.getUint16(entryRecord + record.op, true) === ops.region) return;
     const source = this.instructionSource(physicalPage, mode);
     const region = findRegion(offset, source);
     if (region.blocks[0].instructions.length === 0 || region.instructionCount < minInstructions) {
       this.statistics.refused++;
       return;
     }
-    const entryRecord = this.code.recordAt(physicalPage, mode, offset);
     const shadow = this.code.shadow(physicalPage, mode, entryRecord);
     const leaveAt = (at: RegionInstruction) => (at.record === entryRecord ? shadow : at.record);
     const handler = this.interpreter.addFunction((links) => {

@@ -2,7 +2,24 @@
 import { type CpioEntry, writeCpio } from '../../../base/index.ts';
 import { DHCP_SCRIPT, INIT_SCRIPT, PROFILE } from './init-script.ts';
 
-const DIRECTORIES = ['bin', 'dev', 'etc', 'etc/udhcpc', 'lib', 'lib/modules', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'tmp', 'usr', 'usr/bin', 'usr/sbin'];
+const DIRECTORIES = [
+  'bin',
+  'dev',
+  'etc',
+  'etc/udhcpc',
+  'lib',
+  'lib/modules',
+  'mnt',
+  'proc',
+  'root',
+  'run',
+  'sbin',
+  'sys',
+  'tmp',
+  'usr',
+  'usr/bin',
+  'usr/sbin',
+];
 
 const TEXT_FILES: Readonly<Record<string, string>> = {
   'etc/group': 'root:x:0:\n',

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { seededRandom } from '../../testing/device-state-suite.test.ts';
+import { FakeDisk, type FakeDiskOptions } from '../../testing/fake-disk.ts';
 import { FEATURE } from '../constants.ts';
 import type { DriverOptions, DriverQueue } from '../testing/driver.ts';
-import { FakeDisk, type FakeDiskOptions } from '../testing/fake-disk.ts';
 import { rig } from '../testing/rig.ts';
 import { BLK_FEATURE, type BlkOptions, virtioBlk } from './blk.ts';
 
@@ -110,7 +110,7 @@ test('every request that cannot be done is answered', async () => {
     [IO_ERROR, [header(8)], [19, 1]],
     [IO_ERROR, [header(11), ranges([last, 2, 0])]],
     [IO_ERROR, [header(11), new Uint8Array(15)]],
-    [IO_ERROR, [header(13), ranges(...Array.from({ length: 17 }, () => [0, 1, 0] as const))]],
+    [IO_ERROR, [header(13), ranges(...Array.from({ length: 17 }, (): [number, number, number] => [0, 1, 0]))]],
     [IO_ERROR, [header(13)]],
     [UNSUPPORTED, [header(11), ranges([0, 1, 1])]],
     [UNSUPPORTED, [header(13), ranges([0, 1, 2])]],
@@ -142,7 +142,7 @@ test('errors of the disk become the status; a read-only disk takes no writes', a
   const locked = setUp({ readOnly: true });
   assert.equal((await request(locked.queue, [header(1), new Uint8Array(512)])).status, IO_ERROR);
   assert.equal((await request(locked.queue, [header(13), ranges([0, 1, 0])])).status, IO_ERROR);
-  assert.deepEqual([locked.transport.readFeatures(0) >>> 5 & 1, locked.disk.log], [1, []]);
+  assert.deepEqual([(locked.transport.readFeatures(0) >>> 5) & 1, locked.disk.log], [1, []]);
 });
 
 test('without FLUSH, or with the cache switched off, every write is flushed', async () => {
@@ -161,7 +161,10 @@ test('without FLUSH, or with the cache switched off, every write is flushed', as
 test('the configuration: capacity, block size, topology, limits; growth is announced', () => {
   const { transport, disk, device, mmio } = setUp({ queueCount: 4 });
   assert.deepEqual([transport.readConfig(0, 4), transport.readConfig(4, 4)], [DISK_BYTES / 512, 0]);
-  assert.deepEqual([transport.readConfig(12, 4), transport.readConfig(20, 4), transport.readConfig(24, 1)], [254, 512, 3]);
+  assert.deepEqual(
+    [transport.readConfig(12, 4), transport.readConfig(20, 4), transport.readConfig(24, 1)],
+    [254, 512, 3],
+  );
   assert.equal(transport.readConfig(34, 2), 4);
   mmio.read(0xc000_1000, 1);
   disk.bytes = new Uint8Array(DISK_BYTES * 2);
@@ -178,11 +181,17 @@ test('requests run at once and end in any order, on all queues', async () => {
   assert.equal(disk.log.length, 3);
   disk.release(1, 2);
   await setImmediate();
-  assert.deepEqual(first.collect().map(({ id }) => id), [ids[1]]);
+  assert.deepEqual(
+    first.collect().map(({ id }) => id),
+    [ids[1]],
+  );
   assert.equal(second.collect().length, 1);
   disk.release();
   await setImmediate();
-  assert.deepEqual(first.collect().map(({ id }) => id), [ids[0]]);
+  assert.deepEqual(
+    first.collect().map(({ id }) => id),
+    [ids[0]],
+  );
 });
 
 test('at most 64 requests are carried out at once, the others wait', async () => {

@@ -21,14 +21,7 @@ export const NET_STATE = stateTable({
 export type NetState = StateOf<typeof NET_STATE>;
 
 const CLASS = { receive: 0, mac: 1, vlan: 2, announce: 3, multiQueue: 4, guestOffloads: 5 } as const;
-const RECEIVE_MODES = [
-  'promiscuous',
-  'allMulticast',
-  'allUnicast',
-  'noMulticast',
-  'noUnicast',
-  'noBroadcast',
-] as const;
+const RECEIVE_MODES = ['promiscuous', 'allMulticast', 'allUnicast', 'noMulticast', 'noUnicast', 'noBroadcast'] as const;
 const MAC = { tableSet: 0, addressSet: 1 } as const;
 const VLAN = { add: 0, remove: 1 } as const;
 const MAC_BYTES = 6;

@@ -135,7 +135,10 @@ for (const features of [[], [FEATURE.eventIndex], [FEATURE.ringPacked]]) {
     assert.equal(rx.collect().length, 0);
     rx.send([], [400]);
     const back = rx.collect();
-    assert.deepEqual(back.map(({ written }) => written), [400, 400, 212]);
+    assert.deepEqual(
+      back.map(({ written }) => written),
+      [400, 400, 212],
+    );
     const whole = Uint8Array.from(back.flatMap(({ data, written }) => [...data.subarray(0, written)]));
     assert.deepEqual([whole[10], whole.subarray(12)], [3, bytes]);
   });
@@ -167,7 +170,10 @@ test('5.1.6.5: address, filters and VLANs by command', () => {
   };
   assert.equal(arrives(frame(60, other)), true);
   assert.equal(command(0, 0, 0), 0);
-  assert.deepEqual([arrives(frame(60)), arrives(frame(60, other)), arrives(frame(60, multicast))], [true, false, false]);
+  assert.deepEqual(
+    [arrives(frame(60)), arrives(frame(60, other)), arrives(frame(60, multicast))],
+    [true, false, false],
+  );
   assert.equal(command(1, 0, 1, 0, 0, 0, ...other, 1, 0, 0, 0, ...multicast), 0);
   assert.deepEqual([arrives(frame(60, other)), arrives(frame(60, multicast))], [true, true]);
   assert.equal(command(1, 0, 9, 0, 0, 0, ...other), 1);
@@ -193,7 +199,10 @@ test('several queue pairs: an answer comes in where its flow went out', () => {
   driver.queues[5].send([header(), out]);
   for (const index of [0, 2, 4, 6]) driver.queues[index].add([], [1600]);
   link.offer(back);
-  assert.deepEqual([0, 2, 4, 6].map((index) => driver.queues[index].collect().length), [0, 0, 1, 0]);
+  assert.deepEqual(
+    [0, 2, 4, 6].map((index) => driver.queues[index].collect().length),
+    [0, 0, 1, 0],
+  );
 });
 
 test('carrier and announcement are told through the configuration', () => {

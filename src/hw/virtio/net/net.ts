@@ -142,7 +142,10 @@ class Net implements VirtioNet {
 
   #send(pair: number, queue: Virtqueue, chain: Chain): void {
     const length = chain.readableBytes - NET_HEADER_BYTES;
-    if (length < ETHERNET_HEADER_BYTES || length > FRAME_BYTES_MAX) return queue.complete(chain, 0);
+    if (length < ETHERNET_HEADER_BYTES || length > FRAME_BYTES_MAX) {
+      queue.complete(chain, 0);
+      return;
+    }
     const header = new Uint8Array(NET_HEADER_BYTES);
     chain.read(0, header);
     const frame = this.#frame.subarray(0, length);
@@ -167,7 +170,10 @@ class Net implements VirtioNet {
   }
 
   #command(queue: Virtqueue, chain: Chain): void {
-    if (chain.writableBytes === 0) return queue.fail('a command without room for its answer');
+    if (chain.writableBytes === 0) {
+      queue.fail('a command without room for its answer');
+      return;
+    }
     const command = new Uint8Array(Math.min(chain.readableBytes, COMMAND_BYTES_MAX));
     chain.read(0, command);
     const isDone = control(this.#state, command, { pairsMax: this.#pairs, negotiated: this.#negotiated });

@@ -235,7 +235,8 @@ export class DriverQueue {
   #addSplit(chain: readonly Descriptor[], slots: number): number {
     const ids = this.#freeIds.splice(0, slots);
     if (ids.length < slots) throw new Error('the mock driver has no free descriptors');
-    if (this.#driver.options.indirect) this.#put(this.descriptors, ids[0], this.#indirect(chain), DESCRIPTOR.indirect, 0);
+    if (this.#driver.options.indirect)
+      this.#put(this.descriptors, ids[0], this.#indirect(chain), DESCRIPTOR.indirect, 0);
     else {
       for (const [i, one] of chain.entries()) {
         const next = i + 1 < chain.length ? DESCRIPTOR.next : 0;

@@ -62,6 +62,7 @@ export function codeBreakpoints(cpu: X86State, low: number, high: number): numbe
 /** DR6 bits of data breakpoints that an access meets; the trap comes after the instruction. */
 export function dataBreakpoints(cpu: X86State, low: number, high: number, size: number, isWrite: boolean): number {
   const value = cpu.get(dr7);
+  if ((value & 0xff) === 0) return 0;
   let bits = 0;
   for (let i = 0; i < 4; i++) {
     const condition = conditionOf(value, i);
@@ -112,14 +113,18 @@ function checkAccess(cpu: X86State, number: number): number {
 export function moveToDr(s: SystemContext): HelperResult {
   const { cpu } = s;
   const number = checkAccess(cpu, cpu.get(arg[0]));
+  // Translations of watched pages are special.
+  const watched = hasBreakpoints(cpu);
   if (number < 4) {
     cpu.copy(dr[number], arg[1]);
+    if (watched) s.ports.flushTlb(false);
     return outcome.next;
   }
   if (cpu.high(arg[1]) !== 0) raiseGp();
   const value = cpu.get(arg[1]);
   if (number === 6) cpu.setLow(dr6, (value & dr6Writable) | dr6Fixed);
   else cpu.setLow(dr7, (value & dr7Writable) | dr7Fixed);
+  if (watched || hasBreakpoints(cpu)) s.ports.flushTlb(false);
   s.ports.modeChanged();
   return outcome.next;
 }

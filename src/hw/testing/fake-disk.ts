@@ -1,6 +1,6 @@
 /** A disk in memory that writes down what is asked of it, and can be made to wait or fail. */
-import { IoError } from '../../../base/index.ts';
-import type { BlockNode } from '../../../contract/index.ts';
+import { IoError } from '../../base/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
 
 export interface FakeDiskOptions {
   readonly readOnly?: boolean;
