@@ -23,7 +23,7 @@ test('the packed package installs into an empty folder and works there', { skip 
   const [packed] = JSON.parse(run(root, 'npm', 'pack', '--ignore-scripts', '--json', '--pack-destination', folder));
   const paths: string[] = packed.files.map(({ path }: { path: string }) => path);
   assert.deepEqual(
-    paths.filter((path) => !/^(dist\/.*\.(js|d\.ts)|bin\/[\w.]+|package\.json|[A-Z]+(\.md)?)$/.test(path)),
+    paths.filter((path) => !/^(dist\/.*\.(js|d\.ts)|bin\/[\w.-]+|package\.json|[A-Z]+(\.md)?)$/.test(path)),
     [],
   );
   assert.deepEqual(

@@ -35,6 +35,7 @@ export interface CheckResult {
   leaksFixed: number;
   /** Errors that kept the check itself from going on. */
   checkErrors: number;
+  /** The four counts of clusters are 0 for formats that do not tell them. */
   totalClusters: number;
   allocatedClusters: number;
   fragmentedClusters: number;
@@ -116,7 +117,7 @@ export interface ImageNode extends BlockNode {
   readonly backing?: BlockNode;
   readonly snapshots?: Snapshots;
   readonly bitmaps?: Bitmaps;
-  /** @throws UserError when the format has no check */
+  /** Absent where the format has nothing to check. */
   check?(repair: Repair): Promise<CheckResult>;
   /** Writes one whole cluster, compressed. Where it is already allocated, the cluster is replaced. */
   writeCompressed?(offset: number, source: Uint8Array): Promise<void>;

@@ -8,3 +8,5 @@ export { type MemoryNodeOptions, memoryNode } from './memory.ts';
 export * from './qcow2/index.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
+export * from './vdi/index.ts';
+export * from './vhd/index.ts';

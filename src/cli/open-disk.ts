@@ -33,7 +33,7 @@ async function openImage(
   depth: number,
 ): Promise<BlockNode> {
   if (depth > CHAIN_MAX) throw new UserError(`${path}: over ${CHAIN_MAX} images stand on one another`);
-  const child = openFileNode(path, { readOnly, io: 'blocking' });
+  const child = openFileNode(path, { readOnly });
   try {
     const format = formatName === undefined ? await probe(child, path) : formatNamed(formatName);
     const resolveBacking: ResolveBacking = async (reference) => {

@@ -286,7 +286,7 @@ others:
   xor eax, eax
   mov dr7, eax
   NEW_LINE
-  TRY "~ dr4 with CR4.DE", 1f
+  TRY "dr4 with CR4.DE", 1f
   mov eax, cr4
   or eax, 8
   mov cr4, eax
@@ -300,7 +300,7 @@ others:
 .data
 .align 16
 source: .ascii "abcdefgh"
-  .skip 8
+  .skip 248                # a handler's stack, in the test of PUSH
 watched: .long 0
   .skip 12
 .bss

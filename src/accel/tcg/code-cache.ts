@@ -262,12 +262,14 @@ export class CodeCache {
       }
       const instruction = decode(this.table, this.features, page.mode, bytes, run.offset, pageSize);
       if (instruction === 'truncated') {
-        if (!words[(page.table >> 2) + run.offset]) words[(page.table >> 2) + run.offset] = run.at;
+        this.enterAt(run);
         this.emitSpecial(run, ops.stop, 0);
         // These bytes may become a shorter instruction.
         run.offset = pageSize;
         break;
       }
+      // A region may take the place of a record that is entered, and would not look for interrupts behind it.
+      if (shadow < 0) this.enterAt(run);
       const ends = this.emitInstruction(run, instruction);
       if (stepping && !ends) {
         this.emitSpecial(run, ops.step, 0);
@@ -290,6 +292,12 @@ export class CodeCache {
     this.cover(page.physical, start, Math.min(run.offset, pageSize) - 1);
   }
 
+  /** From now on the instruction at the run's offset is reached by the run's next record, unless it has one already. */
+  private enterAt(run: Run): void {
+    const entry = (run.page.table >> 2) + run.offset;
+    if (!this.words[entry]) this.words[entry] = run.at;
+  }
+
   private emitSpecial(run: Run, op: number, target: number): void {
     this.writeSpecial(run.at, op, run.offset, target);
     run.at += record.size;
@@ -305,8 +313,6 @@ export class CodeCache {
 
   /** Writes the next record of a block; true when it ends the block. */
   private emitInstruction(run: Run, decoded: Instruction | 'undefined' | 'too-long' | 'truncated'): boolean {
-    const entry = (run.page.table >> 2) + run.offset;
-    if (!this.words[entry]) this.words[entry] = run.at;
     const length = this.writeInstruction(run.at, run.offset, decoded);
     if (typeof decoded === 'string') {
       run.at += record.size;

@@ -332,6 +332,12 @@ function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
             ) as Expr;
             f.if(eq(value, i32(status.jump)), toLookup);
             f.set(rec, value);
+            // Two regions that leave to each other must not go on for ever.
+            f.if(ltS(get(state.budget), i32(0)), () => {
+              put(state.record, rec);
+              put(state.linear, ownLinear());
+              f.return(i32(exit.slice));
+            });
             f.branch(next);
           },
           ...inline.map((c) => () => {

@@ -41,6 +41,8 @@ type MemoryPorts = Pick<
 
 /** Flags of a TLB entry: survives CR3 loads; may be written through the slow path, which watches for code. */
 const entryFlags = { global: 1, writableCode: 2 } as const;
+/** About what a byte of MMIO costs, in taken branches. */
+const mmioBranchesPerByte = 8;
 const pageMask = ~0xfff;
 const slowOffset = stateBase + state.slow.offset;
 
@@ -429,6 +431,7 @@ export class Mmu implements MemoryPorts {
   }
 
   private mmioRead(physical: number, size: number, at: number): void {
+    this.chargeMmio(size);
     let done = 0;
     while (done < size) {
       const width = accessWidth(physical + done, size - done);
@@ -440,7 +443,13 @@ export class Mmu implements MemoryPorts {
     }
   }
 
+  /** A slice is measured in branches; device accesses cost as much as many of them. */
+  private chargeMmio(size: number): void {
+    this.cpu.set(state.budget, this.cpu.get(state.budget) - mmioBranchesPerByte * size);
+  }
+
   private mmioWrite(physical: number, size: number, from: number): void {
+    this.chargeMmio(size);
     let done = 0;
     while (done < size) {
       const width = accessWidth(physical + done, size - done);

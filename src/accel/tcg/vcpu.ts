@@ -12,6 +12,8 @@ import type { TcgSystem } from './system.ts';
 
 /** Taken branches between two looks at the clock. */
 const branchesPerSlice = 5000;
+/** What decoding a block costs, in taken branches. */
+const branchesPerFetch = 200;
 
 export interface VcpuParts {
   readonly memory: TcgMemory;
@@ -118,6 +120,12 @@ export class TcgVcpu implements Vcpu {
     }
   }
 
+  /** Translates, which takes long enough that the clock should be looked at. */
+  private translate(page: number, mode: number, offset: number): void {
+    this.parts.translator?.translate(page, mode, offset);
+    this.parts.system.cpu.set(state.budget, 0);
+  }
+
   /** Runs generated code once and handles why it came back; returns the record to go on with, or 0. */
   private enter(start: number): number {
     const { interpreter, system } = this.parts;
@@ -217,7 +225,8 @@ export class TcgVcpu implements Vcpu {
       const table = code.entryTable(page, mode);
       mmu.setExecuteEntry(low, high, table);
       code.ensure(page, mode, offset);
-      if (this.parts.translatesAtOnce) this.parts.translator?.translate(page, mode, offset);
+      cpu.set(state.budget, cpu.get(state.budget) - branchesPerFetch);
+      if (this.parts.translatesAtOnce) this.translate(page, mode, offset);
       if (fresh) mmu.protectPage(page);
       const at = this.view.getInt32(table + 4 * offset, true);
       if (this.view.getUint16(at + record.op, true) === ops.stop) return this.fetchCrossing(page, low, high, mode);

@@ -31,7 +31,7 @@ for (const variant of VARIANTS) {
     const random = randomFrom(7);
     const file = powerLossFile();
     await createQcow2(file.node, { ...variant, sizeBytes: SIZE });
-    for (let crash = 0; crash < 100; crash += 1) {
+    for (let crash = 0; crash < 60; crash += 1) {
       const node = await qcow2.open(file.node, { name: 'image' });
       await node.write(0, new Uint8Array(4096).fill(crash + 1));
       await node.flush();

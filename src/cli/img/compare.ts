@@ -103,6 +103,9 @@ export async function measureCommand(argv: readonly string[]): Promise<number> {
   const json = wantsJson(args);
   const formatName = args.get('O') ?? 'raw';
   formatNamed(formatName);
+  if (formatName !== 'raw' && formatName !== 'qcow2') {
+    throw new UserError(`Format driver '${formatName}' does not support size measurement`);
+  }
   const sizeText = args.get('size');
   if ((sizeText === undefined) === (args.names.length === 0))
     throw new UserError('Either --size N or one filename must be specified.');

@@ -1,9 +1,12 @@
 /** vireo-img create, and making the target of other commands. */
+import { randomBytes } from 'node:crypto';
 import { unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
 import {
   alignUp,
   createQcow2,
+  createVdi,
+  createVhd,
   type Preallocation,
   type Qcow2CreateOptions,
   qcow2,
@@ -78,6 +81,8 @@ export async function createImage(
 ): Promise<void> {
   checkCreateValues(formatName, values);
   if (formatName === 'raw') return createRaw(path, sizeBytes, preallocationOf(values, ['off', 'falloc', 'full']));
+  if (formatName === 'vdi') return makeVdi(path, sizeBytes, parseSwitch('static', values.get('static') ?? 'off'));
+  if (formatName === 'vpc') return makeVhd(path, sizeBytes, isFixedVhd(values));
   const { preallocation, ...options } = qcow2Options(values, sizeBytes);
   if (options.backing !== undefined && preallocation !== 'off' && options.extendedL2 !== true) {
     throw new UserError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled');
@@ -98,6 +103,41 @@ export async function createImage(
   await image.node.close();
 }
 
+async function makeVdi(path: string, sizeBytes: number, isStatic: boolean): Promise<void> {
+  const file = openFileNode(path, { create: true, io: 'blocking' });
+  try {
+    await createVdi(file, { sizeBytes, isStatic, imageUuid: randomBytes(16), snapshotUuid: randomBytes(16) });
+  } catch (error) {
+    unlinkSync(path);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function isFixedVhd(values: CreateValues): boolean {
+  const subformat = values.get('subformat') ?? 'dynamic';
+  if (subformat !== 'dynamic' && subformat !== 'fixed') {
+    throw new UserError(`Invalid subformat '${subformat}': it is dynamic or fixed`);
+  }
+  if (!parseSwitch('force_size', values.get('force_size') ?? 'on')) {
+    throw new UserError('force_size=off is not supported: a disk has exactly the size given');
+  }
+  return subformat === 'fixed';
+}
+
+async function makeVhd(path: string, sizeBytes: number, isFixed: boolean): Promise<void> {
+  const file = openFileNode(path, { create: true, io: 'blocking' });
+  try {
+    await createVhd(file, { sizeBytes, isFixed, uuid: randomBytes(16), nowSeconds: Math.floor(Date.now() / 1000) });
+  } catch (error) {
+    unlinkSync(path);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
 async function createRaw(path: string, sizeBytes: number, preallocation: Preallocation): Promise<void> {
   const file = openFileNode(path, { create: true, io: 'blocking' });
   await file.resize!(sizeBytes);
@@ -115,6 +155,14 @@ function describe(path: string, formatName: string, values: CreateValues, sizeBy
     const mode = values.get('preallocation');
     return `Formatting '${path}', fmt=raw size=${sizeBytes}${mode === undefined ? '' : ` preallocation=${mode}`}\n`;
   }
+  if (formatName === 'vpc') {
+    const rest = ['subformat', 'force_size']
+      .filter((key) => values.has(key))
+      .map((key) => ` ${key}=${values.get(key)}`);
+    return `Formatting '${path}', fmt=vpc size=${sizeBytes}${rest.join('')}\n`;
+  }
+  if (formatName === 'vdi')
+    return `Formatting '${path}', fmt=vdi size=${sizeBytes} static=${values.get('static') ?? 'off'}\n`;
   const { clusterBytes, extendedL2, compression, lazyRefcounts, refcountBits, backing, dataFile } = qcow2Options(
     values,
     sizeBytes,

@@ -2,11 +2,11 @@
 import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import { type BackingReference, type Format, type ImageNode, qcow2, raw } from '../../block/index.ts';
+import { type BackingReference, type Format, type ImageNode, qcow2, raw, vdi, vhd } from '../../block/index.ts';
 import { nodeCompression, openFileNode } from '../../host/node/index.ts';
 import { type Arguments, parseKeyValues } from './arguments.ts';
 
-export const FORMATS: readonly Format[] = [qcow2, raw];
+export const FORMATS: readonly Format[] = [qcow2, vdi, vhd, raw];
 const CHAIN_MAX = 200;
 const PROBE_BYTES = 2048;
 

@@ -309,6 +309,86 @@ test('amend and bench', { skip }, async () => {
   await both('check amend.qcow2', placeless);
 });
 
+test('vdi', { skip }, async () => {
+  for (const options of ['', '-o static=on ']) {
+    await both(`create -f vdi ${options}disk.vdi 9M`);
+    await both('info disk.vdi', timeless);
+    await both('info --output=json disk.vdi', timeless);
+    await both('convert -n -O vdi mixed.raw disk.vdi');
+    await both('check disk.vdi');
+    await both('map --output=json disk.vdi', mapShape);
+    copyFileSync(join(folder, 'ours/disk.vdi'), join(folder, 'theirs/ours.vdi'));
+    copyFileSync(join(folder, 'theirs/disk.vdi'), join(folder, 'ours/theirs.vdi'));
+    assert.equal(theirs('compare disk.vdi ours.vdi').status, 0);
+    assert.equal((await ours('compare disk.vdi theirs.vdi')).status, 0);
+    await both('convert -O qcow2 disk.vdi from-vdi.qcow2');
+    await both('compare mixed.raw from-vdi.qcow2');
+  }
+  await both(`convert -O vdi mixed.raw fresh.vdi`);
+  await both('check fresh.vdi');
+  await both('measure -O vdi --size 1G');
+});
+
+test('vhd', { skip }, async () => {
+  for (const options of ['force_size=on', 'subformat=fixed,force_size=on']) {
+    await both(`create -f vpc -o ${options} disk.vhd 9M`);
+    await both('info -f vpc disk.vhd', timeless);
+    await both('info -f vpc --output=json disk.vhd', timeless);
+    await both('convert -n -O vpc mixed.raw disk.vhd');
+    copyFileSync(join(folder, 'ours/disk.vhd'), join(folder, 'theirs/ours.vhd'));
+    copyFileSync(join(folder, 'theirs/disk.vhd'), join(folder, 'ours/theirs.vhd'));
+    assert.equal(theirs('compare -f vpc -F vpc disk.vhd ours.vhd').status, 0);
+    assert.equal((await ours('compare -f vpc -F vpc disk.vhd theirs.vhd')).status, 0);
+    await both('compare -f vpc -F raw disk.vhd mixed.raw');
+    await both('check -f vpc disk.vhd');
+  }
+  // Without force_size QEMU writes disks whose size comes from their geometry.
+  assert.equal(theirs('convert -O vpc mixed.raw chs.vhd').status, 0);
+  copyFileSync(join(folder, 'theirs/chs.vhd'), join(folder, 'ours/chs.vhd'));
+  await both('info chs.vhd', timeless);
+  await both('compare chs.vhd mixed.raw');
+});
+
+test('other ways to name an image', { skip }, async () => {
+  await both(
+    'compare --image-opts driver=raw,file.filename=base.raw driver=raw,file.driver=file,file.filename=base.raw',
+  );
+  await both('convert -O raw json:{"driver":"raw","file":{"driver":"file","filename":"base.raw"}} copy.raw');
+  await both('compare base.raw copy.raw');
+  const { status, stderr } = await ours('info --image-opts driver=raw,file.filename=base.raw,frob=1');
+  assert.deepEqual(
+    { status, stderr: stderr.replace(/.*: option/, 'option') },
+    { status: 1, stderr: "option 'frob' is not known\n" },
+  );
+});
+
+test('a chain of backing files that comes back to itself is refused', async () => {
+  for (const line of [
+    'create -q -f qcow2 loop-a.qcow2 1M',
+    'create -q -f qcow2 -b loop-a.qcow2 -F qcow2 loop-b.qcow2',
+    'rebase -u -b loop-b.qcow2 -F qcow2 loop-a.qcow2',
+  ]) {
+    assert.equal((await ours(line)).status, 0, line);
+  }
+  const { status, stderr } = await ours('info --backing-chain loop-a.qcow2');
+  assert.equal(status, 1);
+  assert.match(stderr, /^vireo-img: Could not open [^\n]*its chain of backing files comes back to itself\n$/);
+});
+
+test('an image in use by another program is refused, and -U looks at it all the same', { skip }, async () => {
+  await both('create -q -f qcow2 busy.qcow2 1M');
+  const holder = spawn('qemu-io', ['-f', 'qcow2', join(folder, 'ours/busy.qcow2')], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  await once(holder.stdout, 'data');
+  const { status, stderr } = await ours('info busy.qcow2');
+  assert.equal(status, 1);
+  assert.match(stderr, /Failed to get "write" lock on .*busy.qcow2: process \d+ \(qemu-io\) has the image open\n$/);
+  assert.equal((await ours('info -U busy.qcow2')).status, 0);
+  holder.kill();
+  await once(holder, 'exit');
+});
+
 test('wrong arguments get one line that names them, and exit code 1', async () => {
   const lines: readonly (readonly [string, RegExp])[] = [
     ['info none', /^vireo-img: Could not open 'none': No such file or directory\n$/],

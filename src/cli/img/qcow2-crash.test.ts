@@ -15,7 +15,7 @@ import { nodeCompression, openFileNode } from '../../host/node/index.ts';
 const WRITER = fileURLToPath(new URL('./testing/crash-writer.ts', import.meta.url));
 const hasQemu = spawnSync('qemu-img', ['--version']).status === 0;
 /** More rounds: VIREO_CRASHES=300 node --test src/cli/img/qcow2-crash.test.ts */
-const CRASHES = Number(process.env.VIREO_CRASHES ?? 8);
+const CRASHES = Number(process.env.VIREO_CRASHES ?? 5);
 const folder = mkdtempSync(join(tmpdir(), 'vireo-test-'));
 after(() => rmSync(folder, { recursive: true }));
 

@@ -25,7 +25,7 @@ export async function openDatagramSocket(
   await bind(socket, at, multicast);
   let isClosed = false;
   socket.on('message', (bytes, { address, port }) => {
-    if (!isClosed) events.message(bytes, { kind: 'inet', address, port });
+    if (!isClosed) events.message(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), { kind: 'inet', address, port });
   });
   socket.on('error', (error) => {
     if (!isClosed) events.failed(failureOf(error));

@@ -9,7 +9,7 @@ export function connectStream(to: HostEndpoint, events: HostStreamEvents): HostS
   const target = to.kind === 'unix' ? { path: to.path } : { host: to.address, port: to.port };
   const socket = nodeConnect({ ...target, allowHalfOpen: true, noDelay: true });
   socket.on('connect', () => events.connected?.());
-  return socketStream(socket, () => events);
+  return socketStream(socket, to.kind, () => events);
 }
 
 export function listenStream(
@@ -24,7 +24,7 @@ export function listenStream(
           ? undefined
           : { kind: 'inet', address: remoteAddress, port: remotePort };
       let events: HostStreamEvents | undefined;
-      const stream = socketStream(socket, () => events!);
+      const stream = socketStream(socket, at.kind, () => events!);
       events = accept(stream, from);
     });
     const failed = (error: NodeJS.ErrnoException) => reject(cannotListen(at, error));
@@ -43,10 +43,10 @@ export function listenStream(
 }
 
 /** @param events asked for at each event, because an accepted stream's are known only after it is */
-function socketStream(socket: Socket, events: () => HostStreamEvents): HostStream {
+function socketStream(socket: Socket, kind: HostEndpoint['kind'], events: () => HostStreamEvents): HostStream {
   let [isDestroyed, failure]: [boolean, NodeJS.ErrnoException | undefined] = [false, undefined];
   socket.on('data', (bytes: Buffer) => {
-    if (!isDestroyed) events().data(bytes);
+    if (!isDestroyed) events().data(plain(bytes));
   });
   socket.on('end', () => {
     if (!isDestroyed) events().ended();
@@ -66,12 +66,17 @@ function socketStream(socket: Socket, events: () => HostStreamEvents): HostStrea
     end: () => socket.end(),
     destroy() {
       isDestroyed = true;
-      if (socket.connecting) socket.destroy();
-      else socket.resetAndDestroy(); // a unix socket has no reset, and is only closed
+      if (kind === 'unix' || socket.connecting) socket.destroy();
+      else socket.resetAndDestroy();
     },
     pause: () => socket.pause(),
     resume: () => socket.resume(),
   };
+}
+
+/** Not a Buffer, whose `slice` is no copy. */
+function plain({ buffer, byteOffset, length }: Buffer): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** A program run by the shell; its errors go to our standard error. */
@@ -85,7 +90,7 @@ export function spawnStream(command: string, events: HostStreamEvents): HostStre
   });
   input.on('error', () => {}); // the program does not read to the end; `close` follows
   output.on('data', (bytes: Buffer) => {
-    if (!isDestroyed) events.data(bytes);
+    if (!isDestroyed) events.data(plain(bytes));
   });
   output.on('end', () => {
     if (!isDestroyed) events.ended();

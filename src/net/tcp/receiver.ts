@@ -1,5 +1,6 @@
 /** The receiving half of a TCP connection: order, the window we offer, what came too early. */
 import { seqAdd, seqDistance } from '../wire/tcp.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 /** A peer that sends single bytes out of order cannot make us keep more pieces than this. */
 const EARLY_MAX = 256;
@@ -94,7 +95,7 @@ export class TcpReceiver {
 
   #deliver(bytes: Uint8Array, chunks: Uint8Array[]): void {
     if (bytes.length === 0) return;
-    chunks.push(bytes.slice());
+    chunks.push(copyOf(bytes));
     this.next = seqAdd(this.next, bytes.length);
     this.unconsumedBytes += bytes.length;
   }
@@ -118,7 +119,7 @@ export class TcpReceiver {
       const gap = kept === undefined ? rest.length : Math.min(rest.length, seqDistance(kept.sequence, from));
       if (gap > 0) {
         if (this.#early.length >= EARLY_MAX) return;
-        this.#early.splice(i++, 0, { sequence: from, bytes: rest.slice(0, gap) });
+        this.#early.splice(i++, 0, { sequence: from, bytes: copyOf(rest.subarray(0, gap)) });
         this.#earlyBytes += gap;
       }
       if (kept === undefined) return;

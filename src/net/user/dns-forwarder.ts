@@ -10,7 +10,7 @@ import type {
   HostStream,
 } from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
-import { concat, get16, put16 } from '../wire/bytes.ts';
+import { concat, copyOf, get16, put16 } from '../wire/bytes.ts';
 import {
   answersQuestion,
   buildDnsAnswer,
@@ -95,7 +95,7 @@ export class DnsForwarder {
   ): void {
     const timer = this.#ports.timers.create(() => this.#next(query));
     const query: Query = {
-      bytes: bytes.slice(),
+      bytes: copyOf(bytes),
       question,
       transport,
       servers,
@@ -136,7 +136,7 @@ export class DnsForwarder {
     query.timer.start(TRY_NANOS);
     const server = servers[attempt % servers.length];
     // The guest's identifier says nothing to an attacker on the host's network (RFC 5452, 9.2).
-    const outgoing = query.bytes.slice();
+    const outgoing = copyOf(query.bytes);
     put16(outgoing, 0, this.#ports.random() & 0xffff);
     if (query.transport === 'udp') this.#tryUdp(query, outgoing, server);
     else this.#tryTcp(query, outgoing, server);
@@ -198,7 +198,7 @@ export class DnsForwarder {
     this.#forget(query);
     const { egress, timers } = this.#ports;
     egress.learn(question.name, dnsAddresses(response), timers.nowNanos());
-    const restored = response.slice();
+    const restored = copyOf(response);
     put16(restored, 0, get16(bytes, 0));
     answer(restored);
   }
@@ -234,7 +234,7 @@ export class DnsMessageReader {
       this.#onMessage(rest.subarray(2, end));
       rest = rest.subarray(end);
     }
-    this.#rest = rest.slice(0, MESSAGE_MAX_BYTES + 2);
+    this.#rest = copyOf(rest.subarray(0, MESSAGE_MAX_BYTES + 2));
   }
 }
 

@@ -6,6 +6,7 @@ import { ipKey } from '../wire/ip-address.ts';
 import type { UserNetConfig } from './config.ts';
 import { type HostForward, hostForwardKey, parseHostForwardKey } from './forward-text.ts';
 import type { Flow } from './ip-output.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 const RULES_MAX = 1024;
 const CLIENT_IDLE_NANOS = 240 * SECOND_NANOS;
@@ -81,7 +82,7 @@ export class HostForwards {
     const client = this.#clients.get(udpKey(flow));
     if (client === undefined) return false;
     client.idle.start(CLIENT_IDLE_NANOS);
-    client.socket()?.send(payload.slice(), client.from);
+    client.socket()?.send(copyOf(payload), client.from);
     return true;
   }
 

@@ -15,7 +15,7 @@ import { buildUdp } from '../wire/udp.ts';
 import type { OutgoingSegment } from '../tcp/port.ts';
 import type { UserNetConfig } from './config.ts';
 import { Neighbours } from './neighbours.ts';
-import type { GuestOutput } from './output.ts';
+import type { FrameQueue } from '../link/frame-queue.ts';
 
 /** The four numbers of a connection, from the guest's side: `local` is what stands for the outside. */
 export interface Flow {
@@ -35,13 +35,13 @@ export function virtualMac(address: IpAddress): MacAddress {
 }
 
 export class IpOutput {
-  readonly frames: GuestOutput;
+  readonly frames: FrameQueue;
   readonly neighbours: Neighbours;
   readonly #config: UserNetConfig;
   readonly #macs = new Map<string, MacAddress>();
   #identification = 0;
 
-  constructor(frames: GuestOutput, timers: Timers, config: UserNetConfig) {
+  constructor(frames: FrameQueue, timers: Timers, config: UserNetConfig) {
     this.frames = frames;
     this.#config = config;
     this.neighbours = new Neighbours(timers, (address) => this.#solicit(address));

@@ -2,6 +2,7 @@
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
 import { type IpAddress, ipKey } from '../wire/ip-address.ts';
 import type { MacAddress } from '../wire/mac.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 const NEIGHBOURS_MAX = 256;
 const ADDRESSES_WAITED_FOR_MAX = 32;
@@ -31,7 +32,7 @@ export class Neighbours {
       return;
     }
     if (this.#known.size >= NEIGHBOURS_MAX) this.#known.delete(this.#known.keys().next().value!);
-    const copy = mac.slice();
+    const copy = copyOf(mac);
     this.#known.set(key, copy);
     const held = this.#held.get(key);
     if (held === undefined) return;

@@ -3,6 +3,7 @@ import type { StackTimer, Timers } from '../timers.ts';
 import { SECOND_NANOS } from '../timers.ts';
 import type { IpPacket } from '../wire/ip.ts';
 import { ipKey } from '../wire/ip-address.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 /** RFC 791's upper bound; Linux waits 30 s, RFC 8200 says 60 s. */
 const TIMEOUT_NANOS = 30 * SECOND_NANOS;
@@ -81,12 +82,12 @@ function addPart(partial: Partial, packet: IpPacket, end: number): boolean {
     if (totalBytes !== undefined || parts.some((part) => part.offsetBytes + part.bytes.length > end)) return false;
     partial.totalBytes = end;
   }
-  parts.push({ offsetBytes, bytes: packet.payload.slice() });
+  parts.push({ offsetBytes, bytes: copyOf(packet.payload) });
   partial.receivedBytes += packet.payload.length;
   // Copies: the frame is only borrowed.
   if (offsetBytes === 0) {
     const { source, destination, bytes } = packet;
-    partial.first = { ...packet, source: source.slice(), destination: destination.slice(), bytes: bytes.slice() };
+    partial.first = { ...packet, source: copyOf(source), destination: copyOf(destination), bytes: copyOf(bytes) };
   }
   return true;
 }

@@ -10,6 +10,7 @@ import { seqAdd, TCP_FLAG, TCP_HEADER_BYTES, type TcpSegment } from '../wire/tcp
 import type { MemoryBudget } from './budget.ts';
 import type { Flow, IpOutput } from './ip-output.ts';
 import { Splice } from './splice.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 const KEEP_ALIVE_NANOS = 120 * SECOND_NANOS;
 
@@ -90,9 +91,9 @@ export class TcpNat {
 
   #begin(packet: IpPacket, segment: TcpSegment): void {
     const flow: Flow = {
-      guest: packet.source.slice(),
+      guest: copyOf(packet.source),
       guestPort: segment.sourcePort,
-      local: packet.destination.slice(),
+      local: copyOf(packet.destination),
       localPort: segment.destinationPort,
     };
     const isSyn = (segment.flags & (TCP_FLAG.syn | TCP_FLAG.ack | TCP_FLAG.rst)) === TCP_FLAG.syn;
@@ -111,7 +112,7 @@ export class TcpNat {
 
   #open(flow: Flow, packet: IpPacket, syn: TcpSegment, open: OpenStream): void {
     const key = flowKey(flow.guest, flow.guestPort, flow.local, flow.localPort);
-    const quoted: IpPacket = { ...packet, source: flow.guest, destination: flow.local, bytes: packet.bytes.slice() };
+    const quoted: IpPacket = { ...packet, source: flow.guest, destination: flow.local, bytes: copyOf(packet.bytes) };
     const splice = this.#splice(key, (failure) => {
       this.#ports.unreachable(quoted, failure === 'denied' ? 'prohibited' : 'host');
     });

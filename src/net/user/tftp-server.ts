@@ -4,6 +4,7 @@ import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
 import { ipKey } from '../wire/ip-address.ts';
 import { parseTftp, TFTP_ERROR, type TftpRequest, tftpData, tftpError, tftpOptionAck } from '../wire/tftp.ts';
 import type { Flow } from './ip-output.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 const TRANSFERS_MAX = 32;
 const BLOCK_BYTES = 512;
@@ -49,7 +50,7 @@ export class TftpServer {
   receive(received: Flow, bytes: Uint8Array): void {
     const request = parseTftp(bytes);
     if (request === undefined) return;
-    const flow = { ...received, guest: received.guest.slice(), local: received.local.slice() };
+    const flow = { ...received, guest: copyOf(received.guest), local: copyOf(received.local) };
     const key = `${ipKey(flow.guest)}${flow.guestPort}`;
     switch (request.kind) {
       case 'read':

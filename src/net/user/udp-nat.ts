@@ -6,6 +6,7 @@ import type { HostDatagramSocket, HostEndpoint, HostSockets } from '../../contra
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
 import { type IpAddress, ipKey } from '../wire/ip-address.ts';
 import type { Flow } from './ip-output.ts';
+import { copyOf } from '../wire/bytes.ts';
 
 const IDLE_NANOS = 240 * SECOND_NANOS;
 const PEERS_MAX = 256;
@@ -54,10 +55,10 @@ export class UdpNat {
     const peerKey = `${to.address} ${to.port}`;
     if (!peers.has(peerKey)) {
       if (peers.size >= PEERS_MAX) peers.delete(peers.keys().next().value!);
-      peers.set(peerKey, { ...flow, guest: flow.guest.slice(), local: flow.local.slice() });
+      peers.set(peerKey, { ...flow, guest: copyOf(flow.guest), local: copyOf(flow.local) });
     }
-    if (socket !== undefined) socket.send(payload.slice(), to);
-    else if (early.length < EARLY_MAX) early.push({ bytes: payload.slice(), to });
+    if (socket !== undefined) socket.send(copyOf(payload), to);
+    else if (early.length < EARLY_MAX) early.push({ bytes: copyOf(payload), to });
   }
 
   close(): void {

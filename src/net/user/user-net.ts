@@ -16,7 +16,7 @@ import { SECOND_NANOS, type StackTimer, Timers } from '../timers.ts';
 import { DHCP_PORT } from '../wire/dhcp.ts';
 import { buildDhcpv6Reply, DHCPV6_PORT, parseDhcpv6, serverDuid } from '../wire/dhcpv6.ts';
 import { DNS_PORT } from '../wire/dns.ts';
-import { equalBytes } from '../wire/bytes.ts';
+import { copyOf, equalBytes } from '../wire/bytes.ts';
 import { type IpPacket, ipHeaderBytes } from '../wire/ip.ts';
 import { type IpAddress, ipKey, ipText, isUnspecified } from '../wire/ip-address.ts';
 import { ALL_NODES, NDP_HOP_LIMIT, routerAdvert } from '../wire/ndp.ts';
@@ -30,7 +30,7 @@ import { type GuestForward, type HostForward, parseGuestForward, parseHostForwar
 import { GuestInput } from './guest-input.ts';
 import { HostForwards } from './host-forwards.ts';
 import { type Flow, IpOutput } from './ip-output.ts';
-import { GuestOutput } from './output.ts';
+import { FrameQueue } from '../link/frame-queue.ts';
 import { hostAddress, type Route, routeOf } from './route.ts';
 import { type OpenStream, type TcpDecision, TcpNat } from './tcp-nat.ts';
 import { TftpServer } from './tftp-server.ts';
@@ -90,7 +90,7 @@ class UserNetwork implements UserNet {
   readonly #config: UserNetConfig;
   readonly #ports: UserNetPorts;
   readonly #timers: Timers;
-  readonly #frames = new GuestOutput();
+  readonly #frames = new FrameQueue();
   readonly #output: IpOutput;
   readonly #input: GuestInput;
   readonly #budget: MemoryBudget;
@@ -303,7 +303,7 @@ class UserNetwork implements UserNet {
       this.#input.unreachable(packet, 'port');
       return;
     }
-    const kept = { ...flow, guest: flow.guest.slice(), local: flow.local.slice() };
+    const kept = { ...flow, guest: copyOf(flow.guest), local: copyOf(flow.local) };
     this.#dns.ask(payload, 'udp', (response) => this.#output.sendUdp(kept, response));
   }
 

@@ -1,5 +1,5 @@
 /** DNS messages (RFC 1035, 4; RFC 3596) as far as a forwarder looks into them. */
-import { concat, get16, get32, latin1, latin1Text, put16, put32 } from './bytes.ts';
+import { concat, copyOf, get16, get32, latin1, latin1Text, put16, put32 } from './bytes.ts';
 import type { IpAddress } from './ip-address.ts';
 
 export const DNS_PORT = 53;
@@ -67,7 +67,7 @@ export function dnsAddresses(response: Uint8Array): DnsAddress[] {
     const isAddress = (type === DNS_TYPE.a && dataBytes === 4) || (type === DNS_TYPE.aaaa && dataBytes === 16);
     if (isAddress && dataClass === CLASS_IN) {
       const ttlSeconds = get32(response, name.end + 4);
-      addresses.push({ address: response.slice(name.end + 10, at), ttlSeconds });
+      addresses.push({ address: copyOf(response.subarray(name.end + 10, at)), ttlSeconds });
     }
   }
   return addresses;
@@ -80,7 +80,7 @@ export function buildDnsAnswer(
   rcode: number,
   addresses: readonly DnsAddress[] = [],
 ): Uint8Array {
-  const head = query.slice(0, question.endOffset);
+  const head = copyOf(query.subarray(0, question.endOffset));
   head[2] = 0x80 | (query[2] & 0x01); // a response; recursion desired as it was
   head[3] = 0x80 | rcode; // recursion available
   put16(head, 6, addresses.length);

@@ -1,5 +1,5 @@
 /** IPv4 and IPv6 addresses as bytes in network order, 4 or 16, and as text. */
-import { get16 } from './bytes.ts';
+import { copyOf, get16 } from './bytes.ts';
 
 export type IpAddress = Uint8Array;
 
@@ -95,7 +95,7 @@ export function netmask(prefixLength: number): IpAddress {
 
 /** The address with number `host` inside a net: `10.0.2.0/24` and 15 are `10.0.2.15`. */
 export function addressInside({ address, prefixLength }: Cidr, host: number): IpAddress {
-  const result = address.slice();
+  const result = copyOf(address);
   for (let bit = prefixLength; bit < result.length * 8; bit++) result[bit >> 3] &= ~(0x80 >> (bit & 7));
   let rest = host;
   for (let i = result.length - 1; i >= 0 && rest > 0; i--) {

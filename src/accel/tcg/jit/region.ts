@@ -46,7 +46,7 @@ export function findRegion(entry: number, source: InstructionSource): Region {
   let instructionCount = 0;
   for (const offset of leaders) {
     blockAt.set(offset, blocks.length);
-    const block = readBlock(offset, source, leaders);
+    const block = readBlock(offset, source, leaders, maxInstructions - instructionCount);
     instructionCount += block.instructions.length;
     blocks.push(block);
   }
@@ -88,10 +88,11 @@ function findLeaders(entry: number, source: InstructionSource): Set<number> {
   return leaders;
 }
 
-function readBlock(offset: number, source: InstructionSource, leaders: ReadonlySet<number>): BasicBlock {
+/** @param limit the most instructions that the block may have; beyond them it leads out */
+function readBlock(offset: number, source: InstructionSource, leaders: ReadonlySet<number>, limit: number): BasicBlock {
   const block: BasicBlock = { offset, instructions: [], fallThrough: -1 };
   let at = offset;
-  while (block.instructions.length < maxInstructions) {
+  while (block.instructions.length < limit) {
     const next = source(at);
     if (!next) break;
     block.instructions.push(next);

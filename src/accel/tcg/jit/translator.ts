@@ -98,10 +98,11 @@ export class Translator {
     this.samples.clear();
   }
 
-  /** Translates the region at `offset` of a physical page, whose code is decoded, unless that was done. */
+  /** Translates the region at `offset` of a physical page with code, unless that was done. */
   translate(physicalPage: number, mode: number, offset: number): void {
     if ((mode & (modeBits.flat | modeBits.step)) !== modeBits.flat) return;
     if (this.code.full || !this.interpreter.hasRoom) return;
+    this.code.ensure(physicalPage, mode, offset);
     const entryRecord = this.code.recordAt(physicalPage, mode, offset);
     if (this.view.getUint16(entryRecord + record.op, true) === ops.region) return;
     const source = this.instructionSource(physicalPage, mode);

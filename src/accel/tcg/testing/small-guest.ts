@@ -26,7 +26,11 @@ const present = 3n; // and writable
 export const lookNanos = 1000;
 
 /** Bytes of hexadecimal text. */
-export const hex = (text: string): number[] => text.split(/\s+/).filter(Boolean).map((b) => Number.parseInt(b, 16));
+export const hex = (text: string): number[] =>
+  text
+    .split(/\s+/)
+    .filter(Boolean)
+    .map((b) => Number.parseInt(b, 16));
 export const dword = (n: number): number[] => [n & 0xff, (n >> 8) & 0xff, (n >> 16) & 0xff, (n >> 24) & 0xff];
 
 export class SmallGuest {

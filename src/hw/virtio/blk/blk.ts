@@ -6,6 +6,7 @@ import type { Chain } from '../chain.ts';
 import type { DevicePort, VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
+import { Schedule } from '../schedule.ts';
 import { execute } from './execute.ts';
 import type { BlkRequest } from './request.ts';
 import { BLK_STATUS, parseRequest, RANGES_MAX, SECTOR_BYTES } from './request.ts';
@@ -49,8 +50,6 @@ const CONFIG = layout({
 
 const QUEUE_SIZE = 256;
 const QUEUES_MAX = 64;
-/** Requests that are carried out at once; more wait in their queues. Each holds a buffer of 1 MiB at most. */
-const ACTIVE_MAX = 64;
 const GIB = 2 ** 30;
 /** Of one range where the node has to be sent the zeros. */
 const WRITTEN_ZEROES_MAX = 2 ** 20;
@@ -74,19 +73,11 @@ export interface VirtioBlk extends VirtioDevice {
   idle(): Promise<void>;
 }
 
-interface Job {
-  readonly queue: Virtqueue;
-  readonly chain: Chain;
-  readonly request: BlkRequest;
-  /** The reset before which it came. */
-  readonly era: number;
-}
-
 export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOptions): VirtioBlk {
   const queues = Math.max(1, Math.min(queueCount, QUEUES_MAX));
   const rangeBytesMax = node.writeZeroes ? GIB : WRITTEN_ZEROES_MAX;
   const canDiscard = node.discard !== undefined && !node.readOnly;
-  const schedule = new Schedule(run);
+  const schedule = new Schedule();
   let state = STATE.initial();
   let port: DevicePort | undefined;
   let flushes = false;
@@ -103,7 +94,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
           const rules = { sizeBytes: wholeSectors(node), readOnly: node.readOnly, canDiscard, rangeBytesMax };
           const request = parseRequest(chain, rules);
           if (typeof request === 'string') queue.fail(request);
-          else schedule.add({ queue, chain, request });
+          else schedule.add(() => run(queue, chain, request));
         });
       },
     })),
@@ -130,7 +121,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
     idle: () => schedule.idle(),
   };
 
-  async function run({ queue, chain, request }: Job): Promise<void> {
+  async function run(queue: Virtqueue, chain: Chain, request: BlkRequest): Promise<void> {
     const writeThrough = !flushes || state.writeback === 0; // 5.2.5.1
     const isWanted = () => queue.holds(chain);
     const status = await execute(request, chain, { node, serial, writeThrough, isWanted });
@@ -138,57 +129,6 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
     chain.write(chain.writableBytes - 1, Uint8Array.of(status));
     const isFilled = status === BLK_STATUS.ok || chain.writableBytes === 1;
     queue.complete(chain, isFilled ? chain.writableBytes : 0);
-  }
-}
-
-/**
- * Which jobs run: at most `ACTIVE_MAX`, and after a reset none before those of
- * the time before it have ended, so that an old write cannot land on a new one.
- */
-class Schedule {
-  readonly #run: (job: Job) => Promise<void>;
-  #active = 0;
-  #activeBefore = 0;
-  #era = 0;
-  #waiting: Job[] = [];
-  #idleWaiters: (() => void)[] = [];
-
-  constructor(run: (job: Job) => Promise<void>) {
-    this.#run = run;
-  }
-
-  add(job: Omit<Job, 'era'>): void {
-    this.#waiting.push({ ...job, era: this.#era });
-    this.#next();
-  }
-
-  reset(): void {
-    this.#waiting = [];
-    this.#activeBefore += this.#active;
-    this.#active = 0;
-    this.#era++;
-    this.#next();
-  }
-
-  async idle(): Promise<void> {
-    if (this.#active + this.#activeBefore + this.#waiting.length === 0) return;
-    await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
-  }
-
-  #next(): void {
-    while (this.#activeBefore === 0 && this.#active < ACTIVE_MAX && this.#waiting.length > 0) {
-      const job = this.#waiting.shift()!;
-      this.#active++;
-      void this.#run(job).then(() => this.#ended(job));
-    }
-    if (this.#active + this.#activeBefore + this.#waiting.length > 0) return;
-    for (const resolve of this.#idleWaiters.splice(0)) resolve();
-  }
-
-  #ended({ era }: Job): void {
-    if (era === this.#era) this.#active--;
-    else this.#activeBefore--;
-    this.#next();
   }
 }
 

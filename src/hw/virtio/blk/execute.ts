@@ -60,8 +60,7 @@ async function attempt(request: BlkRequest, chain: Chain, options: ExecuteOption
       break;
     case 'write-zeroes':
       for (const { offset, length, mayUnmap } of request.ranges) {
-        if (node.writeZeroes) await node.writeZeroes(offset, length, { mayUnmap });
-        else await eachPiece({ offset, length }, (at, piece) => node.write(at, piece.fill(0)));
+        await zeroes(node, offset, length, mayUnmap);
       }
       break;
   }
@@ -69,8 +68,14 @@ async function attempt(request: BlkRequest, chain: Chain, options: ExecuteOption
   return BLK_STATUS.ok;
 }
 
+/** Makes a range zeros by whatever means the node has. */
+export async function zeroes(node: BlockNode, offset: number, length: number, mayUnmap: boolean): Promise<void> {
+  if (node.writeZeroes) await node.writeZeroes(offset, length, { mayUnmap });
+  else await eachPiece({ offset, length }, (at, piece) => node.write(at, piece.fill(0)));
+}
+
 /** Moves a request's bytes through one buffer, in order. */
-async function eachPiece(
+export async function eachPiece(
   { offset, length }: { readonly offset: number; readonly length: number },
   move: (offset: number, piece: Uint8Array, done: number) => Promise<void>,
 ): Promise<void> {

@@ -1,4 +1,4 @@
-/** The way to the guest: frames go at once while it takes them, a bounded number waits while it does not. */
+/** The way to a link's receiver: frames go at once while it takes them, a bounded number waits while it does not. */
 import type { NetOffloads, NetReceiver, UnfinishedFrame } from '../../contract/index.ts';
 
 const QUEUE_MAX = 512;
@@ -8,7 +8,7 @@ export interface RoomWaiter {
   roomAgain(): void;
 }
 
-export class GuestOutput {
+export class FrameQueue {
   #receiver: NetReceiver | undefined;
   readonly #queue: { readonly frame: Uint8Array; readonly unfinished: UnfinishedFrame | undefined }[] = [];
   readonly #waiters = new Set<RoomWaiter>();
@@ -18,6 +18,10 @@ export class GuestOutput {
   connect(receiver: NetReceiver): void {
     this.#receiver = receiver;
     this.resume();
+  }
+
+  carrierChanged(isUp: boolean): void {
+    this.#receiver?.carrierChanged?.(isUp);
   }
 
   get takes(): NetOffloads {

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { blockNodeSuite } from '../../contract/testing/block-node-suite.ts';
+import { memoryNode } from '../memory.ts';
+import { createVdi, vdi } from './index.ts';
+
+const uuids = { imageUuid: new Uint8Array(16).fill(1), snapshotUuid: new Uint8Array(16).fill(2) };
+
+for (const isStatic of [false, true]) {
+  let file = memoryNode(0);
+  blockNodeSuite(`vdi, ${isStatic ? 'static' : 'dynamic'}`, {
+    async create(sizeBytes) {
+      file = memoryNode(0);
+      await createVdi(file, { ...uuids, sizeBytes, isStatic });
+      return vdi.open(file, { name: 'test' });
+    },
+    reopen: () => vdi.open(file, { name: 'test' }),
+  });
+}
+
+test('vdi: fields that cannot be right are named', async () => {
+  const cases: readonly (readonly [offset: number, value: number, message: RegExp])[] = [
+    [64, 1, /signature/],
+    [76, 9, /image type 9/],
+    [340, 77, /not at a sector/],
+    [340, 0, /overlaps the header/],
+    [368, 0xffffffff, /larger than its 5 blocks/],
+    [376, 4096, /blocks have 4096 bytes/],
+    [384, 0xffffffff, /at most 16777216/],
+    [388, 6, /6 of its 5 blocks/],
+  ];
+  for (const [offset, value, message] of cases) {
+    const file = memoryNode(0);
+    await createVdi(file, { ...uuids, sizeBytes: 5 * 2 ** 20 });
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, value, true);
+    await file.write(offset, bytes);
+    await assert.rejects(vdi.open(file, { name: 'broken' }), message);
+  }
+});
+
+test('vdi: check finds a block that two entries share', async () => {
+  const file = memoryNode(0);
+  await createVdi(file, { ...uuids, sizeBytes: 5 * 2 ** 20 });
+  await file.write(512, new Uint8Array(8));
+  await file.write(388, Uint8Array.of(2));
+  const { corruptions, messages } = await (await vdi.open(file, { name: 'shared' })).check!('none');
+  assert.deepEqual({ corruptions, messages }, { corruptions: 1, messages: ['ERROR: block index 0 also used twice'] });
+});

@@ -1,0 +1,55 @@
+/** Which of a storage device's requests are carried out now. */
+
+/** Requests that are carried out at once; more wait, as many as there are ring entries. Each holds 1 MiB at most. */
+const ACTIVE_MAX = 64;
+
+type Job = () => Promise<void>;
+
+/**
+ * After a reset no job begins before those of the time before it have ended,
+ * so that an old write cannot land on a new one.
+ */
+export class Schedule {
+  #active = 0;
+  #activeBefore = 0;
+  #era = 0;
+  #waiting: Job[] = [];
+  #idleWaiters: (() => void)[] = [];
+
+  /** @param job rejects only by a mistake of ours */
+  add(job: Job): void {
+    this.#waiting.push(job);
+    this.#next();
+  }
+
+  reset(): void {
+    this.#waiting = [];
+    this.#activeBefore += this.#active;
+    this.#active = 0;
+    this.#era++;
+    this.#next();
+  }
+
+  /** Resolves when nothing runs and nothing waits. */
+  async idle(): Promise<void> {
+    if (this.#active + this.#activeBefore + this.#waiting.length === 0) return;
+    await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  #next(): void {
+    while (this.#activeBefore === 0 && this.#active < ACTIVE_MAX && this.#waiting.length > 0) {
+      const job = this.#waiting.shift()!;
+      const era = this.#era;
+      this.#active++;
+      void job().then(() => this.#ended(era));
+    }
+    if (this.#active + this.#activeBefore + this.#waiting.length > 0) return;
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+
+  #ended(era: number): void {
+    if (era === this.#era) this.#active--;
+    else this.#activeBefore--;
+    this.#next();
+  }
+}

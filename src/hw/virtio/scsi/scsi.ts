@@ -1,0 +1,186 @@
+/** The SCSI host device: VIRTIO 1.2, section 5.6. Each target has one unit, number 0. */
+
+import { int, stateTable } from '../../../base/index.ts';
+import type { Chain } from '../chain.ts';
+import type { DevicePort, VirtioDevice } from '../device.ts';
+import { layout } from '../layout.ts';
+import type { Virtqueue } from '../queue.ts';
+import { Schedule } from '../schedule.ts';
+import { decodeCommand, type ScsiAction } from './commands.ts';
+import { execute } from './execute.ts';
+import { SCSI_STATUS, SENSE, senseBytes } from './sense.ts';
+import { type ScsiUnit, type ScsiUnitOptions, scsiUnit } from './unit.ts';
+
+const FEATURE = { inOut: 0, hotplug: 1, change: 2 } as const;
+const CONFIG = layout({
+  queueCount: 'u32',
+  segmentsMax: 'u32',
+  sectorsMax: 'u32',
+  commandsPerUnit: 'u32',
+  eventBytes: 'u32',
+  senseBytes: 'u32',
+  cdbBytes: 'u32',
+  channelMax: 'u16',
+  targetMax: 'u16',
+  lunMax: 'u32',
+});
+const EVENT_BYTES = 16;
+const CDB_BYTES = { default: 32, min: 16, max: 256 };
+const SENSE_BYTES = { default: 96, min: 18, max: 252 };
+/** struct virtio_scsi_req_cmd before its command block, and its answer before the sense data (5.6.6.1). */
+const HEADER_BYTES = 19;
+const ANSWER = layout({ senseLength: 'u32', residual: 'u32', statusQualifier: 'u16', status: 'u8', response: 'u8' });
+const RESPONSE = { ok: 0, badTarget: 3, functionSucceeded: 10, functionRejected: 11 } as const;
+/** Requests of the control queue (5.6.6.2). */
+const CONTROL = { taskManagement: 0, query: 1, subscribe: 2 } as const;
+/** Functions whose answer says that what they name is over: all that is in flight, here. */
+const FUNCTIONS = [0, 1, 2, 4, 5, 6, 7, 8];
+
+const QUEUE_SIZE = 256;
+const CONTROL_QUEUE_SIZE = 64;
+const TARGETS_MAX = 255;
+
+export interface ScsiOptions {
+  readonly name: string;
+  /** By target number. */
+  readonly units: readonly ScsiUnitOptions[];
+  /** Request queues; default 1. */
+  readonly queueCount?: number;
+}
+
+export interface VirtioScsi extends VirtioDevice {
+  /** Resolves when nothing is in flight. */
+  idle(): Promise<void>;
+}
+
+const STATE = stateTable({
+  cdbBytes: int(CDB_BYTES.min, CDB_BYTES.max, CDB_BYTES.default),
+  senseBytes: int(SENSE_BYTES.min, SENSE_BYTES.max, SENSE_BYTES.default),
+});
+
+export function virtioScsi(options: ScsiOptions): VirtioScsi {
+  const units = options.units.slice(0, TARGETS_MAX + 1).map(scsiUnit);
+  const queueCount = Math.max(1, Math.min(options.queueCount ?? 1, 64));
+  const schedule = new Schedule();
+  let state = STATE.initial();
+  let port: DevicePort | undefined;
+
+  return {
+    name: options.name,
+    id: 8,
+    pciClass: 0x01_00_00,
+    features: [FEATURE.hotplug, FEATURE.change],
+    queues: [
+      { maxSize: CONTROL_QUEUE_SIZE, onNotify: (queue) => queue.pump((chain) => controlRequest(queue, chain)) },
+      // Buffers for events stay with the driver until there is one.
+      { maxSize: CONTROL_QUEUE_SIZE, onNotify() {} },
+      ...Array.from({ length: queueCount }, () => ({
+        maxSize: QUEUE_SIZE,
+        onNotify: (queue: Virtqueue) => queue.pump((chain) => command(queue, chain)),
+      })),
+    ],
+    attach(given) {
+      port = given;
+    },
+    start() {},
+    config: () =>
+      CONFIG.encode({
+        queueCount,
+        segmentsMax: QUEUE_SIZE - 2,
+        sectorsMax: 0xffff,
+        commandsPerUnit: QUEUE_SIZE,
+        eventBytes: EVENT_BYTES,
+        senseBytes: state.senseBytes,
+        cdbBytes: state.cdbBytes,
+        targetMax: TARGETS_MAX,
+      }),
+    writeConfig(offset, bytes) {
+      if (bytes.length !== 4) return;
+      const value = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+      const limits = offset === CONFIG.offsets.cdbBytes ? CDB_BYTES : SENSE_BYTES;
+      if (value < limits.min || value > limits.max) return;
+      if (offset === CONFIG.offsets.cdbBytes) state.cdbBytes = value;
+      else if (offset === CONFIG.offsets.senseBytes) state.senseBytes = value;
+    },
+    reset() {
+      state = STATE.initial();
+      schedule.reset();
+    },
+    snapshot: () => STATE.save(state),
+    restore(record) {
+      state = STATE.load(record);
+    },
+    idle: () => schedule.idle(),
+  };
+
+  function command(queue: Virtqueue, chain: Chain): void {
+    const outOffset = HEADER_BYTES + state.cdbBytes;
+    const inOffset = ANSWER.length + state.senseBytes;
+    if (chain.readableBytes < outOffset) return queue.fail(`a command of ${chain.readableBytes} bytes`);
+    if (chain.writableBytes < inOffset) return queue.fail('a command without room for its answer');
+    const header = new Uint8Array(outOffset);
+    chain.read(0, header);
+    const unit = unitAt(header);
+    if (unit === undefined) {
+      chain.write(0, ANSWER.encode({ response: RESPONSE.badTarget }));
+      queue.complete(chain, inOffset);
+      return;
+    }
+    schedule.add(() => run(queue, chain, unit, header.slice(HEADER_BYTES), outOffset, inOffset));
+  }
+
+  /** 5.6.6.1: 1, the target, and a unit number in SAM's flat or simple form. */
+  function unitAt(header: Uint8Array): ScsiUnit | 'no unit' | undefined {
+    const target = header[0] === 1 ? units[header[1]] : undefined;
+    if (target === undefined) return undefined;
+    return (((header[2] & 0x3f) << 8) | header[3]) === 0 ? target : 'no unit';
+  }
+
+  async function run(
+    queue: Virtqueue,
+    chain: Chain,
+    unit: ScsiUnit | 'no unit',
+    cdb: Uint8Array,
+    outOffset: number,
+    inOffset: number,
+  ): Promise<void> {
+    const isWanted = () => queue.holds(chain);
+    const inBytes = chain.writableBytes - inOffset;
+    const outBytes = chain.readableBytes - outOffset;
+    const transfer = { chain, outOffset, outBytes, inOffset, inBytes, isWanted };
+    const action: ScsiAction =
+      unit === 'no unit' ? { kind: 'failed', sense: SENSE.noSuchUnit } : decodeCommand(cdb, unit);
+    const outcome = await execute(action, unit === 'no unit' ? units[0] : unit, transfer);
+    if (!isWanted()) return;
+    const sense = outcome.sense && senseBytes(outcome.sense).subarray(0, inOffset - ANSWER.length);
+    const answer = ANSWER.encode({
+      senseLength: sense?.length,
+      residual: Math.max(0, Math.max(inBytes, outBytes) - outcome.expectedBytes),
+      status: sense ? SCSI_STATUS.checkCondition : SCSI_STATUS.good,
+      response: RESPONSE.ok,
+    });
+    chain.write(0, answer);
+    if (sense) chain.write(ANSWER.length, sense);
+    queue.complete(chain, inOffset + outcome.inBytes);
+  }
+
+  function controlRequest(queue: Virtqueue, chain: Chain): void {
+    const head = new Uint8Array(8);
+    const room = chain.writableBytes;
+    if (chain.read(0, head) < 4 || room === 0) return queue.fail('a control request cut short');
+    const [type, subtype] = [head[0], head[4]];
+    if (type === CONTROL.taskManagement) {
+      const response = FUNCTIONS.includes(subtype) ? RESPONSE.functionSucceeded : RESPONSE.functionRejected;
+      void schedule.idle().then(() => {
+        if (queue.holds(chain)) queue.complete(chain, chain.write(room - 1, Uint8Array.of(response)) && room);
+      });
+      return;
+    }
+    // There are no asynchronous notifications to subscribe to: the answer names none.
+    const known = type === CONTROL.query || type === CONTROL.subscribe;
+    const bytes = new Uint8Array(room);
+    bytes[room - 1] = known ? RESPONSE.ok : RESPONSE.functionRejected;
+    queue.complete(chain, chain.write(0, bytes.subarray(-Math.min(room, 5))));
+    if (!known) port?.fail(`a control request of type ${type}`);
+  }
+}
