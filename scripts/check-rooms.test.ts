@@ -46,7 +46,8 @@ test('arrows do not point up', () => {
 test('a pure room uses Node in its tests only', () => {
   assert.match(faultsOfFile('src/net/tcp.ts', "import 'node:net';")[0], /runs without Node/);
   assert.match(faultsOfFile('src/net/tcp.ts', "import 'ws';")[0], /uses no packages/);
-  assert.deepEqual(faultsOfFile('src/net/tcp.test.ts', "import 'node:test';"), []);
+  assert.deepEqual(faultsOfFile('src/net/tcp.test.ts', "import 'node:test'; import '../host/node/index.ts';"), []);
+  assert.match(faultsOfFile('src/net/tcp.ts', "import '../host/node/index.ts';")[0], /may not import room host/);
   assert.deepEqual(faultsOfFile('src/host/node/files.ts', "import 'node:fs';"), []);
 });
 

@@ -1,12 +1,12 @@
-/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT]`; a comma in a name is written twice. */
+/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT][,bus=BUS]`; a comma in a name is written twice. */
 import { resolve } from 'node:path';
 import type { DiskOptions } from '../machine/index.ts';
 import { formatNamed } from './open-disk.ts';
 import { suggestion, UsageError } from './options.ts';
 
-export const DISK_VALUE = 'FILE[,format=raw|qcow2,readonly]';
+export const DISK_VALUE = 'FILE[,format=raw|qcow2,readonly,bus=virtio|scsi]';
 
-const NAMES = ['format', 'readonly', 'serial'];
+const NAMES = ['format', 'readonly', 'serial', 'bus'];
 
 /** @throws UsageError that names what is wrong */
 export function parseDisk(text: string): DiskOptions {
@@ -18,6 +18,7 @@ export function parseDisk(text: string): DiskOptions {
     if (name === 'readonly' && value === undefined) disk.readOnly = true;
     else if (name === 'format' && value !== undefined) disk.format = checkedFormat(value);
     else if (name === 'serial' && value !== undefined) disk.serial = value;
+    else if (name === 'bus' && (value === 'virtio' || value === 'scsi')) disk.bus = value;
     else throw new UsageError(`--disk: unknown setting "${setting}"${suggestion(name, NAMES)}`);
   }
   return disk;

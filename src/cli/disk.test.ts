@@ -94,6 +94,33 @@ test('a read-only disk stays as it is, and a wrong file is named', { skip }, asy
   await assert.rejects(exec('true', { disks: [{ file: join(path, 'none') }] }), /none/);
 });
 
+test('disks on the SCSI host, a disc in a drive, and drivers taken off and put back', { skip }, async (context) => {
+  const path = await folder(context);
+  const [disk, disc] = [join(path, 'disk.img'), join(path, 'disc.iso')];
+  await ext4Image(disk);
+  const content = new Uint8Array(2048 * 300).map((_, i) => (i >> 11) * 7 + i);
+  await writeFile(disc, content);
+  const script = `
+    mount /dev/sda /mnt && head -c 2000000 /dev/urandom > /mnt/file; sync; sum=$(sha256sum < /mnt/file); umount /mnt
+    for name in virtio_scsi/sda virtio_blk/vda; do
+      cd /sys/bus/virtio/drivers/\${name%/*}; device=$(ls -d virtio*); echo $device > unbind
+      [ -e /dev/\${name#*/} ] || echo \${name#*/} is gone; echo $device > bind
+    done
+    while [ ! -e /dev/sda ]; do sleep 0.1; done
+    mount /dev/sda /mnt && [ "$sum" = "$(sha256sum < /mnt/file)" ] && echo same; umount /mnt
+    sha256sum < /dev/sr0; dd if=/dev/vda bs=1M count=1 2>/dev/null | wc -c`;
+  const disks = [
+    { file: disk, format: 'raw', bus: 'scsi' },
+    { file: disc, format: 'raw', readOnly: true, media: 'cdrom' },
+    { file: disk.replace('disk', 'other'), format: 'raw' },
+  ] as const;
+  await ext4Image(disks[2].file);
+  const { stdout } = await exec(script, { disks });
+  const sum = createHash('sha256').update(content).digest('hex');
+  assert.equal(Buffer.from(stdout).toString(), `sda is gone\nvda is gone\nsame\n${sum}  -\n${MIB}\n`);
+  fsck(disk);
+});
+
 test('an image whose format nobody stated may not lead to other files', async (context) => {
   const path = await folder(context);
   const [base, overlay] = [join(path, 'base.img'), join(path, 'overlay.qcow2')];

@@ -1,4 +1,5 @@
 /** `vireo run`: one machine on the terminal. */
+import { resolve } from 'node:path';
 import { parseSize, UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
 import {
@@ -24,6 +25,7 @@ const OPTIONS = {
   memory: { value: 'SIZE', short: 'm', help: "the guest's memory, e.g. 256M or 2G; digits alone are M (default 512M)" },
   cpu: { value: 'MODEL', help: 'the CPU model, named as QEMU names it (default max)' },
   disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
+  cdrom: { value: 'FILE', repeats: true, help: 'a disc in a SCSI drive' },
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
@@ -53,8 +55,9 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 
 type RunOptions = OptionValues<typeof OPTIONS>;
 
-function devicesOf({ disk = [], net = [] }: RunOptions): Pick<MachineOptions, 'disks' | 'networks'> {
-  return { disks: disk.map(parseDisk), networks: net.map(parseNetwork) };
+function devicesOf({ disk = [], cdrom = [], net = [] }: RunOptions): Pick<MachineOptions, 'disks' | 'networks'> {
+  const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
+  return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork) };
 }
 
 function memoryOf(text: string | undefined): number {

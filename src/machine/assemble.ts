@@ -6,12 +6,14 @@ import {
   type PcBoard,
   putAcpiTables,
   ramRegions,
+  type ScsiUnitOptions,
   virtioBlk,
   virtioNet,
   virtioRng,
+  virtioScsi,
 } from '../hw/index.ts';
 import { VirtualClock } from './clock.ts';
-import { DISKS_MAX, type MachineConfig, parseMac } from './config.ts';
+import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac } from './config.ts';
 import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
 import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends, Network } from './parts.ts';
@@ -28,7 +30,7 @@ export interface Outside {
 }
 
 /** PCI device numbers on the root bus; the chipset has 0 and 31. */
-const SLOT = { rng: 1, firstDisk: 2, firstNetwork: 2 + DISKS_MAX };
+const SLOT = { rng: 1, firstDisk: 2, firstNetwork: 2 + DISKS_MAX, scsi: 2 + DISKS_MAX + NETWORKS_MAX };
 const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
@@ -130,10 +132,20 @@ async function closeBackends({ disks, networks }: Attached): Promise<void> {
 }
 
 function addDisks(board: PcBoard, config: MachineConfig, disks: readonly BlockNode[]): void {
+  const units: ScsiUnitOptions[] = [];
+  let slot = SLOT.firstDisk;
   for (const [index, node] of disks.entries()) {
+    const disk = config.disks[index];
     const name = `disk${index}`;
-    board.addVirtio(SLOT.firstDisk + index, virtioBlk({ name, node, serial: config.disks[index].serial ?? name }));
+    const serial = disk.serial ?? name;
+    if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
+    else board.addVirtio(slot++, virtioBlk({ name, node, serial }));
   }
+  if (units.length > 0) board.addVirtio(SLOT.scsi, virtioScsi({ name: 'scsi0', units }));
+}
+
+function isOnScsi({ bus, media }: DiskOptions): boolean {
+  return bus === 'scsi' || media === 'cdrom';
 }
 
 function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][]): void {

@@ -31,6 +31,10 @@ export interface NetworkOptions {
 
 /** One disk; who opens it is `MachineBackends.openDisk`. */
 export interface DiskOptions {
+  /** `virtio` (the default): a device of its own, vda and so on; `scsi`: on the machine's SCSI host, sda and so on. */
+  readonly bus?: 'virtio' | 'scsi';
+  /** `cdrom`: a disc in a drive, on the SCSI host: sr0 and so on. */
+  readonly media?: 'disk' | 'cdrom';
   /** Where the image is, as the host names it. */
   readonly file: string;
   /** The image's format; without it, it is found out, and an image that refers to other files is refused. */
@@ -108,7 +112,9 @@ export function parseMac(text: string): Uint8Array {
 
 function checkDisks(disks: readonly DiskOptions[]): void {
   if (disks.length > DISKS_MAX) throw new UserError(`a machine can have ${DISKS_MAX} disks, not ${disks.length}`);
-  for (const { file, serial = '' } of disks) {
+  for (const { file, serial = '', bus, media } of disks) {
+    if (media === 'cdrom' && bus === 'virtio')
+      throw new UserError(`the disc ${file} needs a drive: bus scsi, not virtio`);
     if (typeof file !== 'string' || file === '') throw new UserError('a disk needs a file');
     if (!/^[\x20-\x7e]{0,20}$/.test(serial)) {
       throw new UserError(`the disk serial number "${serial}" is not 20 characters of ASCII or fewer`);

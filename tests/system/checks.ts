@@ -30,7 +30,12 @@ interface Outcome {
   readonly seconds: number;
 }
 
-const INTERPRETERS: Readonly<Record<string, string>> = { '.bash': 'bash', '.pl': 'perl', '.py': 'python3', '.sh': 'sh' };
+const INTERPRETERS: Readonly<Record<string, string>> = {
+  '.bash': 'bash',
+  '.pl': 'perl',
+  '.py': 'python3',
+  '.sh': 'sh',
+};
 
 /** The scripts in a folder of tests/guests; beside each, in .out, what it prints on a real x86 processor. */
 export async function goldenChecks(folder: string): Promise<Check[]> {
@@ -57,7 +62,10 @@ export async function runChecks(
     const data = new TextEncoder().encode(`${script}\n`);
     return { kind: 'file', path: `${root}${name}`, permissions: 0o644, data };
   });
-  const start = root === '' ? 'sh /runner' : `for name in dev proc sys; do mount -o bind /$name /${root}$name; done
+  const start =
+    root === ''
+      ? 'sh /runner'
+      : `for name in dev proc sys; do mount -o bind /$name /${root}$name; done
     chroot /${root} sh /runner`;
   const { stdout } = await runInGuest(start, { ...guest, files: [...files, ...scriptFiles] });
   const outcomes = parseOutcomes(stdout);

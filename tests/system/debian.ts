@@ -68,7 +68,8 @@ async function entriesOf(root: string, folder: string): Promise<CpioEntry[]> {
     const [from, path] = [join(root, inRoot), `${USERLAND_ROOT}${inRoot}`];
     const permissions = file.isSymbolicLink() ? 0o777 : (await stat(from)).mode & 0o7777;
     if (file.isSymbolicLink()) entries.push({ kind: 'symlink', path, target: await readlink(from) });
-    else if (file.isDirectory()) entries.push({ kind: 'directory', path, permissions }, ...(await entriesOf(root, inRoot)));
+    else if (file.isDirectory())
+      entries.push({ kind: 'directory', path, permissions }, ...(await entriesOf(root, inRoot)));
     else entries.push({ kind: 'file', path, permissions, data: await readFile(from) });
   }
   return entries;

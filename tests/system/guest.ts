@@ -26,7 +26,7 @@ export interface GuestResult {
 }
 
 const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2;
-const DEFAULT_TIMEOUT_MILLIS = 120_000;
+const DEFAULT_TIMEOUT_MILLIS = 200_000;
 /** Of the console, for a failure's message. */
 const CONSOLE_TAIL_LENGTH = 4000;
 

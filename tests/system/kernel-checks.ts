@@ -89,7 +89,8 @@ export const KERNEL_CHECKS: readonly Check[] = [
   },
   {
     name: 'the kernel complains of nothing',
-    script: "dmesg -r | awk -F'[<>]' '$2 % 8 <= 3'; dmesg | grep -E 'BUG|Oops|Call Trace|soft lockup|unstable|invalid opcode|WARNING'",
+    script:
+      "dmesg -r | awk -F'[<>]' '$2 % 8 <= 3'; dmesg | grep -E 'BUG|Oops|Call Trace|soft lockup|unstable|invalid opcode|WARNING'",
     output: '',
     code: 1,
   },
@@ -146,7 +147,8 @@ export const TIME_CHECKS: readonly Check[] = [
   },
   {
     name: 'the clock source is one that the kernel trusts',
-    script: 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource; dmesg | grep -ci "clocksource.*unstable"',
+    script:
+      'cat /sys/devices/system/clocksource/clocksource0/current_clocksource; dmesg | grep -ci "clocksource.*unstable"',
     output: /^(tsc|hpet|acpi_pm|kvm-clock)\n0$/,
     code: 1,
   },

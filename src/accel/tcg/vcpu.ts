@@ -113,7 +113,8 @@ export class TcgVcpu implements Vcpu {
         }
         cpu.set(state.budget, 1);
       } else if (cpu.get(state.budget) <= 0) {
-        if (environment.clock.nowNanos() >= end) return { kind: 'slice' };
+        // A record in hand is run first: to find it again could use up the next slice.
+        if (record === 0 && environment.clock.nowNanos() >= end) return { kind: 'slice' };
         cpu.set(state.budget, branchesPerSlice);
       }
       record = this.enter(record);

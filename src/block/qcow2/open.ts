@@ -37,11 +37,18 @@ export async function openQcow2(file: BlockNode, options: OpenOptions): Promise<
     );
   }
   const dataFile = await openDataFile(file, header, options);
-  const backing = await openBacking(header, options);
-  const image = await assemble({ ...options, readOnly }, file, dataFile, backing, header);
-  if (options.snapshot !== undefined) await showSnapshot(image, options.snapshot);
-  if (!readOnly) await prepareForWriting(image, forCheck);
-  return nodeOf(image);
+  let backing: BlockNode | undefined;
+  try {
+    backing = await openBacking(header, options);
+    const image = await assemble({ ...options, readOnly }, file, dataFile, backing, header);
+    if (options.snapshot !== undefined) await showSnapshot(image, options.snapshot);
+    if (!readOnly) await prepareForWriting(image, forCheck);
+    return nodeOf(image);
+  } catch (error) {
+    await backing?.close();
+    if (dataFile !== file) await dataFile.close();
+    throw error;
+  }
 }
 
 async function openDataFile(file: BlockNode, header: Qcow2Header, options: OpenOptions): Promise<BlockNode> {

@@ -21,7 +21,7 @@ function run(program: string, ...args: string[]): string {
 
 async function open(name: string, options: Partial<OpenOptions> & { snapshot?: string } = {}): Promise<ImageNode> {
   const path = join(folder, name);
-  return qcow2.open(openFileNode(path, { io: 'blocking', readOnly: options.readOnly ?? false }), {
+  return qcow2.open(openFileNode(path, { io: 'blocking', flushes: 'ignore', readOnly: options.readOnly ?? false }), {
     name,
     compression: nodeCompression,
     resolveBacking: ({ filename, format }) => {
@@ -87,7 +87,7 @@ function replayTheirs(name: string, commands: readonly Command[]): void {
     const value = kind === 'write' || kind === 'compress' ? `${pattern} ` : '';
     return `${words[kind]} ${value}${offset} ${length}`;
   });
-  run('qemu-io', '-d', 'unmap', '-f', 'qcow2', ...lines.flatMap((line) => ['-c', line]), name);
+  run('qemu-io', '-d', 'unmap', '-t', 'unsafe', '-f', 'qcow2', ...lines.flatMap((line) => ['-c', line]), name);
 }
 
 /** What qemu-img map says, without where in the file things are and whether the file has holes there. */

@@ -2,13 +2,7 @@
  * The calls of the C library that Node does not offer and block nodes want:
  * finding holes, punching them, byte-range locks. Linux only; elsewhere absent.
  */
-interface Ffi {
-  dlopen(
-    path: string | null,
-    definitions: Record<string, { arguments: string[]; return: string }>,
-  ): { functions: Record<string, (...args: unknown[]) => bigint | number> };
-  getInt32(pointer: bigint, offset?: number): number;
-}
+import { loadFfi } from './ffi.ts';
 
 export interface Libc {
   /** Where data (or a hole) next begins; `undefined` when nothing of the kind comes before the end. */
@@ -42,7 +36,7 @@ export function libc(): Libc | undefined {
 }
 
 function load(): Libc | undefined {
-  const ffi = withoutWarning(() => process.getBuiltinModule('node:ffi') as unknown as Ffi | undefined);
+  const ffi = loadFfi();
   if (ffi === undefined) return undefined;
   const { functions } = ffi.dlopen(null, {
     lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
@@ -72,17 +66,4 @@ function load(): Libc | undefined {
     isLocked: (fd, byte) => flock(fd, F_OFD_GETLK, F_WRLCK, byte).type !== F_UNLCK,
     unlock: (fd, byte) => flock(fd, F_OFD_SETLK, F_UNLCK, byte),
   };
-}
-
-/** node:ffi says on standard error that it is experimental; programs' output must stay clean. */
-function withoutWarning<T>(action: () => T): T {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return action();
-  } catch {
-    return undefined as T;
-  } finally {
-    process.emitWarning = emitWarning;
-  }
 }

@@ -10,4 +10,5 @@ export { systemClock } from './net-clock.ts';
 export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
 export { nodeSockets } from './net-sockets.ts';
+export { openTap, type TapLink } from './net-tap.ts';
 export { nodeThreads } from './thread.ts';

@@ -1,12 +1,7 @@
 /** Datagrams over Node's UDP sockets. */
 import { createSocket, type Socket } from 'node:dgram';
 import { UserError } from '../../base/index.ts';
-import type {
-  HostDatagramEvents,
-  HostDatagramSocket,
-  HostEndpoint,
-  MulticastOptions,
-} from '../../contract/index.ts';
+import type { HostDatagramEvents, HostDatagramSocket, HostEndpoint, MulticastOptions } from '../../contract/index.ts';
 import { cannotListen, failureOf } from './net-failure.ts';
 
 /** What waits to be sent; beyond it the network drops, and so do we. */
@@ -25,7 +20,8 @@ export async function openDatagramSocket(
   await bind(socket, at, multicast);
   let isClosed = false;
   socket.on('message', (bytes, { address, port }) => {
-    if (!isClosed) events.message(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), { kind: 'inet', address, port });
+    if (!isClosed)
+      events.message(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), { kind: 'inet', address, port });
   });
   socket.on('error', (error) => {
     if (!isClosed) events.failed(failureOf(error));

@@ -1,6 +1,7 @@
 /** A folder served read-only; nothing outside it can be opened, whatever the path and the links in it say. */
-import { type FileHandle, open, realpath } from 'node:fs/promises';
+
 import { constants } from 'node:fs';
+import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import type { HostFile, HostFolder } from '../../contract/index.ts';
 

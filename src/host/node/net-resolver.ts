@@ -53,9 +53,13 @@ export function parseResolvConf(text: string): {
   readonly searchDomains: readonly string[];
 } {
   const lines = linesOf(text);
-  const addresses = lines.filter(([key, value]) => key === 'nameserver' && isIP(value ?? '') !== 0).map(([, value]) => value);
+  const addresses = lines
+    .filter(([key, value]) => key === 'nameserver' && isIP(value ?? '') !== 0)
+    .map(([, value]) => value);
   const searchLines = lines.filter(([key]) => key === 'search' || key === 'domain');
-  const searchDomains = (searchLines.at(-1)?.slice(1) ?? []).filter((domain) => /^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(domain));
+  const searchDomains = (searchLines.at(-1)?.slice(1) ?? []).filter((domain) =>
+    /^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(domain),
+  );
   const all = addresses.length === 0 ? ['127.0.0.1'] : addresses;
   return { servers: all.map((address) => ({ kind: 'inet', address, port: DNS_PORT })), searchDomains };
 }

@@ -43,6 +43,17 @@ test('short sleeps are precise', async () => {
   await thread.terminate();
 });
 
+test('a listening sleep ends with the host’s answer, however long it was meant to be', async () => {
+  const { thread, next, order } = await startThread();
+  for (const nanos of [1_900_000_000, Number.POSITIVE_INFINITY]) {
+    order({ kind: 'sleep-listening', nanos });
+    assert.ok(Number(await next()) < 1_000_000_000);
+  }
+  order({ kind: 'sleep-listening', nanos: 1 });
+  assert.ok(Number(await next()) > 0);
+  await thread.terminate();
+});
+
 test('a message is handled while the thread sleeps for ever', async () => {
   const { thread, next, order } = await startThread();
   order({ kind: 'sleep', nanos: Number.POSITIVE_INFINITY, times: 1 });

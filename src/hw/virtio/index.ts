@@ -7,3 +7,5 @@ export { VIRTIO_MMIO_BYTES, VirtioMmio } from './mmio-transport.ts';
 export { type NetOptions, type VirtioNet, virtioNet } from './net/net.ts';
 export { type VirtioPci, type VirtioPciOptions, virtioPci } from './pci-transport.ts';
 export { type RngOptions, virtioRng } from './rng.ts';
+export { type ScsiOptions, type VirtioScsi, virtioScsi } from './scsi/scsi.ts';
+export type { ScsiUnitOptions } from './scsi/unit.ts';

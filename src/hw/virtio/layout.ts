@@ -32,7 +32,9 @@ export function layout<const F extends Fields>(fields: F): Layout<F> {
     },
     decode(bytes) {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      return Object.fromEntries(rows.map(({ name, type, offset }) => [name, get(view, offset, type)])) as Values<F>;
+      const values: Record<string, number> = {};
+      for (const { name, type, offset } of rows) values[name] = get(view, offset, type);
+      return values as Values<F>;
     },
   };
 }

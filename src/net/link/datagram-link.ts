@@ -1,11 +1,10 @@
 /** A link to other processes over datagrams, one frame each (QEMU's `-netdev dgram` and `socket,udp=`/`mcast=`). */
 import { UserError } from '../../base/index.ts';
 import type { HostEndpoint, HostSockets, MulticastOptions } from '../../contract/index.ts';
-import { parseIp } from '../wire/ip-address.ts';
-import { isMulticast } from '../wire/ip-address.ts';
+import { copyOf } from '../wire/bytes.ts';
+import { isMulticast, parseIp } from '../wire/ip-address.ts';
 import { FrameQueue, NO_OFFLOADS } from './frame-queue.ts';
 import type { OutsideLink } from './stream-link.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 export interface DatagramLinkOptions {
   /** Where frames go: a peer, or a multicast group that all who join it hear. */

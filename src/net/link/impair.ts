@@ -2,8 +2,8 @@
 import { UserError } from '../../base/index.ts';
 import type { NetLink } from '../../contract/index.ts';
 import { SECOND_NANOS, type Timers } from '../timers.ts';
-import { FrameQueue, NO_OFFLOADS } from './frame-queue.ts';
 import { copyOf } from '../wire/bytes.ts';
+import { FrameQueue, NO_OFFLOADS } from './frame-queue.ts';
 
 export interface Impairment {
   /** 0 to 1: how many frames are lost, or come twice. */

@@ -18,10 +18,10 @@ import {
   StreamFrameReader,
   Timers,
 } from '../index.ts';
+import { arp, expectFrame } from '../testing/expect.ts';
 import { FakeClock } from '../testing/fake-clock.ts';
 import { createWorld } from '../testing/fake-host.ts';
 import { address, GUEST_MAC, TestGuest } from '../testing/guest.ts';
-import { arp, expectFrame } from '../testing/expect.ts';
 import { randomFrom, runSeed } from '../testing/random.ts';
 
 const NO_OFFLOADS = { checksum: false, tcp4: false, tcp6: false };
@@ -66,15 +66,27 @@ test('a switch floods what it does not know and then learns (IEEE 802.1D, 7.8)',
   const ports = [0, 1, 2].map(() => hub.addPort());
   const sinks = ports.map(({ link }) => sinkOf(link));
   ports[0].link.send(frame(2, 1, ...DATA));
-  assert.deepEqual(sinks.map(({ frames }) => frames.length), [0, 1, 1]);
+  assert.deepEqual(
+    sinks.map(({ frames }) => frames.length),
+    [0, 1, 1],
+  );
   ports[1].link.send(frame(1, 2, ...DATA));
-  assert.deepEqual(sinks.map(({ frames }) => frames.length), [1, 1, 1]);
+  assert.deepEqual(
+    sinks.map(({ frames }) => frames.length),
+    [1, 1, 1],
+  );
   clock.advance(301e9); // what was learned is forgotten
   ports[1].link.send(frame(1, 2, ...DATA));
-  assert.deepEqual(sinks.map(({ frames }) => frames.length), [2, 1, 2]);
+  assert.deepEqual(
+    sinks.map(({ frames }) => frames.length),
+    [2, 1, 2],
+  );
   ports[1].remove();
   ports[0].link.send(frame(2, 1, ...DATA));
-  assert.deepEqual(sinks.map(({ frames }) => frames.length), [2, 1, 3]);
+  assert.deepEqual(
+    sinks.map(({ frames }) => frames.length),
+    [2, 1, 3],
+  );
 });
 
 test('VLANs are kept apart, and tagged on trunks (IEEE 802.1Q)', () => {
@@ -95,7 +107,11 @@ test('VLANs are kept apart, and tagged on trunks (IEEE 802.1Q)', () => {
   assert.deepEqual(sent(0, frame(99, 1, ...DATA)), [[], [], [[...tag(10), ...DATA]], [[...tag(10), ...DATA]]]);
   assert.deepEqual(sent(2, frame(99, 2, ...DATA)), [[], [DATA], [], [[...tag(20), ...DATA]]]);
   assert.deepEqual(sent(3, frame(99, 3, ...tag(10), ...DATA)), [[DATA], [], [[...tag(10), ...DATA]], []]);
-  assert.deepEqual(sent(0, frame(99, 1, ...tag(20), ...DATA)), [[], [], [], []], 'an access port may not choose its VLAN');
+  assert.deepEqual(
+    sent(0, frame(99, 1, ...tag(20), ...DATA)),
+    [[], [], [], []],
+    'an access port may not choose its VLAN',
+  );
   assert.deepEqual(sent(2, frame(99, 1, ...tag(30), ...DATA)), [[], [], [], []], 'nor a trunk one it does not carry');
   assert.deepEqual(sent(3, frame(99, 3, ...DATA)), [[], [], [], []], 'no native VLAN');
   assert.throws(() => hub.addPort({ kind: 'access', id: 4095 }), /VLAN 4095/);
@@ -128,7 +144,10 @@ test('frames survive any way a stream is cut; a wrong length ends it', () => {
     const got: Buffer[] = [];
     const reader = new StreamFrameReader((one) => got.push(Buffer.from(one)));
     for (let at = 0; at < stream.length; at += size) assert.equal(reader.push(stream.subarray(at, at + size)), true);
-    assert.deepEqual(got, frames.map((one) => Buffer.from(one)));
+    assert.deepEqual(
+      got,
+      frames.map((one) => Buffer.from(one)),
+    );
   }
   assert.equal(new StreamFrameReader(() => {}).push(Uint8Array.of(0, 2, 0, 0)), false);
   assert.equal(new StreamFrameReader(() => {}).push(Uint8Array.of(0, 0, 0, 0)), false);
@@ -164,7 +183,10 @@ test('a stream link over TCP and unix sockets: both ways, carrier, reconnection'
 
 test('a peer that does not speak frames is dropped, and the next one is taken', async (t) => {
   const ports = { sockets: nodeSockets, timers: new Timers(systemClock()) };
-  const server = await openStreamLink({ endpoint: { kind: 'inet', address: '127.0.0.1', port: 0 }, server: true }, ports);
+  const server = await openStreamLink(
+    { endpoint: { kind: 'inet', address: '127.0.0.1', port: 0 }, server: true },
+    ports,
+  );
   t.after(() => server.close());
   const sink = sinkOf(server);
   assert.ok(server.endpoint.kind === 'inet');
@@ -203,7 +225,11 @@ test('a datagram link carries a frame in each datagram, from its peer only', asy
 test('a dump is a pcap file, byte for byte', () => {
   const { net, guest } = createWorld();
   const parts: Uint8Array[] = [];
-  const link = dumpLink(net.link, { wallClock: { nowMillis: () => 1_700_000_000_123 }, write: (bytes) => parts.push(bytes), maxBytes: 20 });
+  const link = dumpLink(net.link, {
+    wallClock: { nowMillis: () => 1_700_000_000_123 },
+    write: (bytes) => parts.push(bytes),
+    maxBytes: 20,
+  });
   link.connect(guest);
   guest.sendArp('request', guest.ipv4, address('10.0.2.77'));
   const sent = Uint8Array.of(...new Uint8Array(6).fill(255), ...GUEST_MAC, 8, 6, ...new Uint8Array(28).fill(1));

@@ -1,9 +1,16 @@
 /** A link to another process over a stream socket, TCP or unix (QEMU's `-netdev stream` and `socket,listen=`/`connect=`). */
-import type { HostEndpoint, HostListener, HostSockets, HostStream, HostStreamEvents, NetLink } from '../../contract/index.ts';
+import type {
+  HostEndpoint,
+  HostListener,
+  HostSockets,
+  HostStream,
+  HostStreamEvents,
+  NetLink,
+} from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import { FrameQueue, NO_OFFLOADS } from './frame-queue.ts';
 import { framed, STREAM_FRAME_MAX_BYTES, StreamFrameReader } from './stream-framing.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 export interface StreamLinkOptions {
   readonly endpoint: HostEndpoint;

@@ -141,7 +141,8 @@ function withoutTag(frame: Uint8Array): Uint8Array {
 }
 
 function checkVlan(vlan: PortVlan): void {
-  const ids = vlan.kind === 'access' ? [vlan.id] : [...(vlan.allowed ?? []), ...(vlan.native === undefined ? [] : [vlan.native])];
+  const ids =
+    vlan.kind === 'access' ? [vlan.id] : [...(vlan.allowed ?? []), ...(vlan.native === undefined ? [] : [vlan.native])];
   for (const id of ids) {
     if (!Number.isInteger(id) || id < 1 || id > VLAN_MAX) {
       throw new UserError(`network: VLAN ${id} must be a whole number from 1 to ${VLAN_MAX}`);

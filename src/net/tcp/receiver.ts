@@ -1,6 +1,7 @@
 /** The receiving half of a TCP connection: order, the window we offer, what came too early. */
-import { seqAdd, seqDistance } from '../wire/tcp.ts';
+
 import { copyOf } from '../wire/bytes.ts';
+import { seqAdd, seqDistance } from '../wire/tcp.ts';
 
 /** A peer that sends single bytes out of order cannot make us keep more pieces than this. */
 const EARLY_MAX = 256;

@@ -40,11 +40,17 @@ function exchange(random: Random, wireOptions: WireOptions, { to, ...options }: 
   const wire = new TestWire(world, random, wireOptions);
   const peer = wire.peer(to, { ...options, localPort: 4000, remotePort: 80 });
   peer.connect();
-  assert.ok(wire.run(() => world.sockets.streams.length === 1), 'no connection reached the host');
+  assert.ok(
+    wire.run(() => world.sockets.streams.length === 1),
+    'no connection reached the host',
+  );
   const [stream] = world.sockets.streams;
   assert.deepEqual(stream.to, { kind: 'inet', address: to, port: 80 });
   stream.events.connected?.();
-  assert.ok(wire.run(() => peer.state === 'open'), 'the handshake did not end');
+  assert.ok(
+    wire.run(() => peer.state === 'open'),
+    'the handshake did not end',
+  );
 
   const [up, down] = [random.bytes(UP_BYTES), random.bytes(DOWN_BYTES)];
   peer.write(up);
@@ -58,12 +64,19 @@ function exchange(random: Random, wireOptions: WireOptions, { to, ...options }: 
     }
     return peer.receivedBytes === down.length && peer.isRemoteEnded && stream.content.length === up.length;
   };
-  assert.ok(wire.run(feed), `stuck at ${peer.receivedBytes} of ${down.length} down, ${stream.content.length} of ${up.length} up`);
+  assert.ok(
+    wire.run(feed),
+    `stuck at ${peer.receivedBytes} of ${down.length} down, ${stream.content.length} of ${up.length} up`,
+  );
   assert.deepEqual(stream.content, Buffer.from(up));
   assert.deepEqual(peer.content, Buffer.from(down));
-  if (wireOptions.lossRatio === undefined) assert.equal(peer.resends, 0, 'nothing was lost, and yet something was not taken');
+  if (wireOptions.lossRatio === undefined)
+    assert.equal(peer.resends, 0, 'nothing was lost, and yet something was not taken');
   peer.end();
-  assert.ok(wire.run(() => peer.isLocalEnded && stream.state === 'ended'), 'the end did not reach the host');
+  assert.ok(
+    wire.run(() => peer.isLocalEnded && stream.state === 'ended'),
+    'the end did not reach the host',
+  );
   stream.events.closed(undefined);
   world.clock.advance(600e9);
   const { tcpConnections, bufferedBytes } = world.net.statistics();

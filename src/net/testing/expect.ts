@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import {
   type ArpPacket,
-  type EthernetFrame,
   ETHER_TYPE,
+  type EthernetFrame,
   type IcmpMessage,
   type IpAddress,
   type IpPacket,
@@ -51,7 +51,10 @@ export function arp(want: { operation: ArpPacket['operation']; senderIp?: string
 }
 
 /** Of either version. */
-export function ip(want: { source?: string; destination?: string; hopLimit?: number }, ...checks: PacketCheck[]): FrameCheck {
+export function ip(
+  want: { source?: string; destination?: string; hopLimit?: number },
+  ...checks: PacketCheck[]
+): FrameCheck {
   return ({ type, payload }) => {
     const packet = type === ETHER_TYPE.ipv6 ? parseIp6Packet(payload) : parseIp4Packet(payload);
     assert.ok(packet !== undefined && (type === ETHER_TYPE.ipv4 || type === ETHER_TYPE.ipv6), 'not an IP packet');
@@ -62,7 +65,10 @@ export function ip(want: { source?: string; destination?: string; hopLimit?: num
   };
 }
 
-export function udp(want: Partial<Pick<UdpDatagram, 'sourcePort' | 'destinationPort'>>, ...checks: ((payload: Uint8Array) => void)[]): PacketCheck {
+export function udp(
+  want: Partial<Pick<UdpDatagram, 'sourcePort' | 'destinationPort'>>,
+  ...checks: ((payload: Uint8Array) => void)[]
+): PacketCheck {
   return (packet) => {
     assert.equal(packet.protocol, PROTOCOL.udp, 'not UDP');
     const datagram = parseUdp(packet.payload, packet);
@@ -78,7 +84,10 @@ export function flagsOf(...names: FlagName[]): number {
   return names.reduce((flags, name) => flags | TCP_FLAG[name], 0);
 }
 
-export function tcp(want: Partial<Omit<TcpSegment, 'payload' | 'options'>>, ...checks: ((segment: TcpSegment) => void)[]): PacketCheck {
+export function tcp(
+  want: Partial<Omit<TcpSegment, 'payload' | 'options'>>,
+  ...checks: ((segment: TcpSegment) => void)[]
+): PacketCheck {
   return (packet) => {
     assert.equal(packet.protocol, PROTOCOL.tcp, 'not TCP');
     const segment = parseTcp(packet.payload, packet);

@@ -77,7 +77,11 @@ export class FakeDatagram implements HostDatagramSocket {
 export class FakeSockets implements HostSockets {
   readonly streams: FakeStream[] = [];
   readonly datagrams: FakeDatagram[] = [];
-  readonly listeners: { at: HostEndpoint; accept: (stream: HostStream, from?: HostEndpoint) => HostStreamEvents; isClosed: boolean }[] = [];
+  readonly listeners: {
+    at: HostEndpoint;
+    accept: (stream: HostStream, from?: HostEndpoint) => HostStreamEvents;
+    isClosed: boolean;
+  }[] = [];
 
   connect(to: HostEndpoint, events: HostStreamEvents): FakeStream {
     const stream = new FakeStream(events, to);
@@ -117,7 +121,13 @@ export function createWorld(options: UserNetOptions = {}, ports: Partial<UserNet
   const clock = new FakeClock();
   const sockets = new FakeSockets();
   const random = randomFrom(1);
-  const net = createUserNet(options, { clock, sockets, resolver: NO_NAMES, random: () => random.below(2 ** 32), ...ports });
+  const net = createUserNet(options, {
+    clock,
+    sockets,
+    resolver: NO_NAMES,
+    random: () => random.below(2 ** 32),
+    ...ports,
+  });
   const guest = new TestGuest(net.link);
   if (options.ipv4 !== false) guest.announce();
   guest.inbox.length = 0;

@@ -73,7 +73,12 @@ export class TestGuest implements NetReceiver {
     this.sendFrame(packet[0] >> 4 === 6 ? ETHER_TYPE.ipv6 : ETHER_TYPE.ipv4, packet);
   }
 
-  sendIp(destination: IpAddress, protocol: number, payload: Uint8Array, options: { source?: IpAddress; hopLimit?: number } = {}): void {
+  sendIp(
+    destination: IpAddress,
+    protocol: number,
+    payload: Uint8Array,
+    options: { source?: IpAddress; hopLimit?: number } = {},
+  ): void {
     const source = options.source ?? this.sourceFor(destination);
     this.sendPacket(buildIp({ source, destination, protocol, hopLimit: options.hopLimit }, payload));
   }

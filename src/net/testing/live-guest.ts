@@ -1,7 +1,16 @@
 /** A guest in real time, with many TCPs of its own, for tests against real sockets. */
 import type { NetLink, NetOffloads, NetReceiver, UnfinishedFrame } from '../../contract/index.ts';
 import { systemClock } from '../../host/node/index.ts';
-import { ETHER_TYPE, PROTOCOL, parseEthernet, parseIp4Packet, parseTcp, parseUdp, Timers, type UdpDatagram } from '../index.ts';
+import {
+  ETHER_TYPE,
+  PROTOCOL,
+  parseEthernet,
+  parseIp4Packet,
+  parseTcp,
+  parseUdp,
+  Timers,
+  type UdpDatagram,
+} from '../index.ts';
 import { TestGuest } from './guest.ts';
 import { TinyTcp, type TinyTcpOptions } from './tiny-tcp.ts';
 

@@ -149,7 +149,7 @@ export class TinyTcp {
         found = true;
       }
     }
-    if (hasFin && ((sequence + payload.length) >>> 0) === this.#expected && !this.isRemoteEnded) {
+    if (hasFin && (sequence + payload.length) >>> 0 === this.#expected && !this.isRemoteEnded) {
       this.isRemoteEnded = true;
       this.#expected = (this.#expected + 1) >>> 0;
     }
@@ -191,11 +191,20 @@ export class TinyTcp {
     this.#timer.start(RESEND_NANOS);
   }
 
-  #send(flags: number, sequence: number, payload = new Uint8Array(0), options = {}): void {
+  #send(flags: number, sequence: number, payload: Uint8Array = new Uint8Array(0), options = {}): void {
     const { localPort, remotePort, windowBytes = 65_535, windowScale = 0 } = this.#options;
     const isScaled = (flags & TCP_FLAG.syn) === 0;
     const window = this.isReading ? Math.min(0xffff, isScaled ? windowBytes >> windowScale : windowBytes) : 0;
     const acknowledgement = (flags & TCP_FLAG.ack) !== 0 ? this.#expected : 0;
-    this.#options.send({ sourcePort: localPort, destinationPort: remotePort, sequence, acknowledgement, flags, window, options, payload });
+    this.#options.send({
+      sourcePort: localPort,
+      destinationPort: remotePort,
+      sequence,
+      acknowledgement,
+      flags,
+      window,
+      options,
+      payload,
+    });
   }
 }

@@ -1,5 +1,6 @@
 /** What a user-mode network is made of: what may be asked for, its defaults (QEMU's), and the checks. */
 import { UserError } from '../../base/index.ts';
+import { encodeDnsName } from '../wire/dns.ts';
 import {
   addressInside,
   type Cidr,
@@ -11,7 +12,6 @@ import {
   parseIp,
   parseIpv4Net,
 } from '../wire/ip-address.ts';
-import { encodeDnsName } from '../wire/dns.ts';
 import { type Egress, type EgressRule, parseEgress } from './egress.ts';
 
 /** What `createUserNet` takes. Names in comments are QEMU's options of `-netdev user`. */
@@ -109,7 +109,9 @@ const MTU_MAX_BYTES = 65_521;
 export function checkUserNet(options: UserNetOptions): UserNetConfig {
   const { mtuBytes = 1500, searchDomains } = options;
   if (!Number.isInteger(mtuBytes) || mtuBytes < MTU_MIN_BYTES || mtuBytes > MTU_MAX_BYTES) {
-    throw new UserError(`network: mtuBytes ${mtuBytes} must be a whole number from ${MTU_MIN_BYTES} to ${MTU_MAX_BYTES}`);
+    throw new UserError(
+      `network: mtuBytes ${mtuBytes} must be a whole number from ${MTU_MIN_BYTES} to ${MTU_MAX_BYTES}`,
+    );
   }
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   for (const [name, value] of Object.entries(limits)) {
@@ -170,7 +172,10 @@ function checkIpv6(options: UserNetOptions): Ipv6Config {
   if (!Number.isInteger(ipv6PrefixLength) || ipv6PrefixLength < 8 || ipv6PrefixLength > 120) {
     throw new UserError(`network: ipv6-prefixlen=${ipv6PrefixLength} must be a whole number from 8 to 120`);
   }
-  const net = { address: addressInside({ address, prefixLength: ipv6PrefixLength }, 0), prefixLength: ipv6PrefixLength };
+  const net = {
+    address: addressInside({ address, prefixLength: ipv6PrefixLength }, 0),
+    prefixLength: ipv6PrefixLength,
+  };
   const config = {
     net,
     host: addressOption('ipv6-host', options.ipv6Host, addressInside(net, 2), net),

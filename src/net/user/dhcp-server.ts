@@ -63,9 +63,7 @@ export class DhcpServer {
 
   #offer(query: DhcpQuery): DhcpAnswer | undefined {
     const lease = this.#leaseFor(query);
-    return lease === undefined
-      ? undefined
-      : this.#reply(query, 'offer', lease.address, this.#settings(LEASE_SECONDS));
+    return lease === undefined ? undefined : this.#reply(query, 'offer', lease.address, this.#settings(LEASE_SECONDS));
   }
 
   /** RFC 2131, 4.3.2: selecting, init-reboot, renewing and rebinding differ only in where the address stands. */
@@ -85,7 +83,9 @@ export class DhcpServer {
   #leaseFor({ clientMac, requestedIp }: DhcpQuery): Lease | undefined {
     const mac = macText(clientMac);
     const now = this.#timers.nowNanos();
-    const all = Array.from({ length: LEASES_MAX }, (_, i) => this.#address(i)).filter((address) => address !== undefined);
+    const all = Array.from({ length: LEASES_MAX }, (_, i) => this.#address(i)).filter(
+      (address) => address !== undefined,
+    );
     const isFree = (address: IpAddress) => (this.#leases.get(ipKey(address))?.untilNanos ?? 0) <= now;
     const own = all.find((address) => this.#leases.get(ipKey(address))?.mac === mac);
     const wished = all.find((address) => requestedIp !== undefined && ipKey(address) === ipKey(requestedIp));

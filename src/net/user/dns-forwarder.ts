@@ -2,13 +2,7 @@
  * The name server at the dns address: answers from the host's own table,
  * passes the rest to the host's resolvers, over UDP and TCP, as it came.
  */
-import type {
-  HostDatagramSocket,
-  HostEndpoint,
-  HostResolver,
-  HostSockets,
-  HostStream,
-} from '../../contract/index.ts';
+import type { HostDatagramSocket, HostEndpoint, HostResolver, HostSockets, HostStream } from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
 import { concat, copyOf, get16, put16 } from '../wire/bytes.ts';
 import {
@@ -153,7 +147,10 @@ export class DnsForwarder {
     const events = {
       message: (bytes: Uint8Array, from: HostEndpoint | undefined) => {
         const isFromServer =
-          from?.kind === 'inet' && server.kind === 'inet' && from.address === server.address && from.port === server.port;
+          from?.kind === 'inet' &&
+          server.kind === 'inet' &&
+          from.address === server.address &&
+          from.port === server.port;
         if (!isOver && isFromServer) this.#receive(query, outgoing, bytes);
       },
       failed: () => {
@@ -194,7 +191,8 @@ export class DnsForwarder {
 
   #receive(query: Query, outgoing: Uint8Array, response: Uint8Array): void {
     const { question, bytes, answer } = query;
-    if (response.length < 12 || get16(response, 0) !== get16(outgoing, 0) || !answersQuestion(response, question)) return;
+    if (response.length < 12 || get16(response, 0) !== get16(outgoing, 0) || !answersQuestion(response, question))
+      return;
     this.#forget(query);
     const { egress, timers } = this.#ports;
     egress.learn(question.name, dnsAddresses(response), timers.nowNanos());

@@ -7,7 +7,13 @@ import { address } from '../testing/guest.ts';
 import { encodeDnsName } from '../wire/index.ts';
 import { parseEgress } from './egress.ts';
 
-function allows(rules: EgressRule[], to: string, port = 80, protocol: 'tcp' | 'udp' = 'tcp', standard: 'allow' | 'deny' = 'deny'): boolean {
+function allows(
+  rules: EgressRule[],
+  to: string,
+  port = 80,
+  protocol: 'tcp' | 'udp' = 'tcp',
+  standard: 'allow' | 'deny' = 'deny',
+): boolean {
   return parseEgress(rules, standard).allows({ address: address(to), port, protocol }, 0);
 }
 
@@ -37,24 +43,46 @@ test('a name opens its addresses once it was resolved, for as long as they last'
   egress.learn('www.example.com', [{ address: address('192.0.2.2'), ttlSeconds: 300 }], 0);
   assert.equal(egress.allows({ ...to, address: address('192.0.2.2') }, 0), false);
   assert.deepEqual(
-    ['www.example.org', 'a.b.example.org', 'example.org', 'wwwexample.org', 'example.com'].map((name) => egress.allowsName(name)),
+    ['www.example.org', 'a.b.example.org', 'example.org', 'wwwexample.org', 'example.com'].map((name) =>
+      egress.allowsName(name),
+    ),
     [true, true, false, false, false],
   );
 });
 
 test('what is not allowed gets an ICMP error, and its name is not resolved', async () => {
-  const resolver = { servers: () => [{ kind: 'inet', address: '192.0.2.53', port: 53 } as const], searchDomains: () => [], hosts: () => [] };
+  const resolver = {
+    servers: () => [{ kind: 'inet', address: '192.0.2.53', port: 53 } as const],
+    searchDomains: () => [],
+    hosts: () => [],
+  };
   const egress: EgressRule[] = [{ action: 'allow', name: 'good.example' }];
   const { guest, sockets } = createWorld({ egress, egressDefault: 'deny' }, { resolver });
-  const syn = { sourcePort: 4000, destinationPort: 80, sequence: 1, acknowledgement: 0, flags: flagsOf('syn'), window: 1000, options: {}, payload: new Uint8Array(0) };
+  const syn = {
+    sourcePort: 4000,
+    destinationPort: 80,
+    sequence: 1,
+    acknowledgement: 0,
+    flags: flagsOf('syn'),
+    window: 1000,
+    options: {},
+    payload: new Uint8Array(0),
+  };
   const prohibited = ip({ source: '10.0.2.2' }, icmp({ type: 3, code: 13 }));
   guest.sendTcp('192.0.2.1', syn);
   expectFrame(guest.next(), prohibited);
   guest.sendUdp('192.0.2.1', 80, 4000, new Uint8Array(1));
   expectFrame(guest.next(), prohibited);
-  const query = (name: string) => Uint8Array.of(0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...encodeDnsName(name)!, 0, 1, 0, 1);
+  const query = (name: string) =>
+    Uint8Array.of(0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...encodeDnsName(name)!, 0, 1, 0, 1);
   guest.sendUdp('10.0.2.3', 53, 4000, query('bad.example'));
-  expectFrame(guest.next(), ip({}, udp({}, (answer) => assert.equal(answer[3] & 0xf, 5))));
+  expectFrame(
+    guest.next(),
+    ip(
+      {},
+      udp({}, (answer) => assert.equal(answer[3] & 0xf, 5)),
+    ),
+  );
   await settle();
   assert.equal(sockets.datagrams.length, 0, 'nothing of it left the machine');
 
@@ -66,5 +94,8 @@ test('what is not allowed gets an ICMP error, and its name is not resolved', asy
   answer.set([1], 7);
   sockets.datagrams[0].events.message(answer, to);
   guest.sendTcp('192.0.2.1', { ...syn, sourcePort: 4001 });
-  assert.deepEqual(sockets.streams.map((stream) => stream.to), [{ kind: 'inet', address: '192.0.2.1', port: 80 }]);
+  assert.deepEqual(
+    sockets.streams.map((stream) => stream.to),
+    [{ kind: 'inet', address: '192.0.2.1', port: 80 }],
+  );
 });

@@ -120,7 +120,9 @@ export class Egress {
 
   #namesOf(address: IpAddress, nowNanos: number): readonly string[] {
     const names = this.#learned.size === 0 ? undefined : this.#learned.get(ipKey(address));
-    return names === undefined ? [] : [...names].filter(([, untilNanos]) => untilNanos > nowNanos).map(([name]) => name);
+    return names === undefined
+      ? []
+      : [...names].filter(([, untilNanos]) => untilNanos > nowNanos).map(([name]) => name);
   }
 }
 

@@ -65,7 +65,8 @@ export function parseHostForwardKey(text: string): string {
 
 /** `[tcp]:server:port-target`, where the target is `tcp:host:port`, `unix:path` or `cmd:command`. */
 export function parseGuestForward(text: string, config: UserNetConfig): GuestForward {
-  const fault = (what: string) => new UserError(`guestfwd=${text}: ${what}; write it like tcp:10.0.2.100:80-cmd:program`);
+  const fault = (what: string) =>
+    new UserError(`guestfwd=${text}: ${what}; write it like tcp:10.0.2.100:80-cmd:program`);
   const match = /^(?:tcp)?:(\[[^\]]*\]|[^:[\]]*):(\d+)-(.+)$/i.exec(text);
   if (match === null) throw fault('not of the form [tcp]:server:port-target');
   const address = parseIp(unbracketed(match[1]));

@@ -13,8 +13,8 @@ import {
   buildTcp,
   buildUdp,
   dnsAddresses,
-  encodeDnsName,
   ETHER_TYPE,
+  encodeDnsName,
   parseArp,
   parseDhcpQuery,
   parseDhcpv6,
@@ -40,29 +40,64 @@ function seeded(name: string, body: (random: Random) => void | Promise<void>): v
 
 /** One valid packet of each kind, to be damaged. */
 function samples(random: Random): Uint8Array[] {
-  const tcpFields = { sourcePort: 4000 + random.below(4), destinationPort: 80, sequence: random.below(2 ** 32), acknowledgement: random.below(2 ** 32) };
-  const segment = { ...tcpFields, flags: random.below(32), window: random.below(65_536), options: { mss: 1460, windowScale: 7 }, payload: random.bytes(random.below(100)) };
+  const tcpFields = {
+    sourcePort: 4000 + random.below(4),
+    destinationPort: 80,
+    sequence: random.below(2 ** 32),
+    acknowledgement: random.below(2 ** 32),
+  };
+  const segment = {
+    ...tcpFields,
+    flags: random.below(32),
+    window: random.below(65_536),
+    options: { mss: 1460, windowScale: 7 },
+    payload: random.bytes(random.below(100)),
+  };
   const query = Uint8Array.of(0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...encodeDnsName('a.example')!, 0, 1, 0, 1);
   const dhcp = new Uint8Array(300);
   dhcp.set([1, 1, 6]);
   dhcp.set([0x63, 0x82, 0x53, 0x63, 53, 1, 1 + random.below(8), 50, 4, 10, 0, 2, 15 + random.below(4), 255], 236);
   const read = new TextEncoder().encode('\0\x01file\0octet\0blksize\x00512\0');
   const dhcpv6 = Uint8Array.of(11, 1, 2, 3, 0, 1, 0, 4, 1, 2, 3, 4, 0, 6, 0, 2, 0, 23);
-  const udpOf = (port: number, payload: Uint8Array) => ({ sourcePort: [68, 546, 4000][random.below(3)], destinationPort: port, payload });
-  const datagrams = [udpOf(67, dhcp), udpOf(69, read), udpOf(547, dhcpv6), udpOf(53, query), udpOf(5000, random.bytes(20))];
+  const udpOf = (port: number, payload: Uint8Array) => ({
+    sourcePort: [68, 546, 4000][random.below(3)],
+    destinationPort: port,
+    payload,
+  });
+  const datagrams = [
+    udpOf(67, dhcp),
+    udpOf(69, read),
+    udpOf(547, dhcpv6),
+    udpOf(53, query),
+    udpOf(5000, random.bytes(20)),
+  ];
   const packets: Uint8Array[] = [];
   for (const context of [v4, v6]) {
     packets.push(buildIp({ ...context, protocol: 6 }, buildTcp(segment, context)));
     for (const datagram of datagrams) {
       const bytes = buildUdp(datagram, context);
-      packets.push(buildIp({ ...context, protocol: 17 }, bytes), ...buildIpPackets({ ...context, protocol: 17 }, bytes, 80, random.below(100)));
+      packets.push(
+        buildIp({ ...context, protocol: 17 }, bytes),
+        ...buildIpPackets({ ...context, protocol: 17 }, bytes, 80, random.below(100)),
+      );
     }
     const types = [8, 0, 3, 128, 133, 134, 135, 136];
     const message = { type: types[random.below(types.length)], code: 0, body: random.bytes(4 + random.below(40)) };
-    packets.push(buildIp({ ...context, protocol: context === v4 ? 1 : 58, hopLimit: 255 }, buildIcmp(message, context.source, context.destination)));
+    packets.push(
+      buildIp(
+        { ...context, protocol: context === v4 ? 1 : 58, hopLimit: 255 },
+        buildIcmp(message, context.source, context.destination),
+      ),
+    );
   }
   const frames = packets.map((payload) => frameOf(payload[0] >> 4 === 6 ? ETHER_TYPE.ipv6 : ETHER_TYPE.ipv4, payload));
-  const request = { operation: 'request', senderMac: GUEST_MAC, senderIp: v4.source, targetMac: GUEST_MAC, targetIp: v4.destination } as const;
+  const request = {
+    operation: 'request',
+    senderMac: GUEST_MAC,
+    senderIp: v4.source,
+    targetMac: GUEST_MAC,
+    targetIp: v4.destination,
+  } as const;
   return [...frames, frameOf(ETHER_TYPE.arp, buildArp(request))];
 }
 
@@ -72,7 +107,8 @@ function frameOf(type: number, payload: Uint8Array): Uint8Array {
 
 function damage(random: Random, bytes: Uint8Array): Uint8Array {
   const damaged = bytes.slice(0, random.below(4) === 0 ? random.below(bytes.length + 1) : bytes.length);
-  for (let i = random.below(4); i > 0 && damaged.length > 0; i--) damaged[random.below(damaged.length)] = random.below(256);
+  for (let i = random.below(4); i > 0 && damaged.length > 0; i--)
+    damaged[random.below(damaged.length)] = random.below(256);
   return damaged;
 }
 
@@ -98,7 +134,8 @@ for (const [name, parse] of Object.entries(PARSERS)) {
     for (let i = 0; i < 2000; i++) parse(random.bytes(random.below(120)));
     for (let i = 0; i < 40; i++) {
       for (const frame of samples(random)) {
-        for (const offset of [0, 14, 34, 42, 54, 62]) parse(damage(random, frame.subarray(Math.min(offset, frame.length))));
+        for (const offset of [0, 14, 34, 42, 54, 62])
+          parse(damage(random, frame.subarray(Math.min(offset, frame.length))));
       }
     }
   });
@@ -106,12 +143,19 @@ for (const [name, parse] of Object.entries(PARSERS)) {
 
 seeded('a guest that sends damaged packets', async (random) => {
   const folder = { open: async () => ({ sizeBytes: 100, read: async () => 100, close: async () => {} }) };
-  const resolver = { servers: () => [{ kind: 'inet', address: '192.0.2.53', port: 53 } as const], searchDomains: () => ['example.org'], hosts: () => [] };
+  const resolver = {
+    servers: () => [{ kind: 'inet', address: '192.0.2.53', port: 53 } as const],
+    searchDomains: () => ['example.org'],
+    hosts: () => [],
+  };
   const world = createWorld({ limits: { tcpConnections: 20, udpAssociations: 20 } }, { tftpFolder: folder, resolver });
   for (let round = 0; round < 150; round++) {
     for (const frame of samples(random)) {
       const isTrusted = random.below(2) === 0;
-      world.guest.link.send(random.below(3) === 0 ? frame : damage(random, frame), isTrusted ? { checksumStart: 34, checksumOffset: 16 } : undefined);
+      world.guest.link.send(
+        random.below(3) === 0 ? frame : damage(random, frame),
+        isTrusted ? { checksumStart: 34, checksumOffset: 16 } : undefined,
+      );
     }
     act(random, world.sockets);
     if (random.below(5) === 0) world.clock.advance(random.below(2e9));
@@ -158,6 +202,9 @@ seeded('DNS over TCP arrives in any pieces', (random) => {
     const got: Uint8Array[] = [];
     const reader = new DnsMessageReader((message) => got.push(message.slice()));
     for (let at = 0; at < stream.length; at += size) reader.push(stream.subarray(at, at + size));
-    assert.deepEqual(got.map((message) => [...message]), messages.map((message) => [...message]));
+    assert.deepEqual(
+      got.map((message) => [...message]),
+      messages.map((message) => [...message]),
+    );
   }
 });

@@ -1,12 +1,18 @@
 /** Ports of the host's that lead into the guest; added and removed while it runs. */
 import { UserError } from '../../base/index.ts';
-import type { HostDatagramSocket, HostEndpoint, HostSockets, HostStream, HostStreamEvents } from '../../contract/index.ts';
+import type {
+  HostDatagramSocket,
+  HostEndpoint,
+  HostSockets,
+  HostStream,
+  HostStreamEvents,
+} from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import { ipKey } from '../wire/ip-address.ts';
 import type { UserNetConfig } from './config.ts';
 import { type HostForward, hostForwardKey, parseHostForwardKey } from './forward-text.ts';
 import type { Flow } from './ip-output.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 const RULES_MAX = 1024;
 const CLIENT_IDLE_NANOS = 240 * SECOND_NANOS;
@@ -62,7 +68,8 @@ export class HostForwards {
     const local = forward.guest.length === 4 ? this.#ports.config.ipv4?.host : this.#ports.config.ipv6?.host;
     if (local === undefined) throw new UserError(`the forwarding rule ${key} needs an IP version that is off`);
     const begin = { guest: forward.guest, guestPort: forward.guestPort, local, localPort: 0 };
-    const { endpoint, close } = forward.protocol === 'tcp' ? await this.#listen(forward, begin) : await this.#openUdp(forward, begin);
+    const { endpoint, close } =
+      forward.protocol === 'tcp' ? await this.#listen(forward, begin) : await this.#openUdp(forward, begin);
     const hostPort = endpoint.kind === 'inet' ? endpoint.port : forward.hostPort;
     const inForce = { ...forward, hostPort };
     this.#rules.set(hostForwardKey(inForce), { forward: inForce, close });

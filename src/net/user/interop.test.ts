@@ -14,7 +14,16 @@ import { nodeFolder, nodeSockets, systemClock } from '../../host/node/index.ts';
 import { createUserNet, joinLinks, openStreamLink, Timers } from '../index.ts';
 import { NO_NAMES } from '../testing/fake-host.ts';
 import { address, TestGuest } from '../testing/guest.ts';
-import { ETHER_TYPE, macText, parseArp, parseEthernet, parseIcmp, parseIp4Packet, parseIp6Packet, parseUdp } from '../wire/index.ts';
+import {
+  ETHER_TYPE,
+  macText,
+  parseArp,
+  parseEthernet,
+  parseIcmp,
+  parseIp4Packet,
+  parseIp6Packet,
+  parseUdp,
+} from '../wire/index.ts';
 
 const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
 const skip = hasQemu ? false : 'qemu-system-x86_64 is not installed';
@@ -26,7 +35,9 @@ function tempFolder(t: TestContext): string {
 }
 
 function startQemu(t: TestContext, args: readonly string[]): ChildProcess {
-  const qemu = spawn('qemu-system-x86_64', ['-nodefaults', '-display', 'none', '-accel', 'tcg', ...args], { stdio: 'ignore' });
+  const qemu = spawn('qemu-system-x86_64', ['-nodefaults', '-display', 'none', '-accel', 'tcg', ...args], {
+    stdio: 'ignore',
+  });
   t.after(() => qemu.kill('SIGKILL'));
   return qemu;
 }
@@ -41,7 +52,13 @@ async function stream(t: TestContext, path: string) {
 
 function ourNet(t: TestContext, options = {}, ports = {}) {
   const random = () => randomBytes(4).readUInt32LE();
-  const net = createUserNet(options, { clock: systemClock(), sockets: nodeSockets, resolver: NO_NAMES, random, ...ports });
+  const net = createUserNet(options, {
+    clock: systemClock(),
+    sockets: nodeSockets,
+    resolver: NO_NAMES,
+    random,
+    ...ports,
+  });
   t.after(() => net.close());
   return net;
 }
@@ -54,7 +71,10 @@ async function introduce(link: NetLink): Promise<Record<string, unknown>> {
     for (let attempt = 0; attempt < 50; attempt++) {
       if (attempt % 10 === 0) send();
       await new Promise((resolve) => setTimeout(resolve, 20));
-      const answer = guest.inbox.splice(0).map(read).find((value) => value !== undefined);
+      const answer = guest.inbox
+        .splice(0)
+        .map(read)
+        .find((value) => value !== undefined);
       if (answer === undefined) continue;
       answers[name] = answer;
       return;
@@ -87,7 +107,16 @@ function dhcpAnswer(frame: Uint8Array): unknown {
     options[reply[at]] = Buffer.from(reply.subarray(at + 2, at + 2 + reply[at + 1])).toString('hex');
   }
   const [type, mask, router, dns, lease, server] = [53, 1, 3, 6, 51, 54].map((code) => options[code]);
-  return { yours: reply.subarray(16, 20).join('.'), type, mask, router, dns, lease, server, from: macText(ethernet.source) };
+  return {
+    yours: reply.subarray(16, 20).join('.'),
+    type,
+    mask,
+    router,
+    dns,
+    lease,
+    server,
+    from: macText(ethernet.source),
+  };
 }
 
 function arpAnswer(frame: Uint8Array): unknown {
@@ -113,14 +142,24 @@ function routerAnswer(frame: Uint8Array): unknown {
   return {
     from: Buffer.from(packet!.source).toString('hex'),
     mac: macText(ethernet.source),
-    prefix: body.subarray(prefix + 2, prefix + 4).toString('hex') + body.subarray(prefix + 16, prefix + 32).toString('hex'),
+    prefix:
+      body.subarray(prefix + 2, prefix + 4).toString('hex') + body.subarray(prefix + 16, prefix + 32).toString('hex'),
   };
 }
 
-test('a guest is told the same by QEMU\'s user-mode network and by ours', { skip }, async (t) => {
+test("a guest is told the same by QEMU's user-mode network and by ours", { skip }, async (t) => {
   const path = join(tempFolder(t), 'link');
   const link = await stream(t, path);
-  const hub = ['-netdev', 'user,id=u', '-netdev', 'hubport,id=a,hubid=0,netdev=u', '-netdev', `stream,id=s,server=off,addr.type=unix,addr.path=${path}`, '-netdev', 'hubport,id=b,hubid=0,netdev=s'];
+  const hub = [
+    '-netdev',
+    'user,id=u',
+    '-netdev',
+    'hubport,id=a,hubid=0,netdev=u',
+    '-netdev',
+    `stream,id=s,server=off,addr.type=unix,addr.path=${path}`,
+    '-netdev',
+    'hubport,id=b,hubid=0,netdev=s',
+  ];
   startQemu(t, ['-M', 'none', ...hub]);
   const theirs = await introduce(link);
   assert.notEqual(theirs.dhcp, 'no answer');
@@ -158,7 +197,12 @@ imgfetch http://10.0.2.2:${port}/end
   const net = ourNet(t, { bootFile: 'boot.ipxe' }, { tftpFolder: nodeFolder(folder), resolver });
   const path = join(folder, 'link');
   joinLinks(await stream(t, path), net.link, new Timers(systemClock()));
-  const card = ['-netdev', `stream,id=n,server=off,addr.type=unix,addr.path=${path}`, '-device', 'virtio-net-pci,netdev=n,bootindex=0'];
+  const card = [
+    '-netdev',
+    `stream,id=n,server=off,addr.type=unix,addr.path=${path}`,
+    '-device',
+    'virtio-net-pci,netdev=n,bootindex=0',
+  ];
   startQemu(t, ['-M', 'pc', '-m', '64', '-no-reboot', ...card]);
   const late = setTimeout(finish, 30_000);
   await finished;

@@ -1,5 +1,7 @@
 /** Packets to the guest: Ethernet header, neighbour's address, fragments, checksums that the guest takes undone. */
 import type { UnfinishedFrame } from '../../contract/index.ts';
+import type { FrameQueue } from '../link/frame-queue.ts';
+import type { OutgoingSegment } from '../tcp/port.ts';
 import type { Timers } from '../timers.ts';
 import { buildArp } from '../wire/arp.ts';
 import { put16 } from '../wire/bytes.ts';
@@ -12,10 +14,8 @@ import { BROADCAST_MAC, type MacAddress } from '../wire/mac.ts';
 import { multicastMac, NDP_HOP_LIMIT, neighbourSolicit, solicitedNode } from '../wire/ndp.ts';
 import { putTcpHeader, tcpHeaderBytes } from '../wire/tcp.ts';
 import { buildUdp } from '../wire/udp.ts';
-import type { OutgoingSegment } from '../tcp/port.ts';
 import type { UserNetConfig } from './config.ts';
 import { Neighbours } from './neighbours.ts';
-import type { FrameQueue } from '../link/frame-queue.ts';
 
 /** The four numbers of a connection, from the guest's side: `local` is what stands for the outside. */
 export interface Flow {
@@ -102,12 +102,7 @@ export class IpOutput {
     const frame = new Uint8Array(payloadOffset + segment.payloadBytes);
     const tcpBytes = frame.length - tcpOffset;
     putEthernet(frame, BROADCAST_MAC, this.macOf(local), guest.length === 4 ? ETHER_TYPE.ipv4 : ETHER_TYPE.ipv6);
-    putIpHeader(
-      frame,
-      ETHERNET_HEADER_BYTES,
-      { source: local, destination: guest, protocol: PROTOCOL.tcp },
-      tcpBytes,
-    );
+    putIpHeader(frame, ETHERNET_HEADER_BYTES, { source: local, destination: guest, protocol: PROTOCOL.tcp }, tcpBytes);
     putTcpHeader(frame, tcpOffset, { ...segment, sourcePort: localPort, destinationPort: guestPort });
     segment.copyPayload(frame, payloadOffset);
     const pseudo = pseudoHeaderSum(local, guest, PROTOCOL.tcp, tcpBytes);

@@ -12,7 +12,10 @@ import { NO_NAMES } from '../testing/fake-host.ts';
 import { LiveGuest } from '../testing/live-guest.ts';
 import { randomFrom } from '../testing/random.ts';
 
-async function listen(t: TestContext, onConnection: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
+async function listen(
+  t: TestContext,
+  onConnection: (socket: Socket) => void,
+): Promise<{ server: Server; port: number }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     t.after(() => socket.destroy());
     onConnection(socket);
@@ -23,7 +26,10 @@ async function listen(t: TestContext, onConnection: (socket: Socket) => void): P
   return { server, port: (server.address() as AddressInfo).port };
 }
 
-async function withNet(options: UserNetOptions, body: (net: UserNet, guest: LiveGuest) => Promise<void>): Promise<void> {
+async function withNet(
+  options: UserNetOptions,
+  body: (net: UserNet, guest: LiveGuest) => Promise<void>,
+): Promise<void> {
   const random = randomFrom(3);
   const ports = { clock: systemClock(), sockets: nodeSockets, resolver: NO_NAMES, random: () => random.below(2 ** 32) };
   const net = createUserNet(options, ports);
@@ -54,7 +60,12 @@ test('a thousand connections at once to an echo server, and nothing is left of t
   await withNet({}, async (net, guest) => {
     const random = randomFrom(5);
     const peers = Array.from({ length: 1000 }, (_, i) => {
-      const peer = guest.peer('10.0.2.2', { localPort: 2000 + i, remotePort: port, initialSequence: i * 7919, windowScale: 2 });
+      const peer = guest.peer('10.0.2.2', {
+        localPort: 2000 + i,
+        remotePort: port,
+        initialSequence: i * 7919,
+        windowScale: 2,
+      });
       return { peer, sent: random.bytes(3000 + (i % 5) * 1000) };
     });
     for (const { peer, sent } of peers) {
@@ -164,7 +175,8 @@ test('twenty thousand short datagrams to an echo server all come back', async (t
       const payload = Uint8Array.of(sent >> 24, sent >> 16, sent >> 8, sent);
       guest.sendUdp('10.0.2.2', server.address().port, 3000 + (sent % 8), payload);
       // Datagrams have no flow control: no more are under way than the host's queues hold.
-      if (sent - returned >= 100) await until(() => sent - returned < 50, `datagrams to return: ${returned} of ${sent}`);
+      if (sent - returned >= 100)
+        await until(() => sent - returned < 50, `datagrams to return: ${returned} of ${sent}`);
     }
     await until(() => returned === count, `datagrams to return: ${returned}`);
     assert.ok(seen.every((times) => times === 1));

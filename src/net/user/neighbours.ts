@@ -1,8 +1,8 @@
 /** Who has which Ethernet address on the guest's side; frames wait a moment for an answer to ARP or a solicitation. */
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import { type IpAddress, ipKey } from '../wire/ip-address.ts';
 import type { MacAddress } from '../wire/mac.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 const NEIGHBOURS_MAX = 256;
 const ADDRESSES_WAITED_FOR_MAX = 32;

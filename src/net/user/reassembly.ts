@@ -1,9 +1,9 @@
 /** Puts fragments of IP packets together again (RFC 791, 3.2; RFC 8200, 4.5), within limits. */
 import type { StackTimer, Timers } from '../timers.ts';
 import { SECOND_NANOS } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import type { IpPacket } from '../wire/ip.ts';
 import { ipKey } from '../wire/ip-address.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 /** RFC 791's upper bound; Linux waits 30 s, RFC 8200 says 60 s. */
 const TIMEOUT_NANOS = 30 * SECOND_NANOS;
@@ -39,7 +39,8 @@ export class Reassembly {
     if (fragment === undefined) return packet;
     const end = fragment.offsetBytes + payload.length;
     // All but the last carry a multiple of 8 bytes.
-    if (payload.length === 0 || end > PAYLOAD_MAX_BYTES || (fragment.more && payload.length % 8 !== 0)) return undefined;
+    if (payload.length === 0 || end > PAYLOAD_MAX_BYTES || (fragment.more && payload.length % 8 !== 0))
+      return undefined;
     const key = `${ipKey(packet.source)}${ipKey(packet.destination)}${fragment.identification},${packet.source.length === 4 ? packet.protocol : ''}`;
     const partial = this.#partials.get(key) ?? this.#create(key);
     if (!addPart(partial, packet, end)) {

@@ -7,7 +7,15 @@ import { createWorld, type FakeStream, FakeStream as Stream, settle, type World 
 import { address, GATEWAY_MAC, GUEST_MAC } from '../testing/guest.ts';
 import { randomFrom } from '../testing/random.ts';
 import { TestWire } from '../testing/wire.ts';
-import { buildEthernet, buildIp, buildTcp, ETHER_TYPE, parseEthernet, parseIp4Packet, parseTcp } from '../wire/index.ts';
+import {
+  buildEthernet,
+  buildIp,
+  buildTcp,
+  ETHER_TYPE,
+  parseEthernet,
+  parseIp4Packet,
+  parseTcp,
+} from '../wire/index.ts';
 
 const SERVER = '192.0.2.1';
 const NO_BYTES = new Uint8Array(0);
@@ -70,7 +78,13 @@ test('bytes go both ways; pieces out of order wait for the gap (RFC 9293, 3.10.7
   expectFrame(guest.next(), ip({}, tcp({ acknowledgement: 107 })));
   assert.equal(stream.content.toString(), 'abcdef');
   stream.events.data(piece('hi'));
-  expectFrame(guest.next(), ip({}, tcp({ flags: flagsOf('ack', 'psh'), sequence: theirs }, ({ payload }) => assert.deepEqual(payload, piece('hi')))));
+  expectFrame(
+    guest.next(),
+    ip(
+      {},
+      tcp({ flags: flagsOf('ack', 'psh'), sequence: theirs }, ({ payload }) => assert.deepEqual(payload, piece('hi'))),
+    ),
+  );
 });
 
 test('the guest ends first and still receives (half-close)', () => {
@@ -98,7 +112,7 @@ test('the guest resets: only the exact sequence number does it (RFC 5961, 3.2)',
   assert.equal(net.statistics().tcpConnections, 0);
 });
 
-test('the host resets: so does the guest\'s connection', () => {
+test("the host resets: so does the guest's connection", () => {
   const { guest, stream, net } = connected();
   stream.events.closed('reset');
   expectFrame(guest.next(), ip({ source: SERVER }, tcp({ flags: flagsOf('rst', 'ack') })));
@@ -115,7 +129,11 @@ test('a host that does not read closes the window, and opens it again when it do
   stream.isReading = false;
   stream.events.connected?.();
   peer.write(new Uint8Array(120_000).fill(7));
-  assert.equal(wire.run(() => stream.content.length > 50_000, 30e9), false, 'more came than there was room for');
+  assert.equal(
+    wire.run(() => stream.content.length > 50_000, 30e9),
+    false,
+    'more came than there was room for',
+  );
   assert.equal(stream.content.length, 50_000);
   assert.equal(peer.remoteWindow, 0);
   stream.isReading = true;
@@ -168,10 +186,16 @@ test('a lost segment is sent again after three duplicate acknowledgements (RFC 5
   for (let i = 0; i < 2; i++) guest.sendTcp(SERVER, segment({ sequence: 101, acknowledgement: theirs }));
   assert.equal(guest.next(), undefined);
   guest.sendTcp(SERVER, segment({ sequence: 101, acknowledgement: theirs }));
-  expectFrame(guest.next(), ip({}, tcp({ sequence: theirs }, ({ payload }) => assert.equal(payload.length, 1460))));
+  expectFrame(
+    guest.next(),
+    ip(
+      {},
+      tcp({ sequence: theirs }, ({ payload }) => assert.equal(payload.length, 1460)),
+    ),
+  );
 });
 
-test('without an answer the wait doubles, and in the end the host\'s side is ended too (RFC 6298, 5.5)', () => {
+test("without an answer the wait doubles, and in the end the host's side is ended too (RFC 6298, 5.5)", () => {
   const { guest, stream, clock, net } = connected();
   stream.events.data(new Uint8Array(10));
   const times: number[] = [];
@@ -182,7 +206,7 @@ test('without an answer the wait doubles, and in the end the host\'s side is end
   assert.equal(stream.state, 'destroyed');
   const waits = times.slice(1, 5).map((time, i) => time - times[i]);
   for (const [i, wait] of waits.slice(1).entries()) assert.ok(wait > waits[i] * 1.5, waits.join(' '));
-  assert.equal(net.statistics().runningTimers, 1, 'only the router advertisement\'s timer is left');
+  assert.equal(net.statistics().runningTimers, 1, "only the router advertisement's timer is left");
 });
 
 test('a guest that vanished while idle is noticed (keep-alive)', () => {
@@ -202,7 +226,11 @@ test('a card that takes large segments gets one frame for many, with the checksu
   const [unfinished] = guest.unfinished;
   const frame = guest.next()!;
   assert.equal(frame.length, 54 + 10_000);
-  assert.deepEqual(unfinished, { checksumStart: 34, checksumOffset: 16, segments: { kind: 'tcp4', payloadBytes: 1460, headerBytes: 54 } });
+  assert.deepEqual(unfinished, {
+    checksumStart: 34,
+    checksumOffset: 16,
+    segments: { kind: 'tcp4', payloadBytes: 1460, headerBytes: 54 },
+  });
   guest.sendTcp(SERVER, segment({ sequence: 101, acknowledgement: (theirs + 10_000) >>> 0 }));
 });
 
@@ -216,7 +244,11 @@ test('a large segment from the guest, checksum undone, is taken whole', () => {
   const frame = buildEthernet({ destination: GATEWAY_MAC, source: GUEST_MAC, type: ETHER_TYPE.ipv4, payload: packet });
   guest.link.send(frame);
   assert.equal(stream.content.length, 0, 'a wrong checksum was accepted');
-  guest.link.send(frame, { checksumStart: 34, checksumOffset: 16, segments: { kind: 'tcp4', payloadBytes: 1460, headerBytes: 54 } });
+  guest.link.send(frame, {
+    checksumStart: 34,
+    checksumOffset: 16,
+    segments: { kind: 'tcp4', payloadBytes: 1460, headerBytes: 54 },
+  });
   assert.deepEqual(stream.content, Buffer.from(payload));
 });
 
@@ -265,7 +297,9 @@ test('a host port leads into the guest, and no more once it is removed', async (
   assert.ok(wire.run(() => sshd.state === 'open'));
   sshd.write(new TextEncoder().encode('SSH-2.0-test'));
   events.data(new TextEncoder().encode('SSH-2.0-client'));
-  assert.ok(wire.run(() => stream.content.toString() === 'SSH-2.0-test' && sshd.content.toString() === 'SSH-2.0-client'));
+  assert.ok(
+    wire.run(() => stream.content.toString() === 'SSH-2.0-test' && sshd.content.toString() === 'SSH-2.0-client'),
+  );
   assert.equal(net.removeHostForward('tcp:127.0.0.1:2222'), true);
   assert.equal(sockets.listeners[0].isClosed, true);
   assert.equal(net.removeHostForward('tcp:127.0.0.1:2222'), false);
@@ -274,11 +308,21 @@ test('a host port leads into the guest, and no more once it is removed', async (
 test('a forwarded connection asks by ARP for a guest that nobody has seen', async () => {
   const { net, sockets, guest } = createWorld({ dhcpStart: '10.0.2.20' });
   await net.addHostForward('tcp::8080-:80');
-  sockets.listeners[0].accept(new Stream({ data() {}, ended() {}, closed() {} }), { kind: 'inet', address: '127.0.0.1', port: 5 });
+  sockets.listeners[0].accept(new Stream({ data() {}, ended() {}, closed() {} }), {
+    kind: 'inet',
+    address: '127.0.0.1',
+    port: 5,
+  });
   assert.equal(guest.inbox.length, 1, 'one ARP request');
   guest.next();
   guest.sendArp('reply', address('10.0.2.20'), address('10.0.2.2'));
-  expectFrame(guest.next(), ip({ source: '10.0.2.2', destination: '10.0.2.20' }, tcp({ flags: flagsOf('syn'), destinationPort: 80, sourcePort: 5 })));
+  expectFrame(
+    guest.next(),
+    ip(
+      { source: '10.0.2.2', destination: '10.0.2.20' },
+      tcp({ flags: flagsOf('syn'), destinationPort: 80, sourcePort: 5 }),
+    ),
+  );
 });
 
 test('a UDP host port leads into the guest and back to whoever sent', async () => {
@@ -290,7 +334,10 @@ test('a UDP host port leads into the guest and back to whoever sent', async () =
     guest.next();
     guest.sendUdp('10.0.2.2', client.port, 53, Uint8Array.of(42, client.port & 0xff));
   }
-  assert.deepEqual(sockets.datagrams[0].sent.map(({ to, bytes }) => [to, bytes[1]]), clients.map((client) => [client, client.port & 0xff]));
+  assert.deepEqual(
+    sockets.datagrams[0].sent.map(({ to, bytes }) => [to, bytes[1]]),
+    clients.map((client) => [client, client.port & 0xff]),
+  );
 });
 
 test('a restricted guest reaches nothing but what forwarding rules name', async () => {
@@ -300,7 +347,10 @@ test('a restricted guest reaches nothing but what forwarding rules name', async 
   for (const to of [SERVER, '10.0.2.2', '10.0.2.3', '10.0.2.100']) guest.sendTcp(to, syn);
   guest.sendUdp(SERVER, 5000, 4000, NO_BYTES);
   await settle();
-  assert.deepEqual(sockets.streams.map(({ to }) => to), [{ kind: 'inet', address: '192.0.2.9', port: 8080 }]);
+  assert.deepEqual(
+    sockets.streams.map(({ to }) => to),
+    [{ kind: 'inet', address: '192.0.2.9', port: 8080 }],
+  );
   assert.equal(sockets.datagrams.length, 0);
   guest.inbox.length = 0;
   guest.sendArp('request', guest.ipv4, address('10.0.2.100'));
@@ -311,15 +361,28 @@ test('a restricted guest reaches nothing but what forwarding rules name', async 
 test('addresses that mean something else on the host cannot be reached', () => {
   const { guest, sockets } = createWorld();
   const syn = segment({ flags: flagsOf('syn') });
-  for (const to of ['127.0.0.1', '0.0.0.0', '169.254.169.254', '224.0.0.1', '255.255.255.255', '10.0.2.99']) guest.sendTcp(to, syn);
-  for (const to of ['::1', '::', '::ffff:127.0.0.1', '::127.0.0.1', 'fe80::1', 'ff02::1', '64:ff9b::7f00:1', '2002:7f00:1::']) {
+  for (const to of ['127.0.0.1', '0.0.0.0', '169.254.169.254', '224.0.0.1', '255.255.255.255', '10.0.2.99'])
+    guest.sendTcp(to, syn);
+  for (const to of [
+    '::1',
+    '::',
+    '::ffff:127.0.0.1',
+    '::127.0.0.1',
+    'fe80::1',
+    'ff02::1',
+    '64:ff9b::7f00:1',
+    '2002:7f00:1::',
+  ]) {
     guest.sendTcp(to, syn);
   }
   assert.deepEqual(sockets.streams, []);
   guest.sendTcp('10.0.2.2', syn);
   guest.sendTcp('fec0::2', syn);
-  assert.deepEqual(sockets.streams.map(({ to }) => to), [
-    { kind: 'inet', address: '127.0.0.1', port: 80 },
-    { kind: 'inet', address: '::1', port: 80 },
-  ]);
+  assert.deepEqual(
+    sockets.streams.map(({ to }) => to),
+    [
+      { kind: 'inet', address: '127.0.0.1', port: 80 },
+      { kind: 'inet', address: '::1', port: 80 },
+    ],
+  );
 });

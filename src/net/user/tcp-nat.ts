@@ -3,6 +3,7 @@ import type { HostFailure, HostStream, HostStreamEvents } from '../../contract/i
 import { TcpConnection } from '../tcp/connection.ts';
 import type { TcpConfig, TcpNetwork } from '../tcp/port.ts';
 import { SECOND_NANOS, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import type { UnreachableReason } from '../wire/icmp.ts';
 import { type IpPacket, ipHeaderBytes } from '../wire/ip.ts';
 import type { IpAddress } from '../wire/ip-address.ts';
@@ -10,7 +11,6 @@ import { seqAdd, TCP_FLAG, TCP_HEADER_BYTES, type TcpSegment } from '../wire/tcp
 import type { MemoryBudget } from './budget.ts';
 import type { Flow, IpOutput } from './ip-output.ts';
 import { Splice } from './splice.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 const KEEP_ALIVE_NANOS = 120 * SECOND_NANOS;
 

@@ -28,11 +28,31 @@ test('forwarding rules are read as QEMU writes them', () => {
 });
 
 test('a wrong forwarding rule is refused with its text and a right one', () => {
-  const wrong = ['', 'tcp', 'tcp::2222', 'tcp::x-:22', 'sctp::1-:2', 'tcp::1-192.0.2.1:2', 'tcp::1-:0', 'tcp::99999-:1', 'tcp:host:1-:2', 'tcp::1-:99999'];
+  const wrong = [
+    '',
+    'tcp',
+    'tcp::2222',
+    'tcp::x-:22',
+    'sctp::1-:2',
+    'tcp::1-192.0.2.1:2',
+    'tcp::1-:0',
+    'tcp::99999-:1',
+    'tcp:host:1-:2',
+    'tcp::1-:99999',
+  ];
   for (const text of wrong) {
-    assert.throws(() => parseHostForward(text, config), { name: 'UserError', message: /^hostfwd=.*tcp::2222-:22$/ }, text);
+    assert.throws(
+      () => parseHostForward(text, config),
+      { name: 'UserError', message: /^hostfwd=.*tcp::2222-:22$/ },
+      text,
+    );
   }
-  for (const text of ['tcp:10.0.2.100-x', 'tcp:192.0.2.1:80-unix:/x', 'tcp:10.0.2.100:80-ftp:x', 'tcp:10.0.2.100:0-unix:/x']) {
+  for (const text of [
+    'tcp:10.0.2.100-x',
+    'tcp:192.0.2.1:80-unix:/x',
+    'tcp:10.0.2.100:80-ftp:x',
+    'tcp:10.0.2.100:0-unix:/x',
+  ]) {
     assert.throws(() => parseGuestForward(text, config), { name: 'UserError', message: /^guestfwd=/ }, text);
   }
 });
@@ -45,7 +65,8 @@ test('guest forwards name a socket or a program', () => {
 });
 
 test('the options of user are read as QEMU writes them', () => {
-  const text = 'net=192.168.7.0/24,hostfwd=tcp::2222-:22,hostfwd=udp::53-:53,restrict=on,ipv6=off,dnssearch=a.example,dnssearch=b.example,guestfwd=tcp:192.168.7.9:1-cmd:a,,b,tftp=/srv';
+  const text =
+    'net=192.168.7.0/24,hostfwd=tcp::2222-:22,hostfwd=udp::53-:53,restrict=on,ipv6=off,dnssearch=a.example,dnssearch=b.example,guestfwd=tcp:192.168.7.9:1-cmd:a,,b,tftp=/srv';
   assert.deepEqual(parseUserNetText(text), {
     options: { net: '192.168.7.0/24', restrict: true, ipv6: false, searchDomains: ['a.example', 'b.example'] },
     hostForwards: ['tcp::2222-:22', 'udp::53-:53'],
@@ -76,11 +97,34 @@ test('options that cannot be are refused by name', () => {
 });
 
 test('addresses are read and written canonically (RFC 5952)', () => {
-  const same = ['0.0.0.0', '255.255.255.255', '::', '::1', 'fe80::1:0:0:2', '2001:db8::1', '1:2:3:4:5:6:7:8', '1::', '1:0:0:2::'];
+  const same = [
+    '0.0.0.0',
+    '255.255.255.255',
+    '::',
+    '::1',
+    'fe80::1:0:0:2',
+    '2001:db8::1',
+    '1:2:3:4:5:6:7:8',
+    '1::',
+    '1:0:0:2::',
+  ];
   for (const text of same) assert.equal(ipText(parseIp(text)!), text);
   assert.equal(ipText(parseIp('2001:0DB8:0:0:0:0:0:1')!), '2001:db8::1');
   assert.equal(ipText(parseIp('::ffff:1.2.3.4')!), '::ffff:102:304');
-  for (const text of ['', '1.2.3', '1.2.3.256', '01.2.3.4', '1.2.3.4.5', ':', ':::', '1:2', '1::2::3', '1:2:3:4:5:6:7:8:9', 'g::', '12345::']) {
+  for (const text of [
+    '',
+    '1.2.3',
+    '1.2.3.256',
+    '01.2.3.4',
+    '1.2.3.4.5',
+    ':',
+    ':::',
+    '1:2',
+    '1::2::3',
+    '1:2:3:4:5:6:7:8:9',
+    'g::',
+    '12345::',
+  ]) {
     assert.equal(parseIp(text), undefined, text);
   }
   assert.equal(parseCidr('10.0.0.0/33'), undefined);

@@ -1,10 +1,10 @@
 /** A read-only TFTP server for guests that boot from the network (RFC 1350, options of RFC 2347 to 2349). */
 import type { HostFile, HostFolder } from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import { ipKey } from '../wire/ip-address.ts';
 import { parseTftp, TFTP_ERROR, type TftpRequest, tftpData, tftpError, tftpOptionAck } from '../wire/tftp.ts';
 import type { Flow } from './ip-output.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 const TRANSFERS_MAX = 32;
 const BLOCK_BYTES = 512;

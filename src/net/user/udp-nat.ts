@@ -4,9 +4,9 @@
  */
 import type { HostDatagramSocket, HostEndpoint, HostSockets } from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
+import { copyOf } from '../wire/bytes.ts';
 import { type IpAddress, ipKey } from '../wire/ip-address.ts';
 import type { Flow } from './ip-output.ts';
-import { copyOf } from '../wire/bytes.ts';
 
 const IDLE_NANOS = 240 * SECOND_NANOS;
 const PEERS_MAX = 256;

@@ -16,7 +16,11 @@ test('ARP finds the gateway and the name server, and nobody else (RFC 826)', () 
   for (const target of ['10.0.2.2', '10.0.2.3']) {
     guest.sendArp('request', guest.ipv4, address(target));
     const source = target === '10.0.2.2' ? '52:55:0a:00:02:02' : '52:55:0a:00:02:03';
-    expectFrame(guest.next(), ethernet({ source }), arp({ operation: 'reply', senderIp: target, targetIp: '10.0.2.15' }));
+    expectFrame(
+      guest.next(),
+      ethernet({ source }),
+      arp({ operation: 'reply', senderIp: target, targetIp: '10.0.2.15' }),
+    );
   }
   guest.sendArp('request', guest.ipv4, address('10.0.2.77'));
   assert.equal(guest.next(), undefined);
@@ -72,7 +76,13 @@ test('DHCP gives 10.0.2.15, the gateway and the name server (RFC 2131)', () => {
   );
 
   send(dhcpMessage(3, [50, 4, 10, 0, 2, 99]));
-  expectFrame(guest.next(), ip({ destination: '255.255.255.255' }, udp({}, (reply) => assert.deepEqual(dhcpOption(reply, 53), [6]))));
+  expectFrame(
+    guest.next(),
+    ip(
+      { destination: '255.255.255.255' },
+      udp({}, (reply) => assert.deepEqual(dhcpOption(reply, 53), [6])),
+    ),
+  );
 });
 
 test('the gateway answers echo requests; an address that nobody has is unreachable', () => {
@@ -106,7 +116,10 @@ test('router advertisements and neighbour discovery (RFC 4861)', () => {
   expectFrame(
     guest.next(),
     ethernet({ source: '52:56:00:00:00:02' }),
-    ip({ source: 'fec0::2' }, icmp({ type: 136 }, ({ body }) => assert.equal(body[0], 0xe0))),
+    ip(
+      { source: 'fec0::2' },
+      icmp({ type: 136 }, ({ body }) => assert.equal(body[0], 0xe0)),
+    ),
   );
   // Over a router it is false.
   guest.sendIcmp('ff02::1:ff00:2', 135, Uint8Array.of(0, 0, 0, 0, ...address('fec0::2')), { hopLimit: 64 });
@@ -124,7 +137,10 @@ test('UDP goes out and comes back, and only from where the guest has sent to', a
   socket.events.message(bytes('back'), { kind: 'inet', address: '192.0.2.7', port: 5000 });
   expectFrame(
     guest.next(),
-    ip({ source: '192.0.2.7', destination: '10.0.2.15' }, udp({ sourcePort: 5000, destinationPort: 4000 }, (payload) => assert.deepEqual(payload, bytes('back')))),
+    ip(
+      { source: '192.0.2.7', destination: '10.0.2.15' },
+      udp({ sourcePort: 5000, destinationPort: 4000 }, (payload) => assert.deepEqual(payload, bytes('back'))),
+    ),
   );
 });
 
@@ -141,11 +157,15 @@ test('a UDP association ends after it was idle', async () => {
 
 test('UDP larger than the MTU comes and goes in fragments', async () => {
   const { guest, sockets } = createWorld();
-  for (const [to, mtu] of [['192.0.2.7', 1500], ['2001:db8::7', 1500]] as const) {
+  for (const [to, mtu] of [
+    ['192.0.2.7', 1500],
+    ['2001:db8::7', 1500],
+  ] as const) {
     const payload = Uint8Array.from({ length: 5000 }, (_, i) => i * 7);
     const context = { source: guest.sourceFor(address(to)), destination: address(to) };
     const udpBytes = buildUdp({ sourcePort: 4000, destinationPort: 5000, payload }, context);
-    for (const packet of buildIpPackets({ ...context, protocol: 17 }, udpBytes, mtu, 99).reverse()) guest.sendPacket(packet);
+    for (const packet of buildIpPackets({ ...context, protocol: 17 }, udpBytes, mtu, 99).reverse())
+      guest.sendPacket(packet);
     await settle();
     const socket = sockets.datagrams.at(-1)!;
     assert.deepEqual(socket.sent[0].bytes, payload);
@@ -171,10 +191,13 @@ test('names from the table of hosts are answered here, others by the resolver', 
   guest.sendUdp('10.0.2.3', 53, 4000, dnsQuery('Printer', 1));
   expectFrame(
     guest.next(),
-    ip({ source: '10.0.2.3' }, udp({ sourcePort: 53 }, (answer) => {
-      assert.deepEqual([...answer.subarray(0, 2)], [0xab, 0xcd]);
-      assert.deepEqual([...answer.subarray(-4)], [192, 0, 2, 9]);
-    })),
+    ip(
+      { source: '10.0.2.3' },
+      udp({ sourcePort: 53 }, (answer) => {
+        assert.deepEqual([...answer.subarray(0, 2)], [0xab, 0xcd]);
+        assert.deepEqual([...answer.subarray(-4)], [192, 0, 2, 9]);
+      }),
+    ),
   );
   guest.sendUdp('10.0.2.3', 53, 4000, dnsQuery('example.org', 1));
   await settle();
@@ -184,7 +207,15 @@ test('names from the table of hosts are answered here, others by the resolver', 
   answer[2] |= 0x80;
   answer[7] = 1;
   sockets.datagrams[0].events.message(answer, to);
-  expectFrame(guest.next(), ip({ source: '10.0.2.3' }, udp({}, (bytes) => assert.deepEqual([...bytes.subarray(0, 2), ...bytes.subarray(-4)], [0xab, 0xcd, 192, 0, 2, 80]))));
+  expectFrame(
+    guest.next(),
+    ip(
+      { source: '10.0.2.3' },
+      udp({}, (bytes) =>
+        assert.deepEqual([...bytes.subarray(0, 2), ...bytes.subarray(-4)], [0xab, 0xcd, 192, 0, 2, 80]),
+      ),
+    ),
+  );
   assert.equal(sockets.datagrams[0].isClosed, true);
 });
 
@@ -196,9 +227,18 @@ test('a resolver that is silent makes the next one be asked, and then a failure'
     await settle();
     clock.advance(3.1e9);
   }
-  assert.deepEqual(sockets.datagrams.map(({ sent }) => sent[0].to), [...servers, ...servers]);
+  assert.deepEqual(
+    sockets.datagrams.map(({ sent }) => sent[0].to),
+    [...servers, ...servers],
+  );
   assert.ok(sockets.datagrams.every(({ isClosed }) => isClosed));
-  expectFrame(guest.next(), ip({}, udp({}, (answer) => assert.equal(answer[3] & 0xf, 2))));
+  expectFrame(
+    guest.next(),
+    ip(
+      {},
+      udp({}, (answer) => assert.equal(answer[3] & 0xf, 2)),
+    ),
+  );
   assert.equal(net.statistics().dnsQueries, 0);
 });
 
@@ -219,7 +259,13 @@ test('a real UDP server on the host is reached through the gateway', async () =>
     });
     guest.sendUdp('10.0.2.2', server.address().port, 4000, bytes('hello'));
     await arrived;
-    expectFrame(guest.next(), ip({ source: '10.0.2.2' }, udp({ destinationPort: 4000 }, (payload) => assert.deepEqual(payload, bytes('echo hello')))));
+    expectFrame(
+      guest.next(),
+      ip(
+        { source: '10.0.2.2' },
+        udp({ destinationPort: 4000 }, (payload) => assert.deepEqual(payload, bytes('echo hello'))),
+      ),
+    );
   } finally {
     net.close();
     server.close();

@@ -12,11 +12,12 @@ import type {
   NetLink,
   NetOffloads,
 } from '../../contract/index.ts';
+import { FrameQueue } from '../link/frame-queue.ts';
 import { SECOND_NANOS, type StackTimer, Timers } from '../timers.ts';
+import { copyOf, equalBytes } from '../wire/bytes.ts';
 import { DHCP_PORT } from '../wire/dhcp.ts';
 import { buildDhcpv6Reply, DHCPV6_PORT, parseDhcpv6, serverDuid } from '../wire/dhcpv6.ts';
 import { DNS_PORT } from '../wire/dns.ts';
-import { copyOf, equalBytes } from '../wire/bytes.ts';
 import { type IpPacket, ipHeaderBytes } from '../wire/ip.ts';
 import { type IpAddress, ipKey, ipText, isUnspecified } from '../wire/ip-address.ts';
 import { ALL_NODES, NDP_HOP_LIMIT, routerAdvert } from '../wire/ndp.ts';
@@ -30,7 +31,6 @@ import { type GuestForward, type HostForward, parseGuestForward, parseHostForwar
 import { GuestInput } from './guest-input.ts';
 import { HostForwards } from './host-forwards.ts';
 import { type Flow, IpOutput } from './ip-output.ts';
-import { FrameQueue } from '../link/frame-queue.ts';
 import { hostAddress, type Route, routeOf } from './route.ts';
 import { type OpenStream, type TcpDecision, TcpNat } from './tcp-nat.ts';
 import { TftpServer } from './tftp-server.ts';

@@ -5,7 +5,16 @@ import type { IpAddress } from './ip-address.ts';
 import type { MacAddress } from './mac.ts';
 
 export const DHCP_PORT = { server: 67, client: 68 } as const;
-export const DHCP_TYPE = { discover: 1, offer: 2, request: 3, decline: 4, ack: 5, nak: 6, release: 7, inform: 8 } as const;
+export const DHCP_TYPE = {
+  discover: 1,
+  offer: 2,
+  request: 3,
+  decline: 4,
+  ack: 5,
+  nak: 6,
+  release: 7,
+  inform: 8,
+} as const;
 export type DhcpType = keyof typeof DHCP_TYPE;
 
 const OPTIONS_OFFSET = 240;

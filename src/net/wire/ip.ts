@@ -114,7 +114,11 @@ export function putIpHeader(target: Uint8Array, offset: number, header: IpHeader
   target[offset] = 0x45;
   put16(target, offset + 2, IPV4_HEADER_BYTES + payloadBytes);
   put16(target, offset + 4, fragment?.identification ?? 0);
-  put16(target, offset + 6, fragment === undefined ? 0x4000 : (fragment.offsetBytes >> 3) | (fragment.more ? 0x2000 : 0));
+  put16(
+    target,
+    offset + 6,
+    fragment === undefined ? 0x4000 : (fragment.offsetBytes >> 3) | (fragment.more ? 0x2000 : 0),
+  );
   target[offset + 8] = hopLimit;
   target[offset + 9] = protocol;
   put16(target, offset + 10, 0);

@@ -7,7 +7,12 @@ export const TFTP_ERROR = { undefined: 0, notFound: 1, illegal: 4, unknownTransf
 const FIELD_MAX = 32;
 
 export type TftpRequest =
-  | { readonly kind: 'read'; readonly path: string; readonly mode: string; readonly options: ReadonlyMap<string, string> }
+  | {
+      readonly kind: 'read';
+      readonly path: string;
+      readonly mode: string;
+      readonly options: ReadonlyMap<string, string>;
+    }
   | { readonly kind: 'write' }
   | { readonly kind: 'acknowledge'; readonly block: number }
   | { readonly kind: 'error' };

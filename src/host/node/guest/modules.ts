@@ -6,6 +6,7 @@ const DRIVERS: Readonly<Record<string, readonly string[]>> = {
   '0x1042': ['virtio_blk'],
   '0x1043': ['virtio_console'],
   '0x1044': ['virtio-rng'],
+  '0x1048': ['scsi_common', 'scsi_mod', 'sd_mod', 'cdrom', 'sr_mod', 'isofs', 'virtio_scsi'],
 };
 
 /** What all of them need, in the order of loading. */

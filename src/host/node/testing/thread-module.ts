@@ -1,9 +1,12 @@
 /** What the threads of thread.test.ts run. */
+import { readFile } from 'node:fs/promises';
 import type { ThreadContext } from '../../../contract/index.ts';
 
 export type Order =
   | { readonly kind: 'echo'; readonly value: unknown }
   | { readonly kind: 'sleep'; readonly nanos: number; readonly times: number }
+  /** Sleeps until the host has read a file, at most `nanos`; answers with the time it took. */
+  | { readonly kind: 'sleep-listening'; readonly nanos: number }
   | { readonly kind: 'throw' };
 
 export function serve(thread: ThreadContext): void {
@@ -19,7 +22,11 @@ export function serve(thread: ThreadContext): void {
     const order = message as Order;
     if (order.kind === 'echo') thread.post(order.value);
     else if (order.kind === 'sleep') void sleep(order.nanos, order.times);
-    else throw new Error('as ordered');
+    else if (order.kind === 'sleep-listening') {
+      const start = thread.monotonicNanos();
+      void readFile(new URL(import.meta.url)).then(() => thread.wake());
+      void thread.sleep(order.nanos, true).then(() => thread.post(thread.monotonicNanos() - start));
+    } else throw new Error('as ordered');
   });
   thread.post('ready');
 }

@@ -31,6 +31,7 @@ export function decodeHeader(
   frame: Uint8Array,
   takes: NetOffloads,
 ): UnfinishedFrame | string | undefined {
+  if (header[0] === 0 && header[1] === GSO.none) return undefined;
   const { flags, gsoType, gsoSize, checksumStart, checksumOffset } = HEADER.decode(header);
   if (!(flags & NEEDS_CHECKSUM)) return gsoType === GSO.none ? undefined : 'a large frame without a checksum to finish';
   if (!takes.checksum) return 'an unfinished checksum that was not negotiated';
@@ -47,9 +48,12 @@ export function decodeHeader(
   return { ...unfinished, segments: { kind, payloadBytes: gsoSize, headerBytes } };
 }
 
-/** The header of a frame for the driver. @param bufferCount how many buffers the frame takes */
-export function encodeHeader(unfinished: UnfinishedFrame | undefined, bufferCount: number): Uint8Array<ArrayBuffer> {
-  if (unfinished === undefined) return HEADER.encode({ bufferCount });
+/** Of a finished frame in one buffer. */
+const PLAIN_HEADER = HEADER.encode({ bufferCount: 1 });
+
+/** The header of a frame for the driver, not to be changed. @param bufferCount how many buffers the frame takes */
+export function encodeHeader(unfinished: UnfinishedFrame | undefined, bufferCount: number): Uint8Array {
+  if (unfinished === undefined) return bufferCount === 1 ? PLAIN_HEADER : HEADER.encode({ bufferCount });
   const { checksumStart, checksumOffset, segments } = unfinished;
   return HEADER.encode({
     flags: NEEDS_CHECKSUM,

@@ -213,12 +213,15 @@ function deliver(queue: Virtqueue, frame: Uint8Array, unfinished: UnfinishedFram
   const chain = takeOrWait(queue);
   if (chain === undefined) return false;
   const fits = chain.writableBytes >= NET_HEADER_BYTES + frame.length;
-  if (fits) {
-    chain.write(0, encodeHeader(unfinished, 1));
-    chain.write(NET_HEADER_BYTES, frame);
-  }
-  queue.complete(chain, fits ? NET_HEADER_BYTES + frame.length : 0);
+  if (fits) putWhole(queue, chain, frame, unfinished);
+  else queue.complete(chain, 0);
   return true;
+}
+
+function putWhole(queue: Virtqueue, chain: Chain, frame: Uint8Array, unfinished: UnfinishedFrame | undefined): void {
+  chain.write(0, encodeHeader(unfinished, 1));
+  chain.write(NET_HEADER_BYTES, frame);
+  queue.complete(chain, NET_HEADER_BYTES + frame.length);
 }
 
 /** The frame goes over as many buffers as it needs, or over none (5.1.6.4). */
@@ -234,6 +237,10 @@ function deliverMerged(queue: Virtqueue, frame: Uint8Array, unfinished: Unfinish
     }
     chains.push(chain);
     room += chain.writableBytes;
+  }
+  if (chains.length === 1) {
+    putWhole(queue, chains[0], frame, unfinished);
+    return true;
   }
   const bytes = new Uint8Array(NET_HEADER_BYTES + frame.length);
   bytes.set(encodeHeader(unfinished, chains.length));

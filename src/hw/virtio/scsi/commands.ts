@@ -8,7 +8,12 @@ export type ScsiAction =
   | { readonly kind: 'done' | 'flush' }
   /** Bytes to hand to the driver. */
   | { readonly kind: 'answer'; readonly data: Uint8Array }
-  | { readonly kind: 'read' | 'write' | 'zero'; readonly offset: number; readonly length: number; readonly unmap?: boolean }
+  | {
+      readonly kind: 'read' | 'write' | 'zero';
+      readonly offset: number;
+      readonly length: number;
+      readonly unmap?: boolean;
+    }
   /** Ranges to give up follow as data of at most `length` bytes. */
   | { readonly kind: 'unmap'; readonly length: number }
   /** One block follows as data; when it is zeros, the range is to be zeros. */

@@ -64,10 +64,13 @@ async function attempt(action: ScsiAction, unit: ScsiUnit, transfer: Transfer): 
       return { expectedBytes: action.length, inBytes: length };
     }
     case 'write':
-      await eachPiece({ offset: action.offset, length: Math.min(action.length, outBytes) }, async (offset, piece, done) => {
-        chain.read(outOffset + done, piece);
-        await node.write(offset, piece);
-      });
+      await eachPiece(
+        { offset: action.offset, length: Math.min(action.length, outBytes) },
+        async (offset, piece, done) => {
+          chain.read(outOffset + done, piece);
+          await node.write(offset, piece);
+        },
+      );
       return { expectedBytes: action.length, inBytes: 0 };
     case 'zero':
       await zeroes(node, action.offset, action.length, action.unmap ?? false);
@@ -104,7 +107,9 @@ const UNMAP_DESCRIPTOR_BYTES = 16;
 
 /** SBC-3, 5.28: nothing is given up unless all of it may be. */
 async function unmap(length: number, unit: ScsiUnit, { chain, outOffset, outBytes }: Transfer): Promise<Outcome> {
-  const list = new Uint8Array(Math.min(length, outBytes, UNMAP_HEADER_BYTES + UNMAP_DESCRIPTORS_MAX * UNMAP_DESCRIPTOR_BYTES));
+  const list = new Uint8Array(
+    Math.min(length, outBytes, UNMAP_HEADER_BYTES + UNMAP_DESCRIPTORS_MAX * UNMAP_DESCRIPTOR_BYTES),
+  );
   chain.read(outOffset, list);
   const ranges: { offset: number; length: number }[] = [];
   const view = new DataView(list.buffer);

@@ -2,7 +2,7 @@
 
 import { int, stateTable } from '../../../base/index.ts';
 import type { Chain } from '../chain.ts';
-import type { DevicePort, VirtioDevice } from '../device.ts';
+import type { VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
 import { Schedule } from '../schedule.ts';
@@ -11,7 +11,6 @@ import { execute } from './execute.ts';
 import { SCSI_STATUS, SENSE, senseBytes } from './sense.ts';
 import { type ScsiUnit, type ScsiUnitOptions, scsiUnit } from './unit.ts';
 
-const FEATURE = { inOut: 0, hotplug: 1, change: 2 } as const;
 const CONFIG = layout({
   queueCount: 'u32',
   segmentsMax: 'u32',
@@ -30,11 +29,11 @@ const SENSE_BYTES = { default: 96, min: 18, max: 252 };
 /** struct virtio_scsi_req_cmd before its command block, and its answer before the sense data (5.6.6.1). */
 const HEADER_BYTES = 19;
 const ANSWER = layout({ senseLength: 'u32', residual: 'u32', statusQualifier: 'u16', status: 'u8', response: 'u8' });
-const RESPONSE = { ok: 0, badTarget: 3, functionSucceeded: 10, functionRejected: 11 } as const;
+const RESPONSE = { ok: 0, badTarget: 3, functionRejected: 11 } as const;
 /** Requests of the control queue (5.6.6.2). */
 const CONTROL = { taskManagement: 0, query: 1, subscribe: 2 } as const;
-/** Functions whose answer says that what they name is over: all that is in flight, here. */
-const FUNCTIONS = [0, 1, 2, 4, 5, 6, 7, 8];
+/** From aborting a task (0) to querying a set of them. */
+const TASK_FUNCTION_MAX = 7;
 
 const QUEUE_SIZE = 256;
 const CONTROL_QUEUE_SIZE = 64;
@@ -63,13 +62,12 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
   const queueCount = Math.max(1, Math.min(options.queueCount ?? 1, 64));
   const schedule = new Schedule();
   let state = STATE.initial();
-  let port: DevicePort | undefined;
 
   return {
     name: options.name,
     id: 8,
     pciClass: 0x01_00_00,
-    features: [FEATURE.hotplug, FEATURE.change],
+    features: [],
     queues: [
       { maxSize: CONTROL_QUEUE_SIZE, onNotify: (queue) => queue.pump((chain) => controlRequest(queue, chain)) },
       // Buffers for events stay with the driver until there is one.
@@ -79,9 +77,7 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
         onNotify: (queue: Virtqueue) => queue.pump((chain) => command(queue, chain)),
       })),
     ],
-    attach(given) {
-      port = given;
-    },
+    attach() {},
     start() {},
     config: () =>
       CONFIG.encode({
@@ -116,8 +112,10 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
   function command(queue: Virtqueue, chain: Chain): void {
     const outOffset = HEADER_BYTES + state.cdbBytes;
     const inOffset = ANSWER.length + state.senseBytes;
-    if (chain.readableBytes < outOffset) return queue.fail(`a command of ${chain.readableBytes} bytes`);
-    if (chain.writableBytes < inOffset) return queue.fail('a command without room for its answer');
+    if (chain.readableBytes < outOffset || chain.writableBytes < inOffset) {
+      queue.fail(`a command of ${chain.readableBytes} bytes with room for ${chain.writableBytes}`);
+      return;
+    }
     const header = new Uint8Array(outOffset);
     chain.read(0, header);
     const unit = unitAt(header);
@@ -164,23 +162,25 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
     queue.complete(chain, inOffset + outcome.inBytes);
   }
 
+  /** 5.6.6.2: what is asked to be aborted or reset is over once nothing is in flight. */
   function controlRequest(queue: Virtqueue, chain: Chain): void {
     const head = new Uint8Array(8);
-    const room = chain.writableBytes;
-    if (chain.read(0, head) < 4 || room === 0) return queue.fail('a control request cut short');
-    const [type, subtype] = [head[0], head[4]];
-    if (type === CONTROL.taskManagement) {
-      const response = FUNCTIONS.includes(subtype) ? RESPONSE.functionSucceeded : RESPONSE.functionRejected;
-      void schedule.idle().then(() => {
-        if (queue.holds(chain)) queue.complete(chain, chain.write(room - 1, Uint8Array.of(response)) && room);
-      });
-      return;
+    chain.read(0, head);
+    const answer = (bytes: Uint8Array) => queue.complete(chain, chain.write(0, bytes));
+    switch (chain.writableBytes === 0 ? undefined : head[0]) {
+      case CONTROL.taskManagement: {
+        const response = head[4] <= TASK_FUNCTION_MAX ? RESPONSE.ok : RESPONSE.functionRejected;
+        void schedule.idle().then(() => {
+          if (queue.holds(chain)) answer(Uint8Array.of(response));
+        });
+        return;
+      }
+      case CONTROL.query:
+      case CONTROL.subscribe: // there is nothing to be told about
+        answer(Uint8Array.of(0, 0, 0, 0, RESPONSE.ok));
+        return;
+      default:
+        queue.fail(`a control request of type ${head[0]}`);
     }
-    // There are no asynchronous notifications to subscribe to: the answer names none.
-    const known = type === CONTROL.query || type === CONTROL.subscribe;
-    const bytes = new Uint8Array(room);
-    bytes[room - 1] = known ? RESPONSE.ok : RESPONSE.functionRejected;
-    queue.complete(chain, chain.write(0, bytes.subarray(-Math.min(room, 5))));
-    if (!known) port?.fail(`a control request of type ${type}`);
   }
 }

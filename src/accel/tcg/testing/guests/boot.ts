@@ -1,6 +1,6 @@
 /** The smallest machine that guests of tests/guests run on: RAM, the debug port 0xE9, the exit port 0xF4, port 0x92. */
 import { readFileSync } from 'node:fs';
-import { createTcg } from '../../index.ts';
+import { createTcg, type Tier } from '../../index.ts';
 import { plainBus, plainEnvironment } from '../environment.ts';
 
 const ramSize = 64 << 20;
@@ -15,8 +15,8 @@ export interface GuestRun {
 }
 
 /** Runs a multiboot ELF file until it writes to the exit port, dies, or takes more than `limitMillis`. */
-export async function runGuest(path: string, limitMillis: number): Promise<GuestRun> {
-  const { memory, createVcpu } = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: ramSize }] });
+export async function runGuest(path: string, tier: Tier, limitMillis: number): Promise<GuestRun> {
+  const { memory, createVcpu } = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: ramSize }], tier });
   let output = '';
   let exited = false;
   let portA20 = 2;

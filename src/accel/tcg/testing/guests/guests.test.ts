@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Tier } from '../../index.ts';
 import { runGuest } from './boot.ts';
 import { buildGuest, guestNames, sources, whyNoGuests } from './build.ts';
 import { runInQemu, whyNoQemu } from './qemu.ts';
@@ -21,25 +22,31 @@ function ownLines(lines: readonly string[]): string {
 }
 
 for (const name of guestNames) {
-  test(`guest ${name}`, { skip }, async (t) => {
-    const path = buildGuest(name);
-    const isForQemu = !readFileSync(join(sources, `${name}.S`), 'utf8').includes('Not for QEMU');
-    const isOwn = (line: string) => !isForQemu || line.startsWith('~');
-    const { output, end } = await runGuest(path, limitMillis);
-    const lines = output.split('\n');
-    if (!isForQemu) t.diagnostic('has no oracle');
-    else if (noQemu) t.diagnostic(noQemu);
-    else {
-      const theirs = runInQemu(path).split('\n');
-      assert.deepEqual(
-        lines.filter((line) => !isOwn(line)),
-        theirs.filter((line) => !isOwn(line)),
-      );
-    }
-    assert.equal(end, 'exit', `${output.slice(-500)}\n${end}`);
-    const expected = join(sources, `${name}.expected`);
-    const own = ownLines(lines.filter(isOwn));
-    if (process.env.VIREO_ACCEPT && own) writeFileSync(expected, own);
-    assert.equal(own, existsSync(expected) ? readFileSync(expected, 'utf8') : '');
-  });
+  const isForQemu = !readFileSync(join(sources, `${name}.S`), 'utf8').includes('Not for QEMU');
+  const isOwn = (line: string) => !isForQemu || line.startsWith('~');
+  const expected = join(sources, `${name}.expected`);
+  let theirs: readonly string[] | undefined;
+
+  for (const tier of ['interpreter', 'translator'] satisfies Tier[]) {
+    test(`guest ${name}, ${tier}`, { skip }, async (t) => {
+      const path = buildGuest(name);
+      const { output, end } = await runGuest(path, tier, limitMillis);
+      const lines = output.split('\n');
+      if (!isForQemu) t.diagnostic('has no oracle');
+      else if (noQemu) t.diagnostic(noQemu);
+      else {
+        theirs ??= runInQemu(path)
+          .split('\n')
+          .filter((line) => !isOwn(line));
+        assert.deepEqual(
+          lines.filter((line) => !isOwn(line)),
+          theirs,
+        );
+      }
+      assert.equal(end, 'exit', `${output.slice(-500)}\n${end}`);
+      const own = ownLines(lines.filter(isOwn));
+      if (process.env.VIREO_ACCEPT && own) writeFileSync(expected, own);
+      assert.equal(own, existsSync(expected) ? readFileSync(expected, 'utf8') : '');
+    });
+  }
 }
