@@ -1,4 +1,11 @@
 /** Virtio devices over PCI and MMIO: VIRTIO 1.2. */
+export {
+  BALLOON_STATISTICS,
+  type BalloonOptions,
+  type BalloonStatistics,
+  type VirtioBalloon,
+  virtioBalloon,
+} from './balloon.ts';
 export { type BlkOptions, type VirtioBlk, virtioBlk } from './blk/blk.ts';
 export { type ConsoleOptions, type ConsolePort, type VirtioConsole, virtioConsole } from './console.ts';
 export { VirtioCore, type VirtioCoreOptions } from './core.ts';

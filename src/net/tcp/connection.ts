@@ -412,13 +412,19 @@ export class TcpConnection {
   }
 
   #sendAck(): void {
-    this.#emit(TCP_FLAG.ack, this.#sender.next);
+    const hasBlocks = this.#peerOptions.sackPermitted === true && this.#receiver.hasEarly;
+    const options = hasBlocks ? { sackBlocks: this.#receiver.sackBlocks() } : undefined;
+    this.#emit(TCP_FLAG.ack, this.#sender.next, options);
   }
 
   #sendSyn(): void {
     const isAnswer = this.#state === 'syn-received';
     const isScaling = !isAnswer || this.#peerOptions.windowScale !== undefined;
-    const options = { mss: this.#config.mss, windowScale: isScaling ? this.#ownScale : undefined };
+    const options = {
+      mss: this.#config.mss,
+      windowScale: isScaling ? this.#ownScale : undefined,
+      sackPermitted: !isAnswer || this.#peerOptions.sackPermitted === true,
+    };
     this.#sender.next = seqAdd(this.#sender.una, 1);
     this.#sender.max = this.#sender.next;
     this.#emit(isAnswer ? TCP_FLAG.syn | TCP_FLAG.ack : TCP_FLAG.syn, this.#sender.una, options);

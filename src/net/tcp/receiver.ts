@@ -1,7 +1,7 @@
 /** The receiving half of a TCP connection: order, the window we offer, what came too early. */
 
 import { copyOf } from '../wire/bytes.ts';
-import { seqAdd, seqDistance } from '../wire/tcp.ts';
+import { SACK_BLOCKS_MAX, type SackBlock, seqAdd, seqDistance } from '../wire/tcp.ts';
 
 /** A peer that sends single bytes out of order cannot make us keep more pieces than this. */
 const EARLY_MAX = 256;
@@ -20,6 +20,8 @@ export class TcpReceiver {
   /** By sequence, not overlapping, all beyond `next`. */
   readonly #early: { sequence: number; bytes: Uint8Array }[] = [];
   #earlyBytes = 0;
+  /** Where the piece that came last begins. */
+  #lastEarly = 0;
   /** Where the FIN stands, once one came. */
   #finSequence: number | undefined;
 
@@ -38,6 +40,21 @@ export class TcpReceiver {
 
   get hasEarly(): boolean {
     return this.#early.length > 0;
+  }
+
+  /** What came too early, adjoining pieces as one, the latest first (RFC 2018, 4). */
+  sackBlocks(): SackBlock[] {
+    const blocks: { start: number; end: number }[] = [];
+    for (const { sequence, bytes } of this.#early) {
+      const end = seqAdd(sequence, bytes.length);
+      const last = blocks.at(-1);
+      if (last?.end === sequence) last.end = end;
+      else blocks.push({ start: sequence, end });
+    }
+    const isLatest = ({ start, end }: SackBlock) =>
+      seqDistance(this.#lastEarly, start) >= 0 && seqDistance(this.#lastEarly, end) < 0;
+    const latest = blocks.filter(isLatest);
+    return [...latest, ...blocks.filter((block) => !isLatest(block))].slice(0, SACK_BLOCKS_MAX);
   }
 
   /** The window field of the next segment; what it says is offered from now on. */
@@ -88,7 +105,10 @@ export class TcpReceiver {
     if (start === this.next) {
       this.#deliver(bytes, chunks);
       this.#deliverEarly(chunks);
-    } else if (bytes.length > 0) this.#keep(start, bytes);
+    } else if (bytes.length > 0) {
+      this.#lastEarly = start;
+      this.#keep(start, bytes);
+    }
     const isEnded = this.#finSequence === this.next;
     if (isEnded) this.next = seqAdd(this.next, 1);
     return { chunks, isEnded };

@@ -1,6 +1,6 @@
 /**
  * The sending half of a TCP connection: what is in flight, the peer's window,
- * retransmission (RFC 6298), congestion control (RFC 5681) and recovery (RFC 6582).
+ * retransmission (RFC 6298), congestion control (RFC 5681) and recovery (RFC 6582, 3042, 5827).
  */
 import { seqAdd, seqDistance } from '../wire/tcp.ts';
 import { ByteRing } from './byte-ring.ts';
@@ -121,13 +121,25 @@ export class TcpSender {
     if (this.inFlight <= 0) return;
     this.#duplicateAcks++;
     if (this.#isRecovering) this.#congestionWindow += this.mss;
-    else if (this.#duplicateAcks === DUPLICATE_ACKS && seqDistance(this.una, this.#recover) >= 0) {
+    else if (this.#duplicateAcks === this.#duplicateAcksNeeded() && seqDistance(this.una, this.#recover) >= 0) {
       this.#isRecovering = true;
       this.#recover = this.max;
       this.#slowStartThreshold = Math.max(this.inFlight >> 1, 2 * this.mss);
       this.#congestionWindow = this.#slowStartThreshold + DUPLICATE_ACKS * this.mss;
       this.#resendFirst();
     }
+  }
+
+  /** With little in flight and nothing more to send, three will never come (RFC 5827, 3.2). */
+  #duplicateAcksNeeded(): number {
+    const isAllSent = this.queue.length <= this.inFlight;
+    const segments = Math.ceil(this.inFlight / this.mss);
+    return isAllSent && segments < DUPLICATE_ACKS + 1 ? Math.max(1, segments - 1) : DUPLICATE_ACKS;
+  }
+
+  /** The first duplicates let something new go out, which brings the next ones (RFC 3042). */
+  get #limitedTransmitBytes(): number {
+    return this.#isRecovering ? 0 : Math.min(this.#duplicateAcks, DUPLICATE_ACKS - 1) * this.mss;
   }
 
   /** Nothing was acknowledged in time: all in flight counts as lost; with a closed window, ask for it. */
@@ -151,7 +163,8 @@ export class TcpSender {
     for (;;) {
       const inFlight = this.inFlight;
       const unsent = this.queue.length - inFlight; // -1 when the FIN is in flight too
-      const usable = Math.min(this.window, this.#congestionWindow) - inFlight;
+      const congestionWindow = this.#congestionWindow + this.#limitedTransmitBytes;
+      const usable = Math.min(this.window, congestionWindow) - inFlight;
       const count = this.#segmentBytes(unsent, usable, inFlight);
       const hasFin = this.isEnding && unsent >= 0 && count === unsent;
       if (count <= 0 && !hasFin) return true;

@@ -1,4 +1,4 @@
-/** TCP segments (RFC 9293, 3.1; options of RFC 7323). */
+/** TCP segments (RFC 9293, 3.1; options of RFC 7323 and RFC 2018). */
 import { get16, get32, put16, put32 } from './bytes.ts';
 import { checksum, pseudoHeaderSum } from './checksum.ts';
 import { PROTOCOL } from './ip.ts';
@@ -7,7 +7,7 @@ import type { TransportContext } from './udp.ts';
 export const TCP_HEADER_BYTES = 20;
 export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 } as const;
 const FLAGS_MASK = 0x1f;
-const OPTION = { end: 0, noOperation: 1, mss: 2, windowScale: 3 } as const;
+const OPTION = { end: 0, noOperation: 1, mss: 2, windowScale: 3, sackPermitted: 4, sack: 5 } as const;
 /** RFC 7323, 2.3: a larger shift is taken as 14. */
 const WINDOW_SCALE_MAX = 14;
 
@@ -16,7 +16,19 @@ export interface TcpOptions {
   readonly mss?: number;
   /** 0 to 14. */
   readonly windowScale?: number;
+  readonly sackPermitted?: boolean;
+  /** What arrived beyond the acknowledgement: at most `SACK_BLOCKS_MAX`; written, not read. */
+  readonly sackBlocks?: readonly SackBlock[];
 }
+
+export interface SackBlock {
+  readonly start: number;
+  /** One after the last. */
+  readonly end: number;
+}
+
+/** As many as fit the 40 bytes of options. */
+export const SACK_BLOCKS_MAX = 4;
 
 export interface TcpSegment {
   readonly sourcePort: number;
@@ -68,18 +80,20 @@ function parseOptions(bytes: Uint8Array, end: number): TcpOptions {
     if (bytes[at] === OPTION.windowScale && length === 3) {
       options.windowScale = Math.min(bytes[at + 2], WINDOW_SCALE_MAX);
     }
+    if (bytes[at] === OPTION.sackPermitted && length === 2) options.sackPermitted = true;
     at += length;
   }
   return options;
 }
 
-export function tcpHeaderBytes({ mss, windowScale }: TcpOptions): number {
-  return TCP_HEADER_BYTES + (mss === undefined ? 0 : 4) + (windowScale === undefined ? 0 : 4);
+export function tcpHeaderBytes({ mss, windowScale, sackPermitted, sackBlocks = [] }: TcpOptions): number {
+  const sackBytes = sackBlocks.length === 0 ? 0 : 4 + 8 * sackBlocks.length;
+  const fixedBytes = (mss === undefined ? 0 : 4) + (windowScale === undefined ? 0 : 4) + (sackPermitted ? 4 : 0);
+  return TCP_HEADER_BYTES + fixedBytes + sackBytes;
 }
 
 /** Writes the header and options, with checksum 0; the payload is what the caller puts behind them. */
 export function putTcpHeader(target: Uint8Array, offset: number, segment: Omit<TcpSegment, 'payload'>): void {
-  const { mss, windowScale } = segment.options;
   put16(target, offset, segment.sourcePort);
   put16(target, offset + 2, segment.destinationPort);
   put32(target, offset + 4, segment.sequence);
@@ -89,13 +103,24 @@ export function putTcpHeader(target: Uint8Array, offset: number, segment: Omit<T
   put16(target, offset + 14, segment.window);
   put32(target, offset + 16, 0);
   let at = offset + TCP_HEADER_BYTES;
-  if (mss !== undefined) {
-    put32(target, at, (OPTION.mss << 24) | (4 << 16) | mss);
+  for (const word of optionWords(segment.options)) {
+    put32(target, at, word);
     at += 4;
   }
+}
+
+/** Each option filled to whole words with no-operations. */
+function optionWords({ mss, windowScale, sackPermitted, sackBlocks = [] }: TcpOptions): number[] {
+  const padding = (OPTION.noOperation << 24) | (OPTION.noOperation << 16);
+  const words: number[] = [];
+  if (mss !== undefined) words.push((OPTION.mss << 24) | (4 << 16) | mss);
   if (windowScale !== undefined) {
-    put32(target, at, (OPTION.noOperation << 24) | (OPTION.windowScale << 16) | (3 << 8) | windowScale);
+    words.push((OPTION.noOperation << 24) | (OPTION.windowScale << 16) | (3 << 8) | windowScale);
   }
+  if (sackPermitted) words.push(padding | (OPTION.sackPermitted << 8) | 2);
+  if (sackBlocks.length > 0) words.push(padding | (OPTION.sack << 8) | (2 + 8 * sackBlocks.length));
+  for (const { start, end } of sackBlocks) words.push(start, end);
+  return words;
 }
 
 export function buildTcp(segment: TcpSegment, { source, destination }: TransportContext): Uint8Array {
