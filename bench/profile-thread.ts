@@ -45,7 +45,11 @@ export function serve(context: ThreadContext): void {
     };
   };
   const none = () => Promise.reject(new Error('a profiled machine has no disks and networks'));
-  serveMachine(watched, createAccelerator, { openDisk: none, openNetwork: none, fillRandom: (target) => randomFillSync(target) });
+  serveMachine(watched, createAccelerator, {
+    openDisk: none,
+    openNetwork: none,
+    fillRandom: (target) => randomFillSync(target),
+  });
 }
 
 /** The starter appends it to this module's URL. */
