@@ -10,6 +10,7 @@ export { type BlkOptions, type VirtioBlk, virtioBlk } from './blk/blk.ts';
 export { type ConsoleOptions, type ConsolePort, type VirtioConsole, virtioConsole } from './console.ts';
 export { VirtioCore, type VirtioCoreOptions } from './core.ts';
 export type { DevicePort, Negotiated, QueueSpec, VirtioDevice } from './device.ts';
+export { INPUT_EVENT, type InputEvent, type InputOptions, type VirtioInput, virtioInput } from './input.ts';
 export { VIRTIO_MMIO_BYTES, VirtioMmio } from './mmio-transport.ts';
 export { type NetOptions, type VirtioNet, virtioNet } from './net/net.ts';
 export { type VirtioPci, type VirtioPciOptions, virtioPci } from './pci-transport.ts';

@@ -39,6 +39,7 @@ test('a name opens its addresses once it was resolved, for as long as they last'
   egress.learn('www.example.org', [{ address: to.address, ttlSeconds: 300 }], 0);
   assert.equal(egress.allows(to, 299e9), true);
   assert.equal(egress.allows({ ...to, port: 80 }, 0), false);
+  assert.equal(egress.allows({ ...to, isVirtual: true }, 0), false, 'a name led to the host itself');
   assert.equal(egress.allows(to, 301e9), false);
   egress.learn('www.example.com', [{ address: address('192.0.2.2'), ttlSeconds: 300 }], 0);
   assert.equal(egress.allows({ ...to, address: address('192.0.2.2') }, 0), false);

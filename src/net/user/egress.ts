@@ -26,6 +26,8 @@ export interface Destination {
   readonly address: IpAddress;
   readonly port: number;
   readonly protocol: 'tcp' | 'udp';
+  /** An address of the virtual net: no name opens it, or whoever owns an allowed name could let the guest into the host. */
+  readonly isVirtual?: boolean;
 }
 
 interface Rule {
@@ -82,8 +84,8 @@ export class Egress {
     return this.#rules.some(({ name }) => name !== undefined);
   }
 
-  allows({ address, port, protocol }: Destination, nowNanos: number): boolean {
-    const names = this.#namesOf(address, nowNanos);
+  allows({ address, port, protocol, isVirtual }: Destination, nowNanos: number): boolean {
+    const names = isVirtual ? [] : this.#namesOf(address, nowNanos);
     for (const rule of this.#rules) {
       const isSame = (rule.protocol ?? protocol) === protocol && port >= rule.ports[0] && port <= rule.ports[1];
       if (isSame && matchesAddress(rule, address, names)) return rule.isAllow;

@@ -50,6 +50,7 @@ export class HostForwards {
   /** By rule and the client's endpoint. */
   readonly #clientsByOrigin = new Map<string, UdpClient>();
   #nextPort = 0;
+  #isClosed = false;
 
   constructor(ports: HostForwardPorts) {
     this.#ports = ports;
@@ -70,6 +71,10 @@ export class HostForwards {
     const begin = { guest: forward.guest, guestPort: forward.guestPort, local, localPort: 0 };
     const { endpoint, close } =
       forward.protocol === 'tcp' ? await this.#listen(forward, begin) : await this.#openUdp(forward, begin);
+    if (this.#isClosed) {
+      close();
+      throw new UserError(`the network was closed before it had the forwarding rule ${key}`);
+    }
     const hostPort = endpoint.kind === 'inet' ? endpoint.port : forward.hostPort;
     const inForce = { ...forward, hostPort };
     this.#rules.set(hostForwardKey(inForce), { forward: inForce, close });
@@ -94,6 +99,7 @@ export class HostForwards {
   }
 
   close(): void {
+    this.#isClosed = true;
     for (const { close } of this.#rules.values()) close();
     this.#rules.clear();
   }

@@ -260,6 +260,18 @@ test('connections over the limit are refused', () => {
   expectFrame(guest.next(), ip({}, tcp({ destinationPort: 11, flags: flagsOf('rst', 'ack') })));
 });
 
+test('at the limit, a connection that has ended but waits gives its place', () => {
+  const { guest, stream, theirs, sockets, net } = connected({ limits: { tcpConnections: 1 } });
+  stream.events.ended();
+  guest.next();
+  guest.sendTcp(SERVER, segment({ sequence: 101, acknowledgement: (theirs + 1) >>> 0, flags: flagsOf('fin', 'ack') }));
+  stream.events.closed(undefined);
+  assert.equal(net.statistics().tcpConnections, 1);
+  guest.sendTcp(SERVER, segment({ sourcePort: 4001, flags: flagsOf('syn') }));
+  assert.equal(sockets.streams.length, 2);
+  assert.equal(net.statistics().tcpConnections, 1);
+});
+
 test('all connections together hold no more than the limit of memory', () => {
   const world = createWorld({ limits: { memoryBytes: 200_000, connectionBytes: 100_000 } });
   const wire = new TestWire(world, randomFrom(1));
@@ -385,4 +397,25 @@ test('addresses that mean something else on the host cannot be reached', () => {
       { kind: 'inet', address: '::1', port: 80 },
     ],
   );
+});
+
+test('pieces that came too early are named in acknowledgements, the latest first (RFC 2018, 4)', () => {
+  const { guest, sockets } = createWorld();
+  guest.sendTcp(SERVER, segment({ flags: flagsOf('syn'), options: { mss: 1460, sackPermitted: true } }));
+  sockets.streams[0].events.connected?.();
+  const syn = segmentOf(guest.next());
+  assert.equal(syn.options.sackPermitted, true);
+  const acknowledgement = (syn.sequence + 1) >>> 0;
+  const early = (sequence: number, length: number) =>
+    guest.sendTcp(SERVER, segment({ sequence, acknowledgement, payload: new Uint8Array(length) }));
+  early(201, 10);
+  guest.next();
+  early(301, 10);
+  guest.next();
+  early(211, 5);
+  const frame = guest.next()!;
+  expectFrame(frame, ip({}, tcp({ acknowledgement: 101 })));
+  // No-operation twice, SACK of 18 bytes, 201 to 216 and 301 to 311.
+  const expected = '01010512 000000c9000000d8 0000012d00000137'.replaceAll(' ', '');
+  assert.equal(Buffer.from(frame.subarray(54)).toString('hex'), expected);
 });

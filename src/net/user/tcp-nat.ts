@@ -72,7 +72,7 @@ export class TcpNat {
    */
   connectToGuest(flow: Flow, stream: HostStream): HostStreamEvents | undefined {
     const key = flowKey(flow.guest, flow.guestPort, flow.local, flow.localPort);
-    if (this.count >= this.#ports.connectionsMax || this.#entries.has(key)) return undefined;
+    if (this.#entries.has(key) || !this.#hasRoom()) return undefined;
     const splice = this.#splice(key, () => {});
     const connection = new TcpConnection(this.#network(flow), splice.tcpEvents, this.#config(flow));
     splice.join(connection, stream);
@@ -105,9 +105,21 @@ export class TcpNat {
     if (decision.kind === 'unreachable') this.#ports.unreachable(packet, decision.reason);
     else if (decision.kind === 'reset') this.#refuse(flow, segment);
     else if (decision.kind === 'open') {
-      if (this.count >= this.#ports.connectionsMax || segment.sourcePort === 0) this.#refuse(flow, segment);
+      if (!this.#hasRoom() || segment.sourcePort === 0) this.#refuse(flow, segment);
       else this.#open(flow, packet, segment, decision.open);
     }
+  }
+
+  /** At the limit, one that only waits for stray segments gives its place. */
+  #hasRoom(): boolean {
+    if (this.count < this.#ports.connectionsMax) return true;
+    for (const { connection, splice } of this.#entries.values()) {
+      if (connection.state !== 'time-wait') continue;
+      connection.abort();
+      splice.tcpEvents.closed('done');
+      return this.count < this.#ports.connectionsMax;
+    }
+    return false;
   }
 
   #open(flow: Flow, packet: IpPacket, syn: TcpSegment, open: OpenStream): void {

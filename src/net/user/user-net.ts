@@ -267,7 +267,7 @@ class UserNetwork implements UserNet {
   #mayLeave(route: Route, address: IpAddress, port: number, protocol: 'tcp' | 'udp'): boolean {
     const { restrict, hostLoopback, egress } = this.#config;
     if (restrict || (route === 'gateway' && !hostLoopback) || port === 0) return false;
-    return egress.allows({ address, port, protocol }, this.#timers.nowNanos());
+    return egress.allows({ address, port, protocol, isVirtual: route !== 'outside' }, this.#timers.nowNanos());
   }
 
   #receiveUdp(packet: IpPacket, { sourcePort, destinationPort, payload }: UdpDatagram): void {

@@ -174,6 +174,13 @@ const rules: readonly Rule[] = [
     allow: { registers: 0xff },
   },
   {
+    reason: 'LOCK where it is not allowed: AMD looks at the operand of some instructions before',
+    vendor: 'AuthenticAMD',
+    when: (c, native, vireo) =>
+      c.instruction === undefined && c.code.includes(0xf0) && isFault(c, native) && vireo.vector === state.vector.UD,
+    allow: { everything: true },
+  },
+  {
     reason: 'a call to a non-canonical target with a bad stack: AMD looks at the stack first',
     names: 'CALL',
     vendor: 'AuthenticAMD',
