@@ -260,7 +260,6 @@ export class TcpConnection {
     this.#silentTimeouts = 0;
     const window = segment.window << this.#peerScale;
     const ahead = seqDistance(acknowledgement, sender.una);
-    if (segment.options.sackBlocks !== undefined) sender.takeSack(segment.options.sackBlocks);
     const isFinAcknowledged = ahead > 0 && sender.acknowledge(acknowledgement);
     const isWindowChanged = ahead >= 0 && sender.updateWindow(sequence, acknowledgement, window);
     if (ahead === 0 && !isWindowChanged && segment.payload.length === 0 && (segment.flags & TCP_FLAG.fin) === 0) {

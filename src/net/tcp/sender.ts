@@ -1,11 +1,10 @@
 /**
  * The sending half of a TCP connection: what is in flight, the peer's window,
- * retransmission (RFC 6298), congestion control (RFC 5681) and recovery (RFC 6582, 3042, 5827, 6675).
+ * retransmission (RFC 6298), congestion control (RFC 5681) and recovery (RFC 6582, 3042, 5827).
  */
-import { type SackBlock, seqAdd, seqDistance } from '../wire/tcp.ts';
+import { seqAdd, seqDistance } from '../wire/tcp.ts';
 import { ByteRing } from './byte-ring.ts';
 import { RoundTrip } from './round-trip.ts';
-import { Scoreboard } from './scoreboard.ts';
 
 /** RFC 6928. */
 const INITIAL_WINDOW_SEGMENTS = 10;
@@ -45,9 +44,6 @@ export class TcpSender {
   /** Recovery lasts until this is acknowledged. */
   #recover: number;
   #isRecovering = false;
-  readonly #scoreboard = new Scoreboard();
-  /** In recovery, what lies below was sent again, or arrived. */
-  #resentTo = 0;
   #timed: { readonly sequence: number; readonly sinceNanos: number } | undefined;
 
   constructor(port: SenderPort, initialSequence: number, mss: number) {
@@ -105,7 +101,6 @@ export class TcpSender {
     this.queue.drop(dataCount);
     this.una = acknowledgement;
     if (seqDistance(this.next, this.una) < 0) this.next = this.una;
-    this.#scoreboard.advance(this.una);
     this.#measure(acknowledgement);
     this.roundTrip.forgetBackoff();
     this.#duplicateAcks = 0;
@@ -114,32 +109,24 @@ export class TcpSender {
       this.#isRecovering = false;
       this.#congestionWindow = this.#slowStartThreshold;
     } else {
-      // A partial acknowledgement: the next gap begins here.
+      // A partial acknowledgement: the next hole begins here.
       this.#congestionWindow = Math.max(this.mss, this.#congestionWindow - count + this.mss);
-      if (seqDistance(this.una, this.#resentTo) >= 0) this.#resend(this.una, this.mss);
-      else this.#resendGap();
+      this.#resendFirst();
     }
     return count > dataCount;
-  }
-
-  /** The peer named pieces that it has. */
-  takeSack(blocks: readonly SackBlock[]): void {
-    for (const block of blocks) this.#scoreboard.add(block, this.una, this.max);
   }
 
   /** An acknowledgement that says only that something else arrived. */
   duplicateAcknowledge(): void {
     if (this.inFlight <= 0) return;
     this.#duplicateAcks++;
-    if (this.#isRecovering) {
-      // What left the network makes room for one more: a gap that is known, else something new.
-      if (!this.#resendGap()) this.#congestionWindow += this.mss;
-    } else if (this.#duplicateAcks === this.#duplicateAcksNeeded() && seqDistance(this.una, this.#recover) >= 0) {
+    if (this.#isRecovering) this.#congestionWindow += this.mss;
+    else if (this.#duplicateAcks === this.#duplicateAcksNeeded() && seqDistance(this.una, this.#recover) >= 0) {
       this.#isRecovering = true;
       this.#recover = this.max;
       this.#slowStartThreshold = Math.max(this.inFlight >> 1, 2 * this.mss);
       this.#congestionWindow = this.#slowStartThreshold + DUPLICATE_ACKS * this.mss;
-      this.#resend(this.una, this.mss);
+      this.#resendFirst();
     }
   }
 
@@ -162,7 +149,6 @@ export class TcpSender {
     this.#isRecovering = false;
     this.#duplicateAcks = 0;
     this.#recover = this.max;
-    this.#scoreboard.clear(); // the peer may have thrown it away (RFC 2018, 8)
     if (this.inFlight > 0) {
       this.#slowStartThreshold = Math.max(this.inFlight >> 1, 2 * this.mss);
       this.#congestionWindow = this.mss;
@@ -206,22 +192,11 @@ export class TcpSender {
     this.#port.emit(sequence, offset, count, hasFin);
   }
 
-  /** Sends the next gap below something that arrived; false when none is known. */
-  #resendGap(): boolean {
-    const from = seqDistance(this.#resentTo, this.una) > 0 ? this.#resentTo : this.una;
-    const gap = this.#scoreboard.nextGap(from);
-    if (gap === undefined) return false;
-    this.#resend(gap.start, Math.min(gap.byteCount, this.mss));
-    return true;
-  }
-
-  #resend(start: number, byteCount: number): void {
+  #resendFirst(): void {
     this.#timed = undefined; // an answer could be to either (RFC 6298, 3)
-    const offset = seqDistance(start, this.una);
-    const count = Math.max(0, Math.min(byteCount, this.queue.length - offset, this.inFlight - offset));
-    const hasFin = this.isEnding && offset + count === this.queue.length && this.inFlight > offset + count;
-    this.#resentTo = seqAdd(start, Math.max(count, 1));
-    if (count > 0 || hasFin) this.#port.emit(start, offset, count, hasFin);
+    const count = Math.min(this.mss, this.queue.length, this.inFlight);
+    const hasFin = this.isEnding && count === this.queue.length && this.inFlight > count;
+    if (count > 0 || hasFin) this.#port.emit(this.una, 0, count, hasFin);
   }
 
   /** One byte beyond the window (RFC 9293, 3.8.6.1). */

@@ -17,7 +17,7 @@ export interface TcpOptions {
   /** 0 to 14. */
   readonly windowScale?: number;
   readonly sackPermitted?: boolean;
-  /** What arrived beyond the acknowledgement: at most `SACK_BLOCKS_MAX`. */
+  /** What arrived beyond the acknowledgement: at most `SACK_BLOCKS_MAX`; written, not read. */
   readonly sackBlocks?: readonly SackBlock[];
 }
 
@@ -81,16 +81,9 @@ function parseOptions(bytes: Uint8Array, end: number): TcpOptions {
       options.windowScale = Math.min(bytes[at + 2], WINDOW_SCALE_MAX);
     }
     if (bytes[at] === OPTION.sackPermitted && length === 2) options.sackPermitted = true;
-    if (bytes[at] === OPTION.sack && length % 8 === 2) options.sackBlocks = parseSackBlocks(bytes, at + 2, at + length);
     at += length;
   }
   return options;
-}
-
-function parseSackBlocks(bytes: Uint8Array, from: number, to: number): SackBlock[] {
-  const blocks: SackBlock[] = [];
-  for (let at = from; at < to; at += 8) blocks.push({ start: get32(bytes, at), end: get32(bytes, at + 4) });
-  return blocks;
 }
 
 export function tcpHeaderBytes({ mss, windowScale, sackPermitted, sackBlocks = [] }: TcpOptions): number {
