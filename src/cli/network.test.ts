@@ -46,7 +46,9 @@ test('the host reaches a server in the guest through a forwarded port', { skip }
   await once(probe, 'close');
 
   const networks = [{ kind: 'user', hostForwards: [`tcp:127.0.0.1:${port}-:8080`] } as const];
-  const guest = exec(`{ printf 'HTTP/1.0 200 OK\\r\\n\\r\\n'; seq 1 100000; } | nc -l -p 8080 >&2`, { networks });
+  // nc takes one connection: the first may be one that was given up while the guest booted.
+  const serve = `{ printf 'HTTP/1.0 200 OK\\r\\n\\r\\n'; seq 1 100000; } | nc -l -p 8080 >/tmp/request`;
+  const guest = exec(`until ${serve}; grep -q GET /tmp/request; do :; done; cat /tmp/request >&2`, { networks });
   const expected = Array.from({ length: 100_000 }, (_, i) => `${i + 1}\n`).join('');
   assert.equal(text(await fetchUntilThere(port, '/numbers')), expected);
   assert.match(text((await guest).stderr), /^GET \/numbers HTTP/);
@@ -56,7 +58,7 @@ test('the host reaches a server in the guest through a forwarded port', { skip }
 async function fetchUntilThere(port: number, path: string): Promise<Uint8Array> {
   for (let attempt = 0; attempt < 240; attempt++) {
     try {
-      const outgoing = request({ host: '127.0.0.1', port, path, timeout: 2000 }).end();
+      const outgoing = request({ host: '127.0.0.1', port, path, timeout: 20_000 }).end();
       outgoing.on('timeout', () => outgoing.destroy());
       const [response] = await once(outgoing, 'response');
       return await buffer(response);
