@@ -77,7 +77,9 @@ test('a terminal: Ctrl-C goes to the guest, Ctrl-A x quits, and the terminal is 
     ['~ # ', 'echo ready$((40 + 2)); sleep 1000\r'],
     ['ready42', '\x03'],
     ['~ # ', 'stty size; echo $TERM\r'],
-    ['33 91', '\x01h'],
+    // The typed line is echoed first; what follows it is the answer.
+    ['33 91', ''],
+    ['vt100', '\x01h'],
     ['sends Ctrl-A to the guest', '\x01x'],
   ]);
   assert.match(screen, /vireo: Ctrl-A x quits, Ctrl-A h helps/);
