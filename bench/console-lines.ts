@@ -10,14 +10,17 @@ export type GuestEvent =
   | { readonly kind: 'idle-begin' }
   | { readonly kind: 'idle-end' }
   /** All free memory of the guest is touched. */
-  | { readonly kind: 'filled' };
+  | { readonly kind: 'filled' }
+  /** The last line, before the guest powers off. */
+  | { readonly kind: 'done' };
 
 /** An event, or undefined for a line that is not of ours. */
 export function parseLine(line: string): GuestEvent | undefined {
   const [, text] = /^bench (.*?)\s*$/.exec(line) ?? [];
   if (text === undefined) return undefined;
   const [, kernel, third, result] = text.split(' ');
-  if (text === 'init' || text === 'idle-begin' || text === 'idle-end' || text === 'filled') return { kind: text };
+  if (text === 'done' || text === 'init' || text === 'idle-begin' || text === 'idle-end' || text === 'filled')
+    return { kind: text };
   if (/^begin [\w-]+$/.test(text)) return { kind: 'begin', kernel };
   if (/^end [\w-]+ \d+ [\da-f]+$/.test(text)) return { kind: 'end', kernel, nanos: Number(third), result };
   if (/^failed [\w-]+ \d+$/.test(text)) return { kind: 'failed', kernel, exitCode: Number(third) };

@@ -1,9 +1,11 @@
 /** The programs that are compared, started on the same guest. */
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../src/base/index.ts';
+import type { Architecture } from './debian.ts';
 
-export type EmulatorName = 'vireo' | 'qemu';
+export type EmulatorName = 'vireo' | 'qemu' | 'v86';
 
 /** A guest, as files on the host. */
 export interface Guest {
@@ -17,6 +19,8 @@ export interface Guest {
 
 export interface Emulator {
   readonly name: EmulatorName;
+  /** Of its guests. */
+  readonly architecture: Architecture;
   /** For the line that says what was measured. */
   readonly title: string;
   /** A command line whose standard output is the guest's first serial port. */
@@ -24,11 +28,15 @@ export interface Emulator {
 }
 
 const VIREO = fileURLToPath(new URL('../bin/vireo', import.meta.url));
+const V86_RUN = fileURLToPath(new URL('v86-run.ts', import.meta.url));
+/** Of Debian's package seabios. */
+const FIRMWARE = '/usr/share/seabios';
 const QEMU = 'qemu-system-x86_64';
 
 export function vireo(version: string): Emulator {
   return {
     name: 'vireo',
+    architecture: 'amd64',
     title: `Vireo ${version} on Node ${process.versions.node}`,
     command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes, cpu }) => [
       process.execPath,
@@ -46,6 +54,7 @@ export function qemu(): Emulator {
   const [, version] = /version (\S+)/.exec(stdout) ?? [];
   return {
     name: 'qemu',
+    architecture: 'amd64',
     title: `QEMU ${version} -accel tcg`,
     command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes, cpu }) => [
       QEMU,
@@ -54,6 +63,23 @@ export function qemu(): Emulator {
       ...['-kernel', kernelPath, '-initrd', initrdPath, '-append', commandLine],
       // The default guest's init opens all four ports.
       ...['-serial', 'stdio', '-serial', 'null', '-serial', 'null', '-serial', 'null'],
+    ],
+  };
+}
+
+/**
+ * v86 from the npm registry, a 32-bit PC on the same Node, in its own best configuration: without the
+ * mitigations of CPU faults that its guest would pay for. Throws a `UserError` without a BIOS.
+ */
+export function v86(version: string): Emulator {
+  if (!existsSync(FIRMWARE)) throw new UserError(`v86 needs a BIOS in ${FIRMWARE}: apt install seabios`);
+  return {
+    name: 'v86',
+    architecture: 'i386',
+    title: `v86 ${version} (32 bits)`,
+    command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes }) => [
+      process.execPath,
+      ...[V86_RUN, FIRMWARE, kernelPath, initrdPath, `${commandLine} mitigations=off`, `${memoryMebibytes}`],
     ],
   };
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CpioEntry, UserError, writeCpio } from '../src/base/index.ts';
 import { withExec } from '../src/host/node/index.ts';
+import type { Architecture } from './debian.ts';
 import type { Selection } from './groups.ts';
 
 const SOURCES = fileURLToPath(new URL('guest', import.meta.url));
@@ -16,18 +17,21 @@ export const IDLE_SECONDS = 11;
 /** Debian's gcc packages for x86-64, on that and on other machines, and whatever `gcc` is. */
 const COMPILERS = ['x86_64-linux-gnu-gcc', 'gcc'];
 const FLAGS = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static'];
+/** 32 bits with SSE2, which is what v86 is fastest with. */
+const FLAGS_32 = ['-m32', '-march=pentium4', '-mfpmath=sse'];
+const PACKAGES = { amd64: 'libc6-dev', i386: 'gcc-multilib' } as const;
 
 /**
  * Compiles guest/*.c to one static program.
  * @param folder for the program and the compiler's temporary files
  */
-export async function compileKernels(folder: string): Promise<Uint8Array> {
+export async function compileKernels(folder: string, architecture: Architecture = 'amd64'): Promise<Uint8Array> {
   const compiler = COMPILERS.find((name) => targetOf(name)?.startsWith('x86_64-') === true);
   if (compiler === undefined)
     throw new UserError('there is no gcc for x86-64 to compile the kernels: apt install gcc libc6-dev');
-  const output = join(folder, 'kernels');
+  const output = join(folder, architecture === 'i386' ? 'kernels32' : 'kernels');
   const sources = globSync('*.c', { cwd: SOURCES }).sort();
-  const args = [...FLAGS, '-o', output, ...sources, '-lm'];
+  const args = [...FLAGS, ...(architecture === 'i386' ? FLAGS_32 : []), '-o', output, ...sources, '-lm'];
   const { status, stderr } = spawnSync(compiler, args, {
     cwd: SOURCES,
     env: { ...process.env, TMPDIR: folder, LC_ALL: 'C' },
@@ -35,7 +39,9 @@ export async function compileKernels(folder: string): Promise<Uint8Array> {
   });
   if (status === 0) return readFile(output);
   const complaint = stderr.split('\n').find((line) => line.includes('error')) ?? stderr.split('\n')[0];
-  throw new UserError(`${compiler} failed: ${complaint}; if it finds no headers or libc: apt install libc6-dev`);
+  throw new UserError(
+    `${compiler} failed: ${complaint}; if it finds no headers or libc: apt install ${PACKAGES[architecture]}`,
+  );
 }
 
 function targetOf(compiler: string): string | undefined {
@@ -45,7 +51,7 @@ function targetOf(compiler: string): string | undefined {
 
 /** Its first program says so on the console and powers off. */
 export function bootImage(initramfs: Uint8Array): Uint8Array {
-  const script = '#!/bin/busybox sh\necho bench init\nexec /bin/busybox poweroff -f\n';
+  const script = '#!/bin/busybox sh\necho bench init\necho bench done\nexec /bin/busybox poweroff -f\n';
   return withFiles(initramfs, [file('init', Buffer.from(script))]);
 }
 
@@ -53,14 +59,13 @@ export function bootImage(initramfs: Uint8Array): Uint8Array {
 export function kernelsImage(
   initramfs: Uint8Array,
   program: Uint8Array,
+  perl: Uint8Array | undefined,
   { kernels, footprint }: Pick<Selection, 'kernels' | 'footprint'>,
 ): Uint8Array {
-  const image = withFiles(initramfs, [
-    { kind: 'directory', path: 'bench', permissions: 0o755 },
-    file(PROGRAM, program),
-  ]);
+  const base = perl === undefined ? initramfs : Buffer.concat([initramfs, perl]);
+  const image = withFiles(base, [{ kind: 'directory', path: 'bench', permissions: 0o755 }, file(PROGRAM, program)]);
   const lines = kernels.map(({ name, size }) => `/${PROGRAM} ${name} ${size} || echo bench failed ${name} $?`);
-  return withScript(image, [...lines, ...(footprint ? [`/${PROGRAM} fill`] : [])]);
+  return withScript(image, [...lines, ...(footprint ? [`/${PROGRAM} fill`] : []), 'echo bench done']);
 }
 
 /** The default guest's own init, which then sleeps. */

@@ -13,15 +13,20 @@ function emulator(name: EmulatorName, lines: readonly (readonly [delayMillis: nu
       await new Promise((resolve) => setTimeout(resolve, delay));
       console.log(line);
     }`;
-  return { name, title: name, command: () => [process.execPath, '--input-type=module', '-e', script] };
+  return {
+    name,
+    architecture: 'amd64',
+    title: name,
+    command: () => [process.execPath, '--input-type=module', '-e', script],
+  };
 }
 
 function run(emulators: readonly Emulator[], kernels: readonly string[], runs = 1) {
   const { signal } = new AbortController();
   const steps: string[] = [];
   const onProgress = (step: string) => steps.push(step);
-  const guests = kernels.length > 0 ? { kernels: guest } : { boot: guest };
-  return measure({ emulators, guests, kernels, runs, signal, onProgress }).then((result) => ({ ...result, steps }));
+  const guests = { amd64: { kernelNames: kernels, ...(kernels.length > 0 ? { kernels: guest } : { boot: guest }) } };
+  return measure({ emulators, guests, runs, signal, onProgress }).then((result) => ({ ...result, steps }));
 }
 
 const good = (name: EmulatorName) =>

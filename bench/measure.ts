@@ -1,6 +1,7 @@
 /** Runs the emulators by turns and collects what the runs measured. */
 
 import type { GuestEvent } from './console-lines.ts';
+import type { Architecture } from './debian.ts';
 import type { Emulator, EmulatorName, Guest } from './emulators.ts';
 import { BOOT, FOOTPRINT, IDLE } from './groups.ts';
 import { type OnEvent, runGuest } from './guest-run.ts';
@@ -17,12 +18,19 @@ export interface Measurements {
   readonly doubts: string[];
 }
 
+/** The guests of one architecture. */
+export interface Guests {
+  readonly boot?: Guest;
+  readonly kernels?: Guest;
+  readonly idle?: Guest;
+  /** Names of the kernels in the kernels' guest. */
+  readonly kernelNames: readonly string[];
+}
+
 export interface MeasureOptions {
   readonly emulators: readonly Emulator[];
   /** What to run; the idle guest runs once, because it takes long and varies little. */
-  readonly guests: { readonly boot?: Guest; readonly kernels?: Guest; readonly idle?: Guest };
-  /** Names of the kernels in the kernels' guest. */
-  readonly kernels: readonly string[];
+  readonly guests: Readonly<Partial<Record<Architecture, Guests>>>;
   readonly runs: number;
   readonly signal: AbortSignal;
   readonly onProgress: (step: string) => void;
@@ -36,14 +44,18 @@ const CLOCK_TOLERANCE_SECONDS = 0.2;
 
 /** @throws UserError when a run fails as a whole */
 export async function measure(options: MeasureOptions): Promise<Measurements> {
-  const { emulators, guests, runs } = options;
+  const { emulators, runs } = options;
   const measurements: Measurements = { rows: new Map(), faults: [], doubts: [] };
-  const results = new Map<string, string>();
+  /** The size of C's types is in some results: each architecture has its own. */
+  const results = { amd64: new Map<string, string>(), i386: new Map<string, string>() };
   for (let run = 0; run < runs; run += 1) {
     for (const emulator of emulators) {
       const context = { emulator, options, measurements, step: `run ${run + 1} of ${runs}, ${emulator.name}` };
+      const guests = options.guests[emulator.architecture];
+      if (guests === undefined) continue;
       if (guests.boot !== undefined) await measureBoot(context, guests.boot);
-      if (guests.kernels !== undefined) await measureKernels(context, guests.kernels, results);
+      if (guests.kernels !== undefined)
+        await measureKernels(context, guests.kernels, guests.kernelNames, results[emulator.architecture]);
       if (guests.idle !== undefined && run === 0) await measureIdle(context, guests.idle);
     }
   }
@@ -84,6 +96,7 @@ async function measureBoot({ emulator, options, measurements, step }: Context, g
 async function measureKernels(
   { emulator, options, measurements, step }: Context,
   guest: Guest,
+  names: readonly string[],
   results: Map<string, string>,
 ): Promise<void> {
   const { name, command } = emulator;
@@ -97,7 +110,7 @@ async function measureKernels(
     if (mebibytes !== undefined) add(measurements, FOOTPRINT.row, name, mebibytes - guest.memoryMebibytes);
   };
   await runGuest(command(guest), { onEvent, signal: options.signal });
-  for (const kernel of options.kernels) {
+  for (const kernel of names) {
     if (!kernels.done.has(kernel)) measurements.faults.push(`${name}: the guest ended before ${kernel} did`);
   }
   checkClock(name, kernels.clocks, measurements);

@@ -1,6 +1,6 @@
 /** The table: medians, ratios, geometric means, and what is aimed at. */
 import type { EmulatorName } from './emulators.ts';
-import { BOOT, FOOTPRINT, GROUPS, IDLE } from './groups.ts';
+import { BOOT, FOOTPRINT, GROUPS, IDLE, V86_TARGET } from './groups.ts';
 import type { Measurements, Values } from './measure.ts';
 
 /** One line of the table. */
@@ -11,8 +11,11 @@ export interface Row {
   /** Median over the runs. */
   readonly vireo?: number;
   readonly qemu?: number;
+  readonly v86?: number;
   /** QEMU's time over Vireo's; only times have one. */
   readonly ratio?: number;
+  /** v86's time over Vireo's. */
+  readonly v86Ratio?: number;
   /** Each run's value. */
   readonly values: Values;
 }
@@ -27,6 +30,8 @@ export interface GroupSummary {
   readonly geometricMean?: number;
   /** Whether the target is met; undefined when a part of the group was not measured. */
   readonly met?: boolean;
+  /** As `geometricMean`, of what v86 ran. */
+  readonly v86Mean?: number;
 }
 
 export function median(values: readonly number[]): number | undefined {
@@ -43,9 +48,10 @@ export function geometricMean(values: readonly number[]): number {
 export function summarize({ rows }: Pick<Measurements, 'rows'>): GroupSummary[] {
   const row = (group: string, name: string, unit: Row['unit']): Row => {
     const values = rows.get(name) ?? {};
-    const [vireo, qemu] = (['vireo', 'qemu'] as const).map((emulator) => median(values[emulator] ?? []));
-    const ratio = unit === 's' && vireo !== undefined && qemu !== undefined ? qemu / vireo : undefined;
-    return { group, name, unit, vireo, qemu, ratio, values };
+    const [vireo, qemu, v86] = (['vireo', 'qemu', 'v86'] as const).map((emulator) => median(values[emulator] ?? []));
+    const over = (other?: number) =>
+      unit === 's' && vireo !== undefined && other !== undefined ? other / vireo : undefined;
+    return { group, name, unit, vireo, qemu, v86, ratio: over(qemu), v86Ratio: over(v86), values };
   };
   const summaries = [
     timed(
@@ -74,6 +80,7 @@ interface RatioTarget {
 function timed(name: string, allRows: readonly Row[], { target, eachTarget = 0 }: RatioTarget): GroupSummary {
   const rows = allRows.filter(isMeasured);
   const ratios = rows.flatMap(({ ratio }) => (ratio === undefined ? [] : [ratio]));
+  const v86Ratios = rows.flatMap(({ v86Ratio }) => (v86Ratio === undefined ? [] : [v86Ratio]));
   const mean = ratios.length === 0 ? undefined : geometricMean(ratios);
   const isWhole = ratios.length === allRows.length;
   return {
@@ -81,6 +88,7 @@ function timed(name: string, allRows: readonly Row[], { target, eachTarget = 0 }
     target: `target ${target}${eachTarget === 0 ? '' : `, none below ${eachTarget}`}`,
     rows,
     geometricMean: mean,
+    v86Mean: v86Ratios.length === 0 ? undefined : geometricMean(v86Ratios),
     met: isWhole && mean !== undefined ? mean >= target && Math.min(...ratios) >= eachTarget : undefined,
   };
 }
@@ -94,26 +102,36 @@ function limited(row: Row, limit: number): GroupSummary {
   };
 }
 
-function isMeasured({ vireo, qemu }: Row): boolean {
-  return vireo !== undefined || qemu !== undefined;
+function isMeasured({ vireo, qemu, v86 }: Row): boolean {
+  return vireo !== undefined || qemu !== undefined || v86 !== undefined;
 }
 
 const NAME_WIDTH = 18;
 const FIGURE_WIDTH = 12;
 
 export function renderTable(summaries: readonly GroupSummary[]): string {
-  const header = `${''.padEnd(NAME_WIDTH)}${['vireo', 'qemu', 'ratio'].map((name) => name.padStart(FIGURE_WIDTH)).join('')}`;
-  return `${[header, ...summaries.flatMap(renderGroup)].join('\n')}\n`;
+  const withV86 = summaries.some(({ rows }) => rows.some(({ v86 }) => v86 !== undefined));
+  const names = ['vireo', 'qemu', 'ratio', ...(withV86 ? ['v86', 'ratio'] : [])];
+  const header = `${''.padEnd(NAME_WIDTH)}${names.map((name) => name.padStart(FIGURE_WIDTH)).join('')}`;
+  const lines = summaries.flatMap((summary) => renderGroup(summary, withV86));
+  return `${[header, ...lines].join('\n')}\n`;
 }
 
-function renderGroup({ name, target, rows, geometricMean: mean, met }: GroupSummary): string[] {
+function renderGroup(summary: GroupSummary, withV86: boolean): string[] {
+  const { name, target, rows, geometricMean: mean, v86Mean, met } = summary;
   const verdict = met === undefined ? '' : met ? ': met' : ': not met';
   const lines = rows.map((row) =>
-    renderRow(row.name, [figure(row, 'vireo'), figure(row, 'qemu'), row.ratio?.toFixed(2) ?? '']),
+    renderRow(row.name, [
+      ...[figure(row, 'vireo'), figure(row, 'qemu'), row.ratio?.toFixed(2) ?? ''],
+      ...(withV86 ? [figure(row, 'v86'), row.v86Ratio?.toFixed(2) ?? ''] : []),
+    ]),
   );
-  const meanLine =
-    mean === undefined || rows.length < 2 ? [] : [renderRow('geometric mean', ['', '', mean.toFixed(2)])];
-  return [`${name} (${target}${verdict})`, ...lines, ...meanLine];
+  const means = ['', '', mean?.toFixed(2) ?? '', '', v86Mean?.toFixed(2) ?? ''];
+  const hasMean = rows.length > 1 && (mean !== undefined || v86Mean !== undefined);
+  const meanLine = hasMean ? [renderRow('geometric mean', means)] : [];
+  const v86Verdict =
+    v86Mean === undefined ? '' : `; v86: target ${V86_TARGET}, ${v86Mean >= V86_TARGET ? 'met' : 'not met'}`;
+  return [`${name} (${target}${verdict}${v86Verdict})`, ...lines, ...meanLine];
 }
 
 function renderRow(name: string, figures: readonly string[]): string {

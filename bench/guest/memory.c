@@ -74,7 +74,13 @@ static uint64_t search_run(void *prepared, long size) {
   return sum;
 }
 
-/* --- rep: movsb, movsq, stosd, scasb and cmpsb over 64 KiB, `size` times. */
+/* --- rep: movsb, movsq (movsd in 32 bits), stosd, scasb and cmpsb over 64 KiB, `size` times. */
+
+#ifdef __x86_64__
+#define MOVE_LONGS "movsq"
+#else
+#define MOVE_LONGS "movsl"
+#endif
 
 static uint64_t rep_run(void *prepared, long size) {
   enum { LENGTH = 65536 };
@@ -85,8 +91,8 @@ static uint64_t rep_run(void *prepared, long size) {
     void *target = b;
     long count = LENGTH;
     __asm__ volatile("rep movsb" : "+S"(source), "+D"(target), "+c"(count) : : "memory");
-    source = b, target = b + LENGTH, count = LENGTH / 8;
-    __asm__ volatile("rep movsq" : "+S"(source), "+D"(target), "+c"(count) : : "memory");
+    source = b, target = b + LENGTH, count = LENGTH / (long)sizeof(long);
+    __asm__ volatile("rep " MOVE_LONGS : "+S"(source), "+D"(target), "+c"(count) : : "memory");
     target = b + 2 * LENGTH, count = LENGTH / 4;
     __asm__ volatile("rep stosl" : "+D"(target), "+c"(count) : "a"((int)i) : "memory");
     b[LENGTH / 2 + i % 1000] = '#';

@@ -1,4 +1,4 @@
-/* Real programs of the default guest: busybox's gzip and awk, started as a shell starts them. */
+/* Real programs: the default guest's gzip and awk, which are busybox's, and Debian's perl, started as a shell starts them. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,14 +28,14 @@ static void *text_prepare(long size) {
 }
 
 /* Runs a program from INPUT to OUTPUT; hashes what it wrote. */
-static uint64_t run_program(char *const arguments[]) {
+static uint64_t run_program(const char *path, char *const arguments[]) {
   pid_t child = fork();
   if (child < 0) fail("fork");
   if (child == 0) {
     int input = open(INPUT, O_RDONLY), output = open(OUTPUT, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (input < 0 || output < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0) fail("redirection");
-    execv("/bin/busybox", arguments);
-    fail("/bin/busybox");
+    execv(path, arguments);
+    fail(path);
   }
   int status;
   if (waitpid(child, &status, 0) != child || status != 0) fail(arguments[1]);
@@ -50,17 +50,28 @@ static uint64_t run_program(char *const arguments[]) {
 
 static uint64_t gzip_run(void *prepared, long size) {
   (void)prepared, (void)size;
-  return run_program((char *[]){"busybox", "gzip", "-c", NULL});
+  return run_program("/bin/busybox", (char *[]){"busybox", "gzip", "-c", NULL});
 }
 
 static uint64_t awk_run(void *prepared, long size) {
   (void)prepared, (void)size;
-  return run_program((char *[]){
+  return run_program("/bin/busybox", (char *[]){
       "busybox", "awk",
       "{ for (i = 1; i < NF; i += 2) { count[$i]++; sum[$i] += $(i + 1) } }"
       "END { for (word in count) total += length(word) * count[word] + sum[word]; print total }",
       NULL});
 }
 
+/* Counts words and pairs of words, with a regular expression, hashes and a sort. */
+static uint64_t perl_run(void *prepared, long size) {
+  (void)prepared, (void)size;
+  return run_program("/usr/bin/perl", (char *[]){
+      "perl", "-e",
+      "while (<STDIN>) { my $last = ''; while (/([a-z]+) ([0-9]+)/g) { $sum{$1} += $2; $pair{\"$last $1\"}++; $last = $1 } }"
+      "print join(' ', map { \"$_=$sum{$_}\" } sort keys %sum), \"\\n\";"
+      "print join(' ', map { \"$_=$pair{$_}\" } sort { $pair{$b} <=> $pair{$a} || $a cmp $b } keys %pair), \"\\n\";",
+      NULL});
+}
+
 const struct kernel program_kernels[] = {
-    {"gzip", text_prepare, gzip_run}, {"awk", text_prepare, awk_run}, {NULL, NULL, NULL}};
+    {"gzip", text_prepare, gzip_run}, {"awk", text_prepare, awk_run}, {"perl", text_prepare, perl_run}, {NULL, NULL, NULL}};

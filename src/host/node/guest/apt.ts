@@ -18,16 +18,16 @@ export interface DebianPackage {
   readonly depends: readonly string[];
 }
 
-/** The guest's architecture, whatever the host's is. */
-const ARCHITECTURE = 'amd64';
+/** Debian's names of guests' architectures. */
+export type Architecture = 'amd64' | 'i386';
 
 /** Hooks that the host's administrator set for the system's own state, and its list of architectures. */
-const CONFIGURATION = `
+const configurationFor = (architecture: Architecture) => `
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 #clear APT::Architectures;
-APT::Architecture "${ARCHITECTURE}";
+APT::Architecture "${architecture}";
 Acquire::Languages "none";
 Acquire::Retries "1";
 Acquire::http::Timeout "20";
@@ -48,8 +48,13 @@ export interface Apt {
 /**
  * @param folder An empty folder for apt's state and downloads.
  * @param environment Where PATH leads to apt-get, apt-cache and dpkg-deb.
+ * @param architecture The guest's, whatever the host's is.
  */
-export async function openApt(folder: string, environment: NodeJS.ProcessEnv): Promise<Apt> {
+export async function openApt(
+  folder: string,
+  environment: NodeJS.ProcessEnv,
+  architecture: Architecture = 'amd64',
+): Promise<Apt> {
   const configuration = join(folder, 'apt.conf');
   const status = join(folder, 'status');
   const options = [
@@ -62,7 +67,7 @@ export async function openApt(folder: string, environment: NodeJS.ProcessEnv): P
   for (const path of ['state/lists/partial', 'cache/archives/partial', 'log', 'packages']) {
     await mkdir(join(folder, path), { recursive: true });
   }
-  await writeFile(configuration, CONFIGURATION);
+  await writeFile(configuration, configurationFor(architecture));
   await writeFile(status, '');
 
   const run = (program: string, args: string[], workFolder = folder) =>
@@ -80,9 +85,9 @@ export async function openApt(folder: string, environment: NodeJS.ProcessEnv): P
     async update() {
       const result = await run('apt-get', [...options, '-q', 'update']);
       if (result.code === 127) throw new UserError('this system has no apt-get');
-      // apt-get succeeds when sources cannot be reached; then packages are missing below.
+      // A source that cannot be read now may not be needed; if it is, packages are missing below.
       updateComplaint = complaintOf(result.stderr);
-      if (result.code !== 0) throw new UserError(`apt-get update: ${updateComplaint || `exit code ${result.code}`}`);
+      if (result.code !== 0) updateComplaint = `apt-get update: ${updateComplaint || `exit code ${result.code}`}`;
     },
 
     show,
