@@ -47,6 +47,8 @@ interface CodePage {
   readonly regions: number[];
   /** Engine addresses and counts of its records. */
   readonly records: { at: number; count: number }[];
+  /** `stop` records of the page before whose instruction ends here. */
+  readonly stops: number[];
 }
 
 interface Run {
@@ -149,9 +151,22 @@ export class CodeCache {
 
   /**
    * Record for an instruction that crosses into another page, followed by one
-   * that goes on behind it. `bytes` are the instruction's, from both pages.
+   * that goes on behind it. `bytes` are the instruction's, from both pages. The `stop` record at its start leads there
+   * from now on.
    */
   crossingRecord(first: number, second: number, mode: number, offset: number, bytes: Uint8Array): number {
+    const at = this.crossingAt(first, second, mode, offset, bytes);
+    const stop = this.recordAt(first, mode, offset);
+    // Each single step begins in the engine.
+    if (mode & modeBits.step || this.view.getUint16(stop + record.op, true) !== ops.stop) return at;
+    const behind = this.page(second, mode);
+    if (this.view.getInt32(stop + record.target, true) === 0) behind.stops.push(stop);
+    this.view.setInt32(stop + record.target, at, true);
+    this.view.setInt32(stop + record.immediate, behind.table, true);
+    return at;
+  }
+
+  private crossingAt(first: number, second: number, mode: number, offset: number, bytes: Uint8Array): number {
     const key = `${first},${second},${mode},${offset}`;
     const known = this.crossing.get(key);
     if (known !== undefined) return known;
@@ -207,7 +222,7 @@ export class CodeCache {
     const key = physical * 256 + mode;
     let page = this.pages.get(key);
     if (!page) {
-      page = { physical, mode, table: this.next, records: [], regions: [] };
+      page = { physical, mode, table: this.next, records: [], regions: [], stops: [] };
       this.next += entryTableSize;
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
       this.pages.set(key, page);
@@ -234,6 +249,8 @@ export class CodeCache {
         for (let i = 0; i < count; i++) this.view.setUint16(at + i * record.size + record.op, ops.lookup, true);
       }
       page.records.length = 0;
+      for (const stop of page.stops) this.view.setInt32(stop + record.target, 0, true);
+      page.stops.length = 0;
       this.onRegionsDropped(page.regions);
       page.regions.length = 0;
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);

@@ -43,7 +43,10 @@ export const ops = {
   link: 2,
   /** Look for interrupts, then go on with the next record (behind an interrupt shadow). */
   check: 3,
-  /** Leave for the engine, which handles this address itself (page-crossing instructions). */
+  /**
+   * An instruction that goes on in the next page: go to record `target` if the execute TLB still gives that page the
+   * entry table in `immediate`, else leave for the engine.
+   */
   stop: 4,
   /** Leave after a single step. */
   step: 5,
@@ -316,6 +319,7 @@ function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
             step(record.size);
           },
           () => {
+            f.inScope(() => emitCrossing(f, rec, () => f.branch(next)));
             put(state.linear, ownLinear());
             f.return(i32(exit.fetch));
           },
@@ -359,25 +363,43 @@ function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
   return f.finish();
 }
 
-/** Sets `rec` from state `linear` by the execute TLB and the page's entry table, and state `page`; or leaves by `miss`. */
-export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local' }>, miss: () => void): void {
-  const get = (field: typeof state.linear | typeof state.tlbBase) =>
-    f.loadRaw(zero, stateBase + field.offset, field.type, 8);
-  const linear = get(state.linear);
-  const low = f.let(toI32(linear));
+/** Engine address of the execute TLB entry for a linear address, from its low half. */
+function executeEntry(f: FunctionEmitter, low: Expr): Expr {
   const folded = and(
     shrU(low, i32(tlb.foldShift - tlb.executeShift)),
     i32((tlb.executeEntries - 2) << tlb.executeShift),
   );
   const page = shrU(low, i32(12 - tlb.executeShift));
   const index = and(xor(page, folded), i32((tlb.executeEntries - 1) << tlb.executeShift));
-  const entry = f.let(add(index, get(state.tlbBase)));
+  return f.let(add(index, f.loadRaw(zero, stateBase + state.tlbBase.offset, 'i32', 4)));
+}
+
+/** Sets `rec` from state `linear` by the execute TLB and the page's entry table, and state `page`; or leaves by `miss`. */
+export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local' }>, miss: () => void): void {
+  const linear = f.loadRaw(zero, stateBase + state.linear.offset, 'i64', 8);
+  const low = f.let(toI32(linear));
+  const entry = executeEntry(f, low);
   const pageStart = f.let(and(linear, i64(-4096)));
   f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, miss);
   const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
   f.set(rec, f.loadRaw(add(table, shl(and(low, i32(0xfff)), i32(2))), 0, 'i32', 4));
   f.if(rec, () => {}, miss);
   f.storeRaw(zero, stateBase + state.page.offset, pageStart, 8);
+}
+
+/** Goes from a `stop` record to the instruction's own, when the page behind is still what it was made for. */
+function emitCrossing(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local' }>, next: () => void): void {
+  const target = f.loadRaw(rec, record.target, 'i32', 4);
+  f.if(target, () => {
+    const behind = f.let(add(f.loadRaw(zero, stateBase + state.page.offset, 'i64', 8), i64(4096)));
+    const entry = executeEntry(f, f.let(toI32(behind)));
+    const known = eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), behind);
+    const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
+    f.if(and(known, eq(table, f.loadRaw(rec, record.immediate, 'i32', 4))), () => {
+      f.set(rec, target);
+      next();
+    });
+  });
 }
 
 /** switch (index) { case 0: … } with every case ending in a branch or return. */

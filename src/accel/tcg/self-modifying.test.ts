@@ -165,6 +165,19 @@ for (const tier of tiers) {
       assert.equal(guest.gpr(RAX), 1000 * 6);
     });
 
+    it('the second page of an instruction across two pages is mapped anew', async () => {
+      const second = other + 0x1000;
+      const entry = pageTable + 8 * (second >> 12);
+      // xor dword [entry], 1000h ^ 2000h; invlpg [second]; call second - 2
+      const body = [...hex('81 34 25'), ...dword(entry), ...dword(0x3000), ...hex('0F 01 3C 25'), ...dword(second)];
+      body.push(...call(at + 5 + body.length, second - 2));
+      const guest = await run(tier, repeated(2000, body), (g) => {
+        g.write(second - 2, hex('83 C0 01 C3'));
+        g.write(second + 0x1000, hex('05 C3'));
+      });
+      assert.equal(guest.gpr(RAX), 1000 * 6);
+    });
+
     it('INVLPG of the page that it is in: the next instruction is the new page’s', async () => {
       const page = at & ~0xfff;
       const entry = pageTable + 8 * (page >> 12);

@@ -256,6 +256,7 @@ export class TcgVcpu implements Vcpu {
     if (first < 15) bytes.set(memory.bytes.subarray(head, head + 15 - first), first);
     const fresh = !code.hasCode(second);
     const at = code.crossingRecord(page, second, mode, offset, bytes);
+    mmu.setExecuteEntry(nextLow, nextHigh, code.entryTable(second, mode));
     if (fresh) mmu.protectPage(second);
     system.cpu.setPair(state.page, low - offset, high);
     return at;
