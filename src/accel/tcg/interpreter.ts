@@ -31,7 +31,7 @@ import { type Completion, HandlerBuilder, type Sequence } from './emit/handler.t
 import type { HotCase } from './hot.ts';
 import { record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
-import { ModuleBuilder } from './wasm/writer.ts';
+import { type FunctionBody, ModuleBuilder } from './wasm/writer.ts';
 
 /** Cases of the loop's switch that are not instructions. */
 export const ops = {
@@ -95,7 +95,7 @@ export class Interpreter {
   }
 
   /** Puts a function (record) → status into the table; `emit` gives its body and may be called more than once. */
-  addFunction(emit: (links: Links) => Uint8Array): number {
+  addFunction(emit: (links: Links) => FunctionBody): number {
     const index = this.freeHandlers.pop() ?? this.handlerCount++;
     if (index >= tableLimit) throw new Error('too many handlers');
     const needed = new Map<string, number>();
@@ -210,7 +210,7 @@ function retryWithLibraries(emit: (names: readonly string[]) => Uint8Array<Array
 }
 
 /** A handler as a function (record) → status. */
-function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): Uint8Array {
+function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): FunctionBody {
   const f = new FunctionEmitter(handlerType.params);
   const answer = (value: number) => () => f.return(i32(value));
   const completion: Completion = {
@@ -239,7 +239,7 @@ export function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
 const zero = i32(0);
 
 /** The loop. Labels, outermost first: lookup (state `linear` is set) ⊃ branch (budget) ⊃ next (dispatch). */
-function emitRun(links: Links, inline: readonly HotCase[]): Uint8Array {
+function emitRun(links: Links, inline: readonly HotCase[]): FunctionBody {
   const f = new FunctionEmitter(['i32']);
   const rec = f.param(0);
   const answer = f.local('i32');

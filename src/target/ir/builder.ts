@@ -29,6 +29,8 @@ export interface Builder {
   variable(init: Expr): Variable;
   set(variable: Variable, e: Expr): void;
   if(cond: Expr, then: () => void, otherwise?: () => void): void;
+  /** `if`, for what hardly ever happens. */
+  ifUnlikely(cond: Expr, then: () => void): void;
   /** Repeats `body` while it calls `again()` at its end on some path; falling off the end leaves the loop. */
   loop(body: (again: () => void) => void): void;
 

@@ -78,6 +78,11 @@ export class WasmBuilder implements Builder {
     this.f.if(cond, then, otherwise);
   }
 
+  ifUnlikely(cond: Expr, then: () => void): void {
+    if (cond.kind === 'const') this.if(cond, then);
+    else this.f.ifUnlikely(cond, then);
+  }
+
   loop(body: (again: () => void) => void): void {
     this.f.loop((label) => body(() => this.f.branch(label)));
   }

@@ -272,7 +272,7 @@ export class RegionBuilder extends HandlerBuilder {
     if (this.changed && !this.probed) throw new Untranslatable();
     const a = this.f.let(address);
     const entry = this.tlbEntry(a);
-    this.f.if(eqz(this.hit(entry, tag, a, size)), () => this.leaveHere());
+    this.f.ifUnlikely(eqz(this.hit(entry, tag, a, size)), () => this.leaveHere());
     return this.f.let(this.host(entry, a));
   }
 

@@ -293,6 +293,6 @@ export class Translator {
   private emitBudget(f: FunctionEmitter, leave: () => void): void {
     const left = f.let(sub(f.loadRaw(zero, stateBase + state.budget.offset, 'i32', 4), i32(1)));
     f.storeRaw(zero, stateBase + state.budget.offset, left, 4);
-    f.if(ltS(left, i32(0)), leave);
+    f.ifUnlikely(ltS(left, i32(0)), leave);
   }
 }

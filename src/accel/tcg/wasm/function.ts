@@ -1,6 +1,6 @@
 /** Emits the body of one WebAssembly function from IR expressions and structured statements. */
 import type { Expr, ValueType, Variable } from '../../../target/index.ts';
-import { ByteWriter, typeCode } from './writer.ts';
+import { ByteWriter, type FunctionBody, typeCode } from './writer.ts';
 
 /** A branch target; `level` is the nesting depth of the block or loop it names. */
 export interface Label {
@@ -14,6 +14,8 @@ export class FunctionEmitter {
   private readonly free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private scope: Variable[] | undefined;
   private depth = 0;
+  /** Where in `code` the branches are that are hardly ever taken. */
+  private readonly unlikely: number[] = [];
 
   constructor(params: readonly ValueType[]) {
     this.paramCount = params.length;
@@ -194,6 +196,13 @@ export class FunctionEmitter {
     });
   }
 
+  /** `if`, for what hardly ever happens: kept out of the way of the rest. */
+  ifUnlikely(cond: Expr, then: () => void): void {
+    this.expr(cond);
+    this.unlikely.push(this.code.length);
+    this.enter(0x04, then);
+  }
+
   branch(label: Label): void {
     this.code.u8(0x0c);
     this.code.unsigned(this.depth - label.level);
@@ -272,8 +281,7 @@ export class FunctionEmitter {
     return variable;
   }
 
-  /** Locals and code, as a code-section entry without its size. */
-  finish(): Uint8Array {
+  finish(): FunctionBody {
     const out = new ByteWriter();
     const own = this.localTypes.slice(this.paramCount);
     out.unsigned(own.length);
@@ -281,8 +289,9 @@ export class FunctionEmitter {
       out.unsigned(1);
       out.u8(typeCode[type]);
     }
+    const start = out.length;
     out.append(this.code.bytes.subarray(0, this.code.length));
     out.u8(0x0b);
-    return out.finish();
+    return { bytes: out.finish(), unlikely: this.unlikely.map((at) => start + at) };
   }
 }

@@ -75,6 +75,14 @@ export interface FunctionType {
   readonly results: readonly ValueType[];
 }
 
+/** Of one function. */
+export interface FunctionBody {
+  /** Locals and code, as a code-section entry without its size. */
+  readonly bytes: Uint8Array;
+  /** Offsets in `bytes` of the branches that are hardly ever taken, ascending. */
+  readonly unlikely: readonly number[];
+}
+
 interface FunctionImport {
   readonly module: string;
   readonly name: string;
@@ -86,7 +94,7 @@ export class ModuleBuilder {
   private readonly types: FunctionType[] = [];
   private readonly typeIndex = new Map<string, number>();
   private readonly imports: FunctionImport[] = [];
-  private readonly functions: { type: number; body: Uint8Array | undefined }[] = [];
+  private readonly functions: { type: number; body: FunctionBody | undefined }[] = [];
   private readonly exports: { name: string; index: number }[] = [];
   private readonly memoryPages: { initial: number; maximum: number };
 
@@ -119,8 +127,7 @@ export class ModuleBuilder {
     return this.imports.length + this.functions.length - 1;
   }
 
-  /** @param body locals and instructions, as `FunctionEmitter.finish` gives them */
-  defineFunction(index: number, body: Uint8Array): void {
+  defineFunction(index: number, body: FunctionBody): void {
     this.functions[index - this.imports.length].body = body;
   }
 
@@ -174,15 +181,32 @@ export class ModuleBuilder {
         w.unsigned(e.index);
       }
     });
+    if (this.functions.some((f) => f.body?.unlikely.length)) this.section(out, 0, (w) => this.branchHints(w));
     this.section(out, 10, (w) => {
       w.unsigned(this.functions.length);
       for (const f of this.functions) {
         if (!f.body) throw new Error('a declared function has no body');
-        w.unsigned(f.body.length);
-        w.append(f.body);
+        w.unsigned(f.body.bytes.length);
+        w.append(f.body.bytes);
       }
     });
     return out.finish();
+  }
+
+  /** The custom section of the branch hinting proposal. */
+  private branchHints(w: ByteWriter): void {
+    w.name('metadata.code.branch_hint');
+    const hinted = this.functions.flatMap(({ body }, i) => (body?.unlikely.length ? [{ i, body }] : []));
+    w.unsigned(hinted.length);
+    for (const { i, body } of hinted) {
+      w.unsigned(this.imports.length + i);
+      w.unsigned(body.unlikely.length);
+      for (const at of body.unlikely) {
+        w.unsigned(at);
+        w.unsigned(1);
+        w.u8(0);
+      }
+    }
   }
 
   private section(out: ByteWriter, id: number, write: (w: ByteWriter) => void): void {

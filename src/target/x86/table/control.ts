@@ -45,7 +45,7 @@ const target = (b: X86Builder, e: Expr): Expr => {
   checkLimit(b, wide);
   if (b.long64) {
     const beyond = (bits: number) => ne(shrS(shl(wide, i64(64 - bits)), i64(64 - bits)), wide);
-    b.if(beyond(48), () => b.if(or(eqz(and(b.get(cr4), i32(LA57))), beyond(57)), () => b.raise(vector.GP)));
+    b.ifUnlikely(beyond(48), () => b.if(or(eqz(and(b.get(cr4), i32(LA57))), beyond(57)), () => b.raise(vector.GP)));
   }
   return wide;
 };

@@ -52,7 +52,7 @@ export function compareOperands(
   const variables = pairs.map(([x, y]): [Variable, Variable] => [b.variable(x), b.variable(y)]);
   const odd = variables.map(([x, y]) => v('or', oddLanes(f, x), oddLanes(f, y))).reduce((p, q) => v('or', p, q));
   const isOdd = scalar ? lane0Of(f, odd) : op('v128.any_true', odd);
-  b.if(isOdd, () => {
+  b.ifUnlikely(isOdd, () => {
     slowly(b, () => {
       for (const [x, y] of variables) b.call(`sse_operands_${f.shape}`, x, y, signalling, scalar ? f.lane0 : ones128);
     });

@@ -158,11 +158,7 @@ export function slowly(b: X86Builder, compute: () => void): void {
 
 /** Takes the slow way, `compute`, unless `fast` (i32) holds. */
 export function slowlyUnless(b: X86Builder, fast: Expr, compute: () => void): void {
-  b.if(
-    fast,
-    () => {},
-    () => slowly(b, compute),
-  );
+  b.ifUnlikely(op('i32.eqz', fast), () => slowly(b, compute));
 }
 
 // ---- operands ----
