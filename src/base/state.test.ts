@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { StateError } from './errors.ts';
-import { array, bool, bytes, int, list, nanos, oneOf, optional, stateTable, u8, u16, u32, u64 } from './state.ts';
+import { array, blob, bool, bytes, int, list, nanos, oneOf, optional, stateTable, u8, u16, u32, u64 } from './state.ts';
 
 const TABLE = stateTable({
   byte: u8(7),
@@ -16,6 +16,7 @@ const TABLE = stateTable({
   pair: array(2, u16(5)),
   queue: list(3, u8()),
   memory: bytes(4),
+  tail: blob(3),
   inner: stateTable({ x: u8() }),
 });
 
@@ -37,6 +38,7 @@ test('the initial state is what the table says, fresh each time', () => {
     pair: [5, 5],
     queue: [],
     memory: new Uint8Array(4),
+    tail: new Uint8Array(0),
     inner: { x: 0 },
   });
 });
@@ -70,6 +72,7 @@ test('what does not fit is refused with the path of the field', () => {
     ['pair', [1]],
     ['queue', [1, 2, 3, 4]],
     ['memory', new Uint8Array(5)],
+    ['tail', new Uint8Array(4)],
     ['inner', 3],
   ];
   const refusedAt = (field: string) => (error: unknown) => error instanceof StateError && error.field === field;

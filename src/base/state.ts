@@ -132,6 +132,19 @@ export function bytes(length: number, initial?: Uint8Array): StateCodec<Uint8Arr
   };
 }
 
+/** At most `max` bytes; none at power-up. */
+export function blob(max: number): StateCodec<Uint8Array> {
+  return {
+    initial: () => new Uint8Array(0),
+    save: (value) => value.slice(),
+    load(value, path) {
+      if (!(value instanceof Uint8Array) || value.length > max)
+        throw new StateError(path, `at most ${max} bytes`, value);
+      return value.slice();
+    },
+  };
+}
+
 function scalar<T extends number | bigint | boolean | string>(
   initial: T,
   expected: string,

@@ -4,6 +4,7 @@
  */
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
+import type { DeviceRecord } from './device.ts';
 import type { GuestMemory } from './memory.ts';
 
 /** The local APIC as its CPU sees it (MMIO reaches it over the bus like any device). */
@@ -61,6 +62,10 @@ export interface Vcpu extends CpuSignals {
   nanosFromTsc(low: number, high: number): number;
   /** Registers as text, for error messages and the monitor. */
   describe(): string;
+  /** The architecture's state as a record that every accelerator of the architecture takes; between two calls of `run`. */
+  snapshot(): DeviceRecord;
+  /** Throws a `StateError` naming the field when the record does not fit this CPU. */
+  restore(record: DeviceRecord): void;
 }
 
 /** CPU state at a kernel's entry point, as its boot protocol defines it; interrupts are off in all of them. */

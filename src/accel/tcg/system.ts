@@ -8,9 +8,11 @@ import {
   type HelperResult,
   helperNames,
   modeBits,
+  type PendingEvents,
   rightsBits,
   type System,
   state,
+  type X86CpuRecord,
   type X86State,
 } from '../../target/index.ts';
 import type { Mmu } from './mmu.ts';
@@ -117,6 +119,15 @@ export class TcgSystem {
 
   describe(): string {
     return this.system.describe();
+  }
+
+  save(pending: PendingEvents): X86CpuRecord {
+    return this.system.save(pending);
+  }
+
+  load(record: X86CpuRecord): void {
+    this.stepped = false;
+    this.system.load(record);
   }
 
   setA20(enabled: boolean): void {

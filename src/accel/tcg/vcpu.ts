@@ -1,6 +1,6 @@
 /** One guest x86 CPU on the interpreter: the loop around generated code. */
-import type { BootEntry, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
-import { CpuFault, modeBits, state } from '../../target/index.ts';
+import type { BootEntry, DeviceRecord, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import { CpuFault, modeBits, state, X86_CPU } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type Interpreter, ops } from './interpreter.ts';
@@ -92,6 +92,25 @@ export class TcgVcpu implements Vcpu {
 
   describe(): string {
     return this.parts.system.describe();
+  }
+
+  snapshot(): DeviceRecord {
+    const { pendingNmi, pendingInit, pendingStartup } = this;
+    const record = this.parts.system.save({
+      nmiPending: pendingNmi,
+      initPending: pendingInit,
+      startupVector: pendingStartup < 0 ? undefined : pendingStartup,
+    });
+    return X86_CPU.save(record);
+  }
+
+  restore(record: DeviceRecord): void {
+    const cpu = X86_CPU.load(record);
+    this.parts.system.load(cpu);
+    this.pendingNmi = cpu.nmiPending;
+    this.pendingInit = cpu.initPending;
+    this.pendingStartup = cpu.startupVector ?? -1;
+    this.interruptRequest();
   }
 
   // --- Running.

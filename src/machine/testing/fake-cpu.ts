@@ -130,6 +130,8 @@ function fakeVcpu(environment: VcpuEnvironment): Vcpu {
       return program === 'haltedForever';
     },
     nanosFromTsc: (low, high) => high * 2 ** 32 + low,
+    snapshot: () => ({}),
+    restore() {},
     describe: () => 'RIP=0000000000000000',
     interruptRequest() {},
     nmi() {},

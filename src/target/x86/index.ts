@@ -1,5 +1,6 @@
 /** The x86 family. */
 export type { Semantics, Variant, X86Builder } from './builder.ts';
+export { X86_CPU, type X86CpuRecord } from './cpu-record.ts';
 export * from './decode.ts';
 export {
   dynamicCondition,

@@ -6,6 +6,7 @@ export { CpuFault } from './fault.ts';
 export { type CpuModel, modelNames, resolveModel, type Topology } from './models.ts';
 export { PageWalker, pageAccess } from './paging.ts';
 export { type Rights, rights, type SystemPorts } from './ports.ts';
+export type { PendingEvents } from './record.ts';
 export { readFlags } from './rflags.ts';
 export { withinLimit } from './stack.ts';
 export { createSystem, type System } from './system.ts';

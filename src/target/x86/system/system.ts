@@ -3,6 +3,7 @@
  * and the operations that the engine itself starts.
  */
 import type { BootEntry } from '../../../contract/index.ts';
+import type { X86CpuRecord } from '../cpu-record.ts';
 import { type HelperName, helperNames } from '../helpers.ts';
 import { activities, activity } from '../state.ts';
 import type { HelperResult, SystemContext } from './context.ts';
@@ -35,6 +36,7 @@ import type { CpuModel } from './models.ts';
 import { rdmsr, wrmsr } from './msr.ts';
 import { PageWalker } from './paging.ts';
 import type { SystemPorts } from './ports.ts';
+import { loadCpu, type PendingEvents, saveCpu } from './record.ts';
 import { initialize, reset, setEntry, startup } from './reset.ts';
 import { clac, cli, popf, pushf, stac, sti } from './rflags.ts';
 import { checkUmip, lar, lgdt, lidt, lldt, loadSegment, lsl, ltr, sldt, str, verr, verw } from './segment.ts';
@@ -142,6 +144,10 @@ export interface System {
   setEntry(entry: BootEntry): void;
   /** Registers as text; `linear` must hold where the CPU is. */
   describe(): string;
+  /** Between instructions. */
+  save(pending: PendingEvents): X86CpuRecord;
+  /** Throws a StateError for what this CPU does not have. */
+  load(record: X86CpuRecord): void;
 }
 
 export function createSystem(cpu: X86State, ports: SystemPorts, model: CpuModel): System {
@@ -181,5 +187,7 @@ export function createSystem(cpu: X86State, ports: SystemPorts, model: CpuModel)
     },
     setEntry: (entry) => setEntry(s, entry),
     describe: () => describe(s),
+    save: (pending) => saveCpu(s, pending),
+    load: (record) => loadCpu(s, record),
   };
 }

@@ -182,18 +182,16 @@ function vectorCount(cpu: X86State): number {
 }
 
 /** Copies registers (the first one at state offset `from`) to the staging buffer at `at`. */
-function storeVectors(s: SystemContext, from: number, at: number): void {
+function storeVectors(s: SystemContext, from: number, at: number, count = vectorCount(s.cpu)): void {
   const { words } = s.xsaveImage;
-  const count = vectorCount(s.cpu);
   for (let i = 0; i < count; i++) {
     for (let word = 0; word < 4; word++)
       words[(at >> 2) + 4 * i + word] = s.cpu.word(from + i * vectorStride + 4 * word);
   }
 }
 
-function loadVectors(s: SystemContext, to: number, at: number): void {
+function loadVectors(s: SystemContext, to: number, at: number, count = vectorCount(s.cpu)): void {
   const { words } = s.xsaveImage;
-  const count = vectorCount(s.cpu);
   for (let i = 0; i < count; i++) {
     for (let word = 0; word < 4; word++)
       s.cpu.setWord(to + i * vectorStride + 4 * word, words[(at >> 2) + 4 * i + word]);
@@ -395,4 +393,47 @@ function restoreMxcsr(s: SystemContext, requested: number, bitmap: number, isCom
     if (bitmap & sse) loadMxcsr(s);
     else s.cpu.set(mxcsr, mxcsrInitial);
   }
+}
+
+// Snapshots: all components and all registers, whatever mode the CPU is in.
+
+const allVectors = 16;
+const components = x87 | sse | avx;
+
+/** The whole extended state as an image of XSAVE's standard form, pointers 64-bit. */
+export function saveExtendedState(s: SystemContext): Uint8Array {
+  const { view } = s.xsaveImage;
+  const bytes = s.xsaveImage.from(0);
+  bytes.fill(0);
+  storeX87(s, true);
+  storeMxcsr(s);
+  storeVectors(s, xmm[0].offset, xmmOffset, allVectors);
+  storeVectors(s, ymmHigh[0].offset, ymmOffset, allVectors);
+  view.setInt32(legacySize, components, true);
+  return bytes.slice();
+}
+
+/**
+ * Takes such an image; a component that its header does not name has its initial state.
+ * @returns what is wrong with it, or undefined
+ */
+export function loadExtendedState(s: SystemContext, image: Uint8Array): string | undefined {
+  if (image.length < ymmOffset) return `an XSAVE image of at least ${ymmOffset} bytes`;
+  const { view } = s.xsaveImage;
+  const bytes = s.xsaveImage.from(0);
+  bytes.fill(0);
+  bytes.set(image.subarray(0, bytes.length));
+  const bitmap = view.getInt32(legacySize, true);
+  if (bitmap & ~components || view.getInt32(legacySize + 4, true) !== 0) return 'no state beyond x87, SSE and AVX';
+  if (view.getInt32(legacySize + 12, true) !== 0) return 'an XSAVE image in the standard form';
+  if (bitmap & avx && image.length < bytes.length) return `an XSAVE image of ${bytes.length} bytes`;
+  if (view.getInt32(mxcsrOffset, true) & ~mxcsrMask) return 'a legal MXCSR';
+  if (bitmap & x87) loadX87(s, true);
+  else initX87(s.cpu);
+  s.cpu.set(mxcsr, view.getInt32(mxcsrOffset, true));
+  if (!(bitmap & sse)) bytes.fill(0, xmmOffset, xmmOffset + 16 * allVectors);
+  if (!(bitmap & avx)) bytes.fill(0, ymmOffset);
+  loadVectors(s, xmm[0].offset, xmmOffset, allVectors);
+  loadVectors(s, ymmHigh[0].offset, ymmOffset, allVectors);
+  return undefined;
 }
