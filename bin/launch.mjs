@@ -1,6 +1,8 @@
 // Starts the vireo program under whichever Node runs this: in this process when
 // it is new enough, else in the pinned Node. Plain JavaScript for Node 20.
 import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { findNode, runOn, tooOldMessage } from './node.mjs';
 
@@ -18,10 +20,19 @@ export async function launch(args, module = 'main') {
     process.exitCode = 1;
   } else if (node === process.execPath) {
     process.argv = [process.execPath, program, ...args];
+    await keepCompiledCode();
     await import(pathToFileURL(program).href);
   } else {
-    await runOn(node, [program, ...args]);
+    await runOn(node, [fileURLToPath(new URL('enter.mjs', import.meta.url)), module, ...args]);
   }
+}
+
+/** Lets Node keep what it compiled for the next start, in the user's cache folder: most of a short run is compiling. */
+async function keepCompiledCode() {
+  const base = process.env.XDG_CACHE_HOME;
+  const caches = base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache');
+  const { enableCompileCache } = await import('node:module');
+  enableCompileCache(join(caches, 'vireo', 'code'));
 }
 
 /** The sources in a checkout, the built program in the published package. */

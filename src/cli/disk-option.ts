@@ -4,7 +4,7 @@ import type { DiskOptions } from '../machine/index.ts';
 import { formatNamed } from './open-disk.ts';
 import { suggestion, UsageError } from './options.ts';
 
-export const DISK_VALUE = 'FILE[,format=raw|qcow2,readonly,bus=virtio|scsi]';
+export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi]';
 
 const NAMES = ['format', 'readonly', 'serial', 'bus'];
 

@@ -2,7 +2,8 @@
 import { UserError } from '../../base/index.ts';
 import { alignUp, type ImageChanges } from '../../block/index.ts';
 import { oneName, parseArguments, parseBytes, parseSwitch } from './arguments.ts';
-import { type CreateValues, createValues } from './create.ts';
+import { createValues } from './create.ts';
+import type { CreateValues } from './creators.ts';
 import { openOptions, withImage } from './images.ts';
 
 const CHANGEABLE = ['backing_file', 'backing_fmt', 'compat', 'lazy_refcounts', 'size'];

@@ -1,6 +1,8 @@
 /** Command lines as getopt reads them: `-f raw`, `-fraw`, `-qp`, `--output=json`, options and names in any order. */
 import { UserError } from '../../base/index.ts';
 
+export { parseKeyValues } from '../drivers/options.ts';
+
 /** Options that a command takes: a letter or a long name, and whether it has a value. */
 export type OptionSpecs = Readonly<Record<string, 'flag' | 'value' | 'list'>>;
 
@@ -53,24 +55,6 @@ export function parseArguments(specs: OptionSpecs, args: readonly string[]): Arg
     get: (option) => values.get(option)?.at(-1),
     all: (option) => values.get(option) ?? [],
   };
-}
-
-/** `a=1,b=2` with `,,` for a comma in a value; an option without `=` is `on`. */
-export function parseKeyValues(text: string): Map<string, string> {
-  const parts: string[] = [''];
-  for (let i = 0; i < text.length; i += 1) {
-    if (text[i] !== ',') parts[parts.length - 1] += text[i];
-    else if (text[i + 1] === ',') parts[parts.length - 1] += text[i++];
-    else parts.push('');
-  }
-  return new Map(
-    parts
-      .filter((part) => part !== '')
-      .map((part) => {
-        const at = part.indexOf('=');
-        return at < 0 ? [part, 'on'] : [part.slice(0, at), part.slice(at + 1)];
-      }),
-  );
 }
 
 const SUFFIXES = 'bkmgtpe';

@@ -2,10 +2,11 @@
 import { existsSync, unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/index.ts';
+import { cacheModeNamed } from '../drivers/cache.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
 import { type CopyOptions, copyImage } from './copy.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
-import { formatNamed, type OpenedImage, openImage, openOptions, parseImageName } from './images.ts';
+import { filenameOf, formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
 import { progressBar } from './text.ts';
 
 const PARALLEL_MAX = 16;
@@ -41,8 +42,7 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
   if (args.has('target-image-opts') && !isTargetGiven)
     throw new UserError('--target-image-opts requires use of -n flag');
   if (args.has('target-is-zero') && !isTargetGiven) throw new UserError('--target-is-zero requires use of -n flag');
-  const target = parseImageName(targetName ?? '', args.has('target-image-opts'));
-  const formatName = args.get('O') ?? target.format ?? 'raw';
+  const formatName = args.get('O') ?? 'raw';
   if (args.all('o').some((text) => text === 'help')) {
     process.stdout.write(optionsHelp(formatName));
     return 0;
@@ -52,7 +52,7 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
   const sources: OpenedImage[] = [];
   try {
     for (const name of args.names.slice(0, -1)) sources.push(await openImage(name, sourceOptions(args)));
-    await convert(args, sources, target.filename, formatName);
+    await convert(args, sources, targetName, formatName);
   } finally {
     for (const source of sources) await source.node.close();
   }
@@ -61,10 +61,11 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
 
 function sourceOptions(args: Arguments) {
   const snapshot = args.get('l')?.replace(/^snapshot\.(id|name)=/, '');
-  return { ...openOptions(args), ...(snapshot === undefined ? {} : { snapshot }) };
+  const cache = cacheModeNamed(args.get('T') ?? 'writeback', 'source cache option');
+  return { ...openOptions(args), cache, ...(snapshot === undefined ? {} : { snapshot }) };
 }
 
-async function convert(args: Arguments, sources: readonly OpenedImage[], path: string, formatName: string) {
+async function convert(args: Arguments, sources: readonly OpenedImage[], targetName: string, formatName: string) {
   const compress = args.has('c');
   const values = createValues(args, 'B');
   const given = values.get('size');
@@ -76,7 +77,6 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], path: s
   const topOnly = values.has('backing_file');
   if (topOnly && sources.length > 1)
     throw new UserError('Having a backing file for the target makes no sense when concatenating multiple input images');
-  if (compress && formatName !== 'qcow2') throw new UserError('Compression not supported for this file format');
   if (compress && (values.get('preallocation') ?? 'off') !== 'off')
     throw new UserError('Compression and preallocation not supported at the same time');
   const sparse = args.get('S');
@@ -88,10 +88,11 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], path: s
     parallel: parallelOf(args),
     onProgress: () => {},
   };
+  const path = filenameOf(targetName, args.has('target-image-opts'));
   const isNew = isMade && !existsSync(path);
   if (isMade) await createImage(path, formatName, values, size);
   try {
-    await fill(args, sources, path, formatName, copied, options);
+    await fill(args, sources, targetName, formatName, copied, options);
   } catch (error) {
     if (isNew) unlinkSync(path);
     throw error;
@@ -101,13 +102,22 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], path: s
 async function fill(
   args: Arguments,
   sources: readonly OpenedImage[],
-  path: string,
-  format: string,
+  targetName: string,
+  formatName: string,
   total: number,
   options: CopyOptions,
 ): Promise<void> {
   const progress = progressBar(args.has('p') && !args.has('q'));
-  const target = await openImage(path, { format, writable: true, unsafe: !args.has('n') });
+  const isOpts = args.has('target-image-opts');
+  const target = await openImage(targetName, {
+    ...(isOpts ? { imageOpts: true } : { format: formatName }),
+    writable: true,
+    cache: cacheModeNamed(args.get('t') ?? 'unsafe'),
+  });
+  if (options.compress && target.node.writeCompressed === undefined) {
+    await target.node.close();
+    throw new UserError('Compression not supported for this file format');
+  }
   try {
     if (target.node.sizeBytes < total) throw new UserError('Output file is smaller than input file');
     progress.report(0);
@@ -157,7 +167,7 @@ export async function ddCommand(argv: readonly string[]): Promise<number> {
     const count = values.get('count');
     const length = count === undefined ? rest : Math.min(rest, parseBytes(count, 'number: count') * block);
     await createImage(output, formatName, new Map(), formatName === 'raw' ? length : alignUp(length, 512));
-    const target = await openImage(output, { format: formatName, writable: true, unsafe: true });
+    const target = await openImage(output, { format: formatName, writable: true, cache: cacheModeNamed('unsafe') });
     const bytes = new Uint8Array(Math.max(block, 2 ** 20));
     for (let done = 0; done < length; done += bytes.length) {
       const part = bytes.subarray(0, Math.min(bytes.length, length - done));

@@ -1,31 +1,26 @@
 /** Files and host devices as block nodes. */
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  read as readCallback,
-  readSync,
-  write as writeCallback,
-  writeSync,
-} from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockExtent, BlockNode } from '../../contract/index.ts';
 import { libc } from './block-libc.ts';
 import { lockImage } from './block-lock.ts';
+import { directTransfer, type Transfer, type TransferIo, transferFor, writeThrough } from './block-transfer.ts';
 
 export interface FileNodeOptions {
   readonly readOnly?: boolean;
   /** Makes the file, or empties it when it is there. */
   readonly create?: boolean;
-  /** `blocking` runs each request in the calling thread: fastest, for programs and worker threads of their own. */
-  readonly io?: 'threads' | 'blocking';
+  /**
+   * `blocking` runs each request in the calling thread, `mixed` all but large ones: fastest, for programs and
+   * worker threads of their own. Default `threads`.
+   */
+  readonly io?: TransferIo;
   /** `ignore` makes flushes do nothing: for an image that is thrown away unless it becomes complete. */
   readonly flushes?: 'honour' | 'ignore';
+  /** Past the host's page cache, as far as requests are whole pages. Refused where the file system cannot. */
+  readonly direct?: boolean;
+  /** Each write is on stable storage before it is acknowledged. */
+  readonly writeThrough?: boolean;
   /** False: do not take the image's lock (qemu-img's -U). */
   readonly lock?: boolean;
 }
@@ -45,7 +40,12 @@ const REASONS: Readonly<Record<string, string>> = {
 export function openFileNode(path: string, options: FileNodeOptions = {}): BlockNode {
   const { readOnly = false, create = false } = options;
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const fds: number[] = [];
+  const closeAll = () => {
+    for (const fd of fds.splice(0)) closeSync(fd);
+  };
   const fd = attempt(path, 'open', () => openSync(path, access | (create ? constants.O_CREAT : 0), 0o644));
+  fds.push(fd);
   try {
     const stat = fstatSync(fd);
     if (stat.isDirectory()) throw new UserError(`Could not open '${path}': it is a folder`);
@@ -53,9 +53,10 @@ export function openFileNode(path: string, options: FileNodeOptions = {}): Block
     if (create && stat.isFile()) ftruncateSync(fd, 0);
     const isDevice = stat.isBlockDevice() || stat.isCharacterDevice();
     const size = isDevice ? (libc()?.seek(fd, 0, 'end') ?? 0) : create ? 0 : stat.size;
-    return fileNode(fd, path, size, isDevice, options);
+    const file = { fd, path, isDevice, transfer: transferOf(fd, path, options, fds), close: closeAll };
+    return fileNode(file, size, options);
   } catch (error) {
-    closeSync(fd);
+    closeAll();
     throw error;
   }
 }
@@ -70,17 +71,40 @@ export function allocatedBytes(path: string): number {
   }
 }
 
-function fileNode(
-  fd: number,
-  path: string,
-  initialSize: number,
-  isDevice: boolean,
-  options: FileNodeOptions,
-): BlockNode {
-  const { readOnly = false, io = 'threads', flushes = 'honour' } = options;
+/** How the file's bytes move; more descriptors that this takes are added to `fds`. */
+function transferOf(fd: number, path: string, options: FileNodeOptions, fds: number[]): Transfer {
+  const { readOnly = false, io = 'threads', direct = false } = options;
+  let transfer = transferFor(fd, io);
+  if (direct) {
+    const refused = `Could not open '${path}': filesystem does not support O_DIRECT`;
+    const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+    try {
+      fds.push(openSync(path, access | (constants.O_DIRECT ?? 0)));
+    } catch {
+      throw new UserError(refused);
+    }
+    const found = constants.O_DIRECT === undefined ? undefined : directTransfer(transfer, fds.at(-1)!, io);
+    if (found === undefined) throw new UserError(refused);
+    transfer = found;
+  }
+  return options.writeThrough === true ? writeThrough(transfer) : transfer;
+}
+
+interface OpenFile {
+  readonly fd: number;
+  readonly path: string;
+  readonly isDevice: boolean;
+  readonly transfer: Transfer;
+  close(): void;
+}
+
+const DONE = Promise.resolve();
+
+function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions): BlockNode {
+  const { fd, path, isDevice, transfer } = file;
+  const { readOnly = false, flushes = 'honour' } = options;
   let size = initialSize;
   const calls = libc();
-  const transfer = io === 'blocking' ? blockingTransfer(fd) : threadTransfer(fd);
   const checkWrite = (offset: number, length: number) => {
     if (readOnly) throw new IoError('read-only', `${path}: it is open for reading only`);
     if (!Number.isSafeInteger(offset) || offset < 0 || (isDevice && offset + length > size)) outOfRange(offset, length);
@@ -91,24 +115,37 @@ function fileNode(
   const checkInside = (offset: number, length: number) => {
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size) outOfRange(offset, length);
   };
+  const grow = (end: number) => {
+    if (end > size) size = end;
+  };
+  /** A request that is done at once costs no promise of its own. */
+  const request = (what: string, start: () => Promise<void> | undefined): Promise<void> => {
+    try {
+      return start()?.catch((error) => Promise.reject(explain(path, what, error))) ?? DONE;
+    } catch (error) {
+      return Promise.reject(explain(path, what, error));
+    }
+  };
   const node: BlockNode = {
     get sizeBytes() {
       return size;
     },
     readOnly,
     limits: { alignmentBytes: 1, preferredBytes: 4096 },
-    async read(offset, target) {
-      checkInside(offset, target.length);
-      await attemptAsync(path, 'read', () => transfer.read(offset, target));
-    },
-    async write(offset, source) {
-      checkWrite(offset, source.length);
-      await attemptAsync(path, 'write', () => transfer.write(offset, source));
-      size = Math.max(size, offset + source.length);
-    },
-    async flush() {
-      if (!readOnly && flushes === 'honour') await attemptAsync(path, 'flush', () => transfer.flush());
-    },
+    read: (offset, target) =>
+      request('read', () => {
+        checkInside(offset, target.length);
+        return transfer.read(offset, target);
+      }),
+    write: (offset, source) =>
+      request('write', () => {
+        checkWrite(offset, source.length);
+        const pending = transfer.write(offset, source);
+        if (pending !== undefined) return pending.then(() => grow(offset + source.length));
+        grow(offset + source.length);
+        return undefined;
+      }),
+    flush: () => (readOnly || flushes === 'ignore' ? DONE : request('flush', () => transfer.flush())),
     async extents(offset, length) {
       checkInside(offset, length);
       return calls === undefined || isDevice
@@ -116,8 +153,11 @@ function fileNode(
         : [fileExtent(offset, length)];
     },
     async close() {
-      if (!readOnly) await node.flush();
-      closeSync(fd);
+      try {
+        if (!readOnly) await node.flush();
+      } finally {
+        file.close();
+      }
     },
   };
   if (!isDevice) {
@@ -155,63 +195,9 @@ function fileNode(
   }
 }
 
-interface Transfer {
-  read(offset: number, target: Uint8Array): Promise<void> | void;
-  write(offset: number, source: Uint8Array): Promise<void> | void;
-  flush(): Promise<void> | void;
-}
-
-function blockingTransfer(fd: number): Transfer {
-  return {
-    read(offset, target) {
-      for (let done = 0; done < target.length; ) {
-        const count = readSync(fd, target, done, target.length - done, offset + done);
-        if (count === 0) throw new Error('the file became shorter');
-        done += count;
-      }
-    },
-    write(offset, source) {
-      for (let done = 0; done < source.length; ) {
-        done += writeSync(fd, source, done, source.length - done, offset + done);
-      }
-    },
-    flush: () => fsyncSync(fd),
-  };
-}
-
-const readAt = promisify(readCallback);
-const writeAt = promisify(writeCallback);
-const flushAll = promisify(fdatasync);
-
-function threadTransfer(fd: number): Transfer {
-  return {
-    async read(offset, target) {
-      for (let done = 0; done < target.length; ) {
-        const { bytesRead } = await readAt(fd, target, done, target.length - done, offset + done);
-        if (bytesRead === 0) throw new Error('the file became shorter');
-        done += bytesRead;
-      }
-    },
-    async write(offset, source) {
-      for (let done = 0; done < source.length; ) {
-        done += (await writeAt(fd, source, done, source.length - done, offset + done)).bytesWritten;
-      }
-    },
-    flush: () => flushAll(fd),
-  };
-}
-
 function attempt<T>(path: string, what: string, action: () => T): T {
   try {
     return action();
-  } catch (error) {
-    throw explain(path, what, error);
-  }
-}
-
-async function attemptAsync<T>(path: string, what: string, action: () => T | Promise<T>): Promise<T> {
-  try {
-    return await action();
   } catch (error) {
     throw explain(path, what, error);
   }

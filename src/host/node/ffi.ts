@@ -5,6 +5,8 @@ export interface Ffi {
     definitions: Record<string, { arguments: string[]; return: string }>,
   ): { functions: Record<string, (...args: unknown[]) => bigint | number> };
   getInt32(pointer: bigint, offset?: number): number;
+  /** Where the bytes lie; they stay there. */
+  getRawPointer(bytes: Uint8Array): bigint;
 }
 
 /** Undefined where this Node has none. */

@@ -1,0 +1,173 @@
+/** How images of each format are made, and the line that tells of it. */
+import { randomBytes } from 'node:crypto';
+import { unlinkSync } from 'node:fs';
+import { UserError } from '../../base/index.ts';
+import {
+  createQcow2,
+  createVdi,
+  createVhd,
+  type Preallocation,
+  type Qcow2CreateOptions,
+  qcow2,
+  zeroRange,
+} from '../../block/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
+import { openFileNode } from '../../host/node/index.ts';
+import { parseBytes, parseSwitch } from './arguments.ts';
+import { openImage, resolveName } from './images.ts';
+
+/** The `-o` options, without `size`. */
+export type CreateValues = Map<string, string>;
+
+export interface Creator {
+  /** Makes the image; what was there before is replaced, and what was begun goes away when it fails. */
+  readonly create: (path: string, values: CreateValues, sizeBytes: number) => Promise<void>;
+  /** The options as qemu-img tells them before it makes an image. */
+  readonly describe: (values: CreateValues, sizeBytes: number) => string;
+}
+
+const CREATORS: Readonly<Record<string, Creator>> = {
+  raw: {
+    create: (path, values, sizeBytes) => createRaw(path, sizeBytes, preallocationOf(values, ['off', 'falloc', 'full'])),
+    describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['preallocation'])}`,
+  },
+  qcow2: { create: makeQcow2, describe: describeQcow2 },
+  vdi: {
+    create: (path, values, sizeBytes) =>
+      makeFile(path, (file) =>
+        createVdi(file, {
+          sizeBytes,
+          isStatic: parseSwitch('static', values.get('static') ?? 'off'),
+          imageUuid: randomBytes(16),
+          snapshotUuid: randomBytes(16),
+        }),
+      ),
+    describe: (values, sizeBytes) => `size=${sizeBytes} static=${values.get('static') ?? 'off'}`,
+  },
+  vpc: {
+    create(path, values, sizeBytes) {
+      const isFixed = isFixedVhd(values);
+      const nowSeconds = Math.floor(Date.now() / 1000);
+      return makeFile(path, (file) => createVhd(file, { sizeBytes, isFixed, uuid: randomBytes(16), nowSeconds }));
+    },
+    describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['subformat', 'force_size'])}`,
+  },
+};
+
+/** @throws UserError for formats that cannot be made */
+export function creatorFor(formatName: string): Creator {
+  if (!Object.hasOwn(CREATORS, formatName)) {
+    throw new UserError(`Format driver '${formatName}' does not support image creation`);
+  }
+  return CREATORS[formatName];
+}
+
+/** Options as they were given, in this order. */
+function given(values: CreateValues, keys: readonly string[]): string {
+  return keys.map((key) => (values.has(key) ? ` ${key}=${values.get(key)}` : '')).join('');
+}
+
+/** Makes one file with `write`; it goes away again when that fails. */
+async function makeFile(path: string, write: (file: BlockNode) => Promise<void>): Promise<void> {
+  const file = openFileNode(path, { create: true, io: 'blocking' });
+  try {
+    await write(file);
+  } catch (error) {
+    unlinkSync(path);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function qcow2Options(values: CreateValues, sizeBytes: number): Qcow2CreateOptions & { preallocation: Preallocation } {
+  const get = (key: string) => values.get(key);
+  const compat = get('compat') ?? '1.1';
+  if (!['0.10', 'v2', '1.1', 'v3'].includes(compat)) throw new UserError(`Invalid compatibility level: '${compat}'`);
+  const compression = get('compression_type') ?? 'zlib';
+  if (compression !== 'zlib' && compression !== 'zstd') {
+    throw new UserError(`Invalid parameter '${compression}': compression_type is zlib or zstd`);
+  }
+  const isOn = (key: string) => parseSwitch(key, get(key) ?? 'off');
+  const filename = get('backing_file');
+  const format = get('backing_fmt');
+  const dataFile = get('data_file');
+  const extendedL2 = isOn('extended_l2');
+  return {
+    sizeBytes,
+    version: compat === '0.10' || compat === 'v2' ? 2 : 3,
+    clusterBytes: parseBytes(get('cluster_size') ?? '64k', 'cluster_size'),
+    refcountBits: Number(get('refcount_bits') ?? 16),
+    lazyRefcounts: isOn('lazy_refcounts'),
+    extendedL2,
+    compression,
+    preallocation: preallocationOf(values, ['off', 'metadata', 'falloc', 'full']),
+    ...(filename ? { backing: { filename, ...(format === undefined ? {} : { format }) } } : {}),
+    ...(dataFile === undefined ? {} : { dataFile, rawDataFile: isOn('data_file_raw') }),
+  };
+}
+
+function preallocationOf(values: CreateValues, allowed: readonly Preallocation[]): Preallocation {
+  const text = values.get('preallocation') ?? 'off';
+  const mode = allowed.find((candidate) => candidate === text);
+  if (mode === undefined)
+    throw new UserError(`Invalid parameter '${text}': preallocation is one of ${allowed.join(', ')}`);
+  return mode;
+}
+
+async function makeQcow2(path: string, values: CreateValues, sizeBytes: number): Promise<void> {
+  const { preallocation, ...options } = qcow2Options(values, sizeBytes);
+  if (options.backing !== undefined && preallocation !== 'off' && options.extendedL2 !== true) {
+    throw new UserError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled');
+  }
+  await makeFile(path, (file) => createQcow2(file, options));
+  if (options.dataFile !== undefined) await createRaw(resolveName(path, options.dataFile), sizeBytes, 'off');
+  if (preallocation === 'off') return;
+  const image = await openImage(path, { format: qcow2.name, writable: true, withoutBacking: true });
+  await image.node.preallocate!(preallocation);
+  await image.node.close();
+}
+
+function isFixedVhd(values: CreateValues): boolean {
+  const subformat = values.get('subformat') ?? 'dynamic';
+  if (subformat !== 'dynamic' && subformat !== 'fixed') {
+    throw new UserError(`Invalid subformat '${subformat}': it is dynamic or fixed`);
+  }
+  if (!parseSwitch('force_size', values.get('force_size') ?? 'on')) {
+    throw new UserError('force_size=off is not supported: a disk has exactly the size given');
+  }
+  return subformat === 'fixed';
+}
+
+async function createRaw(path: string, sizeBytes: number, preallocation: Preallocation): Promise<void> {
+  const file = openFileNode(path, { create: true, io: 'blocking' });
+  await file.resize!(sizeBytes);
+  if (preallocation === 'falloc') await zeroRange(file, 0, sizeBytes);
+  const zeros = new Uint8Array(preallocation === 'full' ? 2 ** 20 : 0);
+  for (let at = 0; zeros.length > 0 && at < sizeBytes; at += zeros.length) {
+    await file.write(at, zeros.subarray(0, Math.min(zeros.length, sizeBytes - at)));
+  }
+  await file.close();
+}
+
+function describeQcow2(values: CreateValues, sizeBytes: number): string {
+  const { clusterBytes, extendedL2, compression, lazyRefcounts, refcountBits, backing, dataFile } = qcow2Options(
+    values,
+    sizeBytes,
+  );
+  const onOff = (isOn: boolean | undefined) => (isOn === true ? 'on' : 'off');
+  const parts = [
+    `cluster_size=${clusterBytes}`,
+    `extended_l2=${onOff(extendedL2)}`,
+    ...(values.has('preallocation') ? [`preallocation=${values.get('preallocation')}`] : []),
+    `compression_type=${compression}`,
+    ...(values.has('compat') ? [`compat=${values.get('compat')}`] : []),
+    `size=${sizeBytes}`,
+    ...(dataFile === undefined ? [] : [`data_file=${dataFile}`]),
+    ...(backing === undefined ? [] : [`backing_file=${backing.filename}`]),
+    ...(backing?.format === undefined ? [] : [`backing_fmt=${backing.format}`]),
+    `lazy_refcounts=${onOff(lazyRefcounts)}`,
+    `refcount_bits=${refcountBits}`,
+  ];
+  return parts.join(' ');
+}
