@@ -1,0 +1,116 @@
+/** What the KVM accelerator needs of the host: calls of the kernel, injected. */
+
+/** Memory that all threads of the process share, page-aligned. */
+export interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+  /** Where the first used byte lies in the buffer; the address below is of that byte. */
+  readonly offset: number;
+  /** Address in this process. */
+  readonly address: bigint;
+  readonly sizeBytes: number;
+}
+
+/** How guest RAM is backed and treated. */
+export interface RamOptions {
+  /**
+   * `anonymous` (default); `memfd`: memory that another process can be given; `hugepages`: 2-MiB pages that the
+   * administrator reserved (memfd with MFD_HUGETLB).
+   */
+  readonly backing?: 'anonymous' | 'memfd' | 'hugepages';
+  /** Advises the kernel to share equal pages between guests (KSM). */
+  readonly merge?: boolean;
+  /** Advises for or against transparent huge pages; the system's own choice when absent. */
+  readonly transparentHugepages?: boolean;
+  /** Takes all memory at the start. */
+  readonly preallocate?: boolean;
+  /** Keeps all memory from being swapped out. */
+  readonly lock?: boolean;
+}
+
+export interface GuestRam extends SharedMemory {
+  /** The file descriptor behind it, or -1. */
+  readonly fd: number;
+}
+
+/** Every call returns what the kernel returned; negative: an error number. */
+export interface KvmHost {
+  /** Opens /dev/kvm. */
+  open(): number;
+  close(fd: number): void;
+  /** `argument` is a number below 2^53. */
+  ioctl(fd: number, request: number, argument: number): number;
+  /** `argument` is read and written in place. */
+  ioctlStruct(fd: number, request: number, argument: Uint8Array): number;
+  /** Where a typed array's memory is; it must be kept while the kernel may use it. */
+  addressOf(bytes: Uint8Array): bigint;
+  /** Memory of whole pages, zeros. Throws UserError when there is not enough. */
+  allocate(sizeBytes: number): SharedMemory;
+  /** Guest RAM, aligned to 2 MiB. Throws UserError that names the option when the host cannot. */
+  allocateRam(sizeBytes: number, options: RamOptions): GuestRam;
+  /** Puts a mapping of `fd` over part of allocated memory. */
+  mapOver(memory: SharedMemory, offset: number, length: number, fd: number, fdOffset: number): number;
+  /** Gives back what was mapped over it: zeros again. */
+  discard(memory: SharedMemory, offset: number, length: number): number;
+  /** A new event counter, non-blocking. */
+  eventfd(): number;
+  /** Adds 1 to an event counter. */
+  signalEvent(fd: number): void;
+  /** Takes an event counter's count; 0 when nothing happened. */
+  takeEvent(fd: number): number;
+  /** Interrupts a thread that is, or is about to be, in KVM_RUN. */
+  kick(threadId: number): void;
+  /** True while a PVM module, not hardware, stands behind /dev/kvm. */
+  readonly isPvm: boolean;
+}
+
+/** What a vCPU's own thread needs beside `ioctl`. */
+export interface VcpuThreadHost {
+  ioctl(fd: number, request: number, argument: number): number;
+  ioctlStruct(fd: number, request: number, argument: Uint8Array): number;
+  readonly threadId: number;
+  /**
+   * Blocks the kick signal in this thread and returns the mask without it, as KVM_SET_SIGNAL_MASK takes it (64 signals).
+   * From then on a tick comes several times a second too, so that this thread can be ended even if nobody kicks it.
+   */
+  prepareKicks(): Uint8Array;
+  /** Takes a pending kick, so that the next KVM_RUN does not return at once. */
+  takeKick(): void;
+  signalEvent(fd: number): void;
+}
+
+/** Waits for several things at once, in the thread of a machine on KVM. */
+export interface EventWait {
+  /** Wakes the wait when the counter is signalled, until it is taken. */
+  add(fd: number): void;
+  remove(fd: number): void;
+  /**
+   * Blocks this thread until a counter is signalled, the thread's event loop has something to do, or `nanos` have passed.
+   * @returns true when the event loop must have its turn
+   */
+  wait(nanos: number): boolean;
+  close(): void;
+}
+
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  ENXIO: 6,
+  E2BIG: 7,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
+  ENOTTY: 25,
+  ENOSPC: 28,
+} as const;
+
+export function errnoName(errno: number): string {
+  return Object.entries(ERRNO).find(([, value]) => value === errno)?.[0] ?? `error ${errno}`;
+}

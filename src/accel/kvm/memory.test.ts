@@ -1,0 +1,90 @@
+/** Memory slots and dirty pages on /dev/kvm. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nodeKvmHost } from '../../host/node/index.ts';
+import { KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
+
+const skip = kvmMissing;
+const HLT = 0xf4;
+const GIB = 1024 ** 3;
+/** mov ax, 2000h; mov ds, ax; mov byte [0], 77h; mov al, [0]; out 10h, al; hlt */
+const WRITE_AT_20000 = [0xb8, 0x00, 0x20, 0x8e, 0xd8, 0xc6, 0x06, 0x00, 0x00, 0x77, 0xa0, 0x00, 0x00, 0xe6, 0x10, HLT];
+
+for (const backing of ['anonymous', 'memfd'] as const) {
+  test(`RAM that is ${backing}: guest and host see the same bytes`, { skip }, () => {
+    using guest = tinyGuest(WRITE_AT_20000, { ramBytes: 256 * KIB, ram: { backing } });
+    runExits(guest.vcpu);
+    assert.equal(guest.memory[0x2_0000], 0x77);
+  });
+}
+
+test('huge pages: RAM, or what to do to have them', { skip }, (t) => {
+  try {
+    using guest = tinyGuest(WRITE_AT_20000, { ramBytes: 256 * KIB, ram: { backing: 'hugepages' } });
+    runExits(guest.vcpu);
+    assert.equal(guest.memory[0x2_0000], 0x77);
+  } catch (error) {
+    assert.match((error as Error).message, /^the host has not enough huge pages for 2 MiB: .*vm\.nr_hugepages=1$/);
+    t.diagnostic('this host has no huge pages reserved');
+  }
+});
+
+test('RAM with advice: merged, transparent huge pages, all of it at the start', { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000, {
+    ramBytes: 4096 * KIB,
+    ram: { merge: true, transparentHugepages: true, preallocate: true },
+  });
+  runExits(guest.vcpu);
+  assert.equal(guest.memory[0x2_0000], 0x77);
+});
+
+test('a shared WebAssembly.Memory is a slot', { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000);
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const bytes = new Uint8Array(memory.buffer);
+  const address = guest.system.host.addressOf(bytes);
+  const shared = { buffer: memory.buffer as SharedArrayBuffer, offset: 0, address, sizeBytes: bytes.length };
+  guest.vm.setSlot({ slot: 1, base: 0x2_0000, memory: shared, offset: 0, size: bytes.length });
+  runExits(guest.vcpu);
+  assert.equal(bytes[0], 0x77);
+});
+
+test('a read-only slot: reads are memory, writes are exits', { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000);
+  const rom = guest.system.host.allocate(64 * KIB);
+  new Uint8Array(rom.buffer)[0] = 0x33;
+  guest.vm.setSlot({ slot: 1, base: 0x2_0000, memory: rom, offset: 0, size: 64 * KIB, readOnly: true });
+  const [write, out] = runExits(guest.vcpu);
+  assert.deepEqual(write, { kind: 'mmio', address: 0x2_0000, size: 1, write: true, value: 0x77 });
+  assert.equal(out.value, 0x33);
+});
+
+test('a slot that is taken away is no memory any more', { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000);
+  const memory = guest.system.host.allocate(64 * KIB);
+  guest.vm.setSlot({ slot: 1, base: 0x2_0000, memory, offset: 0, size: 64 * KIB });
+  guest.vm.removeSlot(1);
+  const [write] = runExits(guest.vcpu);
+  assert.equal(write.kind, 'mmio');
+});
+
+test('dirty log: the pages written since it was taken', { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000, { ramBytes: 256 * KIB });
+  const slot = { slot: 0, base: 0, memory: guest.ram, offset: 0, size: 256 * KIB, logDirtyPages: true };
+  guest.vm.setSlot(slot);
+  runExits(guest.vcpu);
+  assert.ok(guest.vm.dirtyPages(0, slot.size).includes(0x20));
+  assert.deepEqual(guest.vm.dirtyPages(0, slot.size), []);
+});
+
+test('more than 4 GiB of RAM, above the 4-GiB line too', { skip }, () => {
+  const host = nodeKvmHost();
+  const ram = host.allocateRam(6 * GIB, {});
+  assert.equal(ram.address % (2n * 1024n * 1024n), 0n);
+  const bytes = new Uint8Array(ram.buffer, ram.offset, 6 * GIB);
+  bytes[6 * GIB - 1] = 9;
+  assert.equal(new Uint8Array(ram.buffer)[ram.offset + 6 * GIB - 1], 9);
+  using guest = tinyGuest([HLT]);
+  guest.vm.setSlot({ slot: 1, base: 4 * GIB, memory: ram, offset: 0, size: 6 * GIB });
+  assert.equal(runExits(guest.vcpu).at(-1)?.kind, 'hlt');
+});
