@@ -1,0 +1,152 @@
+/** A snapshot that arrives in pieces of any size. */
+import type { DeviceRecord } from '../contract/index.ts';
+import {
+  checkPreamble,
+  checksumOf,
+  damaged,
+  decodeHeader,
+  HEADER_BYTES,
+  type Header,
+  KIND,
+  PREAMBLE_BYTES,
+  paddingBefore,
+} from './format.ts';
+import { recordFromText } from './record-text.ts';
+
+/** Where the parts go, in the order in which they come. What they throw ends the reading. */
+export interface SnapshotTarget {
+  state(record: DeviceRecord): void;
+  blob(bytes: Uint8Array): void;
+  /** RAM at a guest physical address, to be written to; undefined where the machine has none. */
+  ram(address: number, length: number): Uint8Array | undefined;
+}
+
+type Phase =
+  | { readonly kind: 'preamble' | 'header' | 'done' }
+  | { readonly kind: 'padding' | 'payload'; readonly header: Header; readonly into: Uint8Array };
+
+/**
+ * Takes bytes with `feed`; RAM is written as it comes, so a machine is whole only when `isDone`.
+ * Errors are UserErrors; after one the reader is of no more use.
+ */
+export class SnapshotReader {
+  readonly #target: SnapshotTarget;
+  #phase: Phase = { kind: 'preamble' };
+  /** What has come of the preamble, header, padding or payload at hand. */
+  #have = 0;
+  /** From the start of the snapshot. */
+  #offset = 0;
+  #sections = 0;
+  #stateSeen = false;
+  readonly #scratch = new Uint8Array(HEADER_BYTES);
+
+  constructor(target: SnapshotTarget) {
+    this.#target = target;
+  }
+
+  /** Everything has come and was right. */
+  get isDone(): boolean {
+    return this.#phase.kind === 'done';
+  }
+
+  /** @returns how many of the bytes belong to the snapshot: all of them, until it is done */
+  feed(bytes: Uint8Array): number {
+    let at = 0;
+    while (at < bytes.length && !this.isDone) {
+      const taken = this.#take(bytes.subarray(at));
+      at += taken;
+      this.#offset += taken;
+      this.#advance();
+    }
+    return at;
+  }
+
+  /** The bytes have ended. @throws UserError when they ended too early */
+  end(): void {
+    if (!this.isDone) throw damaged(`its end, which is missing after ${this.#offset} bytes,`);
+  }
+
+  #wanted(): number {
+    const phase = this.#phase;
+    switch (phase.kind) {
+      case 'preamble':
+        return PREAMBLE_BYTES;
+      case 'header':
+        return HEADER_BYTES;
+      case 'padding':
+      case 'payload':
+        return phase.into.length;
+      case 'done':
+        return 0;
+    }
+  }
+
+  #take(bytes: Uint8Array): number {
+    const phase = this.#phase;
+    const count = Math.min(bytes.length, this.#wanted() - this.#have);
+    const into = phase.kind === 'payload' || phase.kind === 'padding' ? phase.into : this.#scratch;
+    into.set(bytes.subarray(0, count), this.#have);
+    this.#have += count;
+    return count;
+  }
+
+  /** Goes on to what follows, over everything that is complete. */
+  #advance(): void {
+    while (this.#phase.kind !== 'done' && this.#have === this.#wanted()) {
+      this.#have = 0;
+      this.#phase = this.#next(this.#phase);
+    }
+  }
+
+  #next(phase: Phase): Phase {
+    switch (phase.kind) {
+      case 'preamble':
+        checkPreamble(this.#scratch);
+        return { kind: 'header' };
+      case 'header':
+        return this.#begin(decodeHeader(this.#scratch));
+      case 'padding':
+        if (phase.into.some((byte) => byte !== 0)) throw damaged('what stands before a piece of RAM');
+        return { kind: 'payload', header: phase.header, into: this.#ram(phase.header) };
+      case 'payload':
+        this.#finish(phase.header, phase.into);
+        return { kind: 'header' };
+      case 'done':
+        return phase;
+    }
+  }
+
+  #begin(header: Header): Phase {
+    if (header.kind === KIND.end) {
+      if (header.length !== this.#sections || !this.#stateSeen) throw damaged('the number of its sections');
+      return { kind: 'done' };
+    }
+    if ((header.kind === KIND.state) === this.#stateSeen) throw damaged('the order of its sections');
+    this.#sections++;
+    switch (header.kind) {
+      case KIND.zero:
+        this.#ram(header).fill(0);
+        return { kind: 'header' };
+      case KIND.ram:
+        this.#ram(header);
+        return { kind: 'padding', header, into: new Uint8Array(paddingBefore(this.#offset)) };
+      default:
+        return { kind: 'payload', header, into: new Uint8Array(header.length) };
+    }
+  }
+
+  #ram({ address, length }: Header): Uint8Array {
+    const view = this.#target.ram(address, length);
+    if (view?.length !== length)
+      throw damaged(`the RAM at 0x${address.toString(16)}, which the machine does not have,`);
+    return view;
+  }
+
+  #finish({ kind, checksum }: Header, payload: Uint8Array): void {
+    if (checksumOf(payload) !== checksum) throw damaged('the checksum of a section');
+    if (kind === KIND.state) {
+      this.#stateSeen = true;
+      this.#target.state(recordFromText(new TextDecoder().decode(payload)));
+    } else if (kind === KIND.blob) this.#target.blob(payload);
+  }
+}

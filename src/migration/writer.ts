@@ -1,0 +1,91 @@
+/** A machine that stands still as a snapshot, piece by piece. */
+import type { DeviceRecord, GuestMemory } from '../contract/index.ts';
+import {
+  checksumOf,
+  encodeHeader,
+  encodePreamble,
+  HEADER_BYTES,
+  KIND,
+  type Kind,
+  LENGTH_MAX,
+  PAGE_BYTES,
+  PREAMBLE_BYTES,
+  paddingBefore,
+} from './format.ts';
+import { recordToText } from './record-text.ts';
+
+export interface SnapshotParts {
+  readonly state: DeviceRecord;
+  /** What the state refers to and is too large for text: a kernel, an initrd. */
+  readonly blobs: readonly Uint8Array[];
+  readonly memory: Pick<GuestMemory, 'buffer' | 'ranges'>;
+}
+
+/** Fewer zero pages than these between others are written with them. */
+const GAP_PAGES = 4;
+const RAM_PIECE_BYTES = LENGTH_MAX[KIND.ram];
+
+/**
+ * The snapshot's bytes in order. A piece of RAM is a view of the guest's memory itself: it is to be written
+ * before the guest runs again.
+ */
+export function* snapshotBytes({ state, blobs, memory }: SnapshotParts): Generator<Uint8Array, void> {
+  let offset = PREAMBLE_BYTES;
+  let sections = 0;
+  function* section(kind: Kind, address: number, payload: Uint8Array): Generator<Uint8Array, void> {
+    yield encodeHeader({ kind, address, length: payload.length, checksum: checksumOf(payload) });
+    offset += HEADER_BYTES;
+    if (kind === KIND.ram) {
+      const padding = new Uint8Array(paddingBefore(offset));
+      if (padding.length > 0) yield padding;
+      offset += padding.length;
+    }
+    if (payload.length > 0) yield payload;
+    offset += payload.length;
+    sections++;
+  }
+  yield encodePreamble();
+  yield* section(KIND.state, 0, new TextEncoder().encode(recordToText(state)));
+  for (const blob of blobs) yield* section(KIND.blob, 0, blob);
+  for (const { address, bytes } of ramPieces(memory)) yield* section(KIND.ram, address, bytes);
+  yield encodeHeader({ kind: KIND.end, address: 0, length: sections, checksum: 0 });
+}
+
+/** What RAM is not zero, in pieces of whole pages. */
+export function* ramPieces({
+  buffer,
+  ranges,
+}: SnapshotParts['memory']): Generator<{ readonly address: number; readonly bytes: Uint8Array }, void> {
+  for (const { base, size, offset } of ranges) {
+    const pages = size / PAGE_BYTES;
+    let first = -1;
+    let zeros = 0;
+    const piece = (end: number) => ({
+      address: base + first * PAGE_BYTES,
+      bytes: new Uint8Array(buffer, offset + first * PAGE_BYTES, (end - first) * PAGE_BYTES),
+    });
+    for (let page = 0; page < pages; page++) {
+      if (isZeroPage(buffer, offset + page * PAGE_BYTES)) {
+        zeros++;
+        if (first < 0 || zeros < GAP_PAGES) continue;
+        yield piece(page + 1 - zeros);
+        first = -1;
+        continue;
+      }
+      zeros = 0;
+      if (first < 0) first = page;
+      if ((page + 1 - first) * PAGE_BYTES < RAM_PIECE_BYTES) continue;
+      yield piece(page + 1);
+      first = -1;
+    }
+    if (first >= 0) yield piece(pages - zeros);
+  }
+}
+
+function isZeroPage(buffer: SharedArrayBuffer, offset: number): boolean {
+  const words = new Uint32Array(buffer, offset, PAGE_BYTES / 4);
+  for (let i = 0; i < words.length; i += 4) {
+    if ((words[i] | words[i + 1] | words[i + 2] | words[i + 3]) !== 0) return false;
+  }
+  return true;
+}
