@@ -12,6 +12,11 @@ export interface BackingReference {
 export type ResolveBacking = (reference: BackingReference) => Promise<BlockNode>;
 export type ResolveDataFile = (filename: string) => Promise<BlockNode>;
 
+/** Random bytes that need not be secret. */
+export function weakRandom(length: number): Uint8Array {
+  return Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
+}
+
 export interface OpenOptions {
   /** Names the image in complaints. */
   readonly name: string;
@@ -20,10 +25,13 @@ export interface OpenOptions {
   readonly resolveBacking?: ResolveBacking;
   /** Leave the backing file alone: what is not allocated reads as zeros. */
   readonly withoutBacking?: boolean;
+  /** Opens the other files that hold this image's own data: a qcow2's data file, the extents of a vmdk. */
   readonly resolveDataFile?: ResolveDataFile;
   readonly compression?: Compression;
   /** Open for repair: dirty and corrupt images too, changing nothing by itself. */
   readonly forCheck?: boolean;
+  /** Random bytes that name new states of an image (a vmdk's CID, a vhdx's GUIDs); Math.random without it. */
+  readonly random?: (length: number) => Uint8Array;
   /** Reads of an internal snapshot's disk instead of the present one, by id or name; read-only. */
   readonly snapshot?: string;
 }
@@ -105,6 +113,8 @@ export interface ImageInfo {
   readonly dirty?: boolean;
   readonly encrypted?: boolean;
   readonly compressed?: boolean;
+  /** Everything written is compressed, so whole clusters by `writeCompressed` are best. */
+  readonly needsCompressedWrites?: boolean;
   /** What only this format has: names as in QAPI's ImageInfoSpecific. */
   readonly specific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> };
 }

@@ -10,3 +10,4 @@ export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
 export * from './vdi/index.ts';
 export * from './vhd/index.ts';
+export * from './vmdk/index.ts';

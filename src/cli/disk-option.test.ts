@@ -23,7 +23,7 @@ const COMPLAINTS: readonly [string, RegExp][] = [
   ['a,readonly=on', /unknown setting "readonly=on"/],
   ['a,fromat=raw', /unknown setting "fromat=raw"; did you mean format\?$/],
   ['a,bus=ide', /unknown setting "bus=ide"/],
-  ['a,format=vmdq', /there is no disk format vmdq; there are qcow2, vdi, vpc, raw$/],
+  ['a,format=vmdq', /there is no disk format vmdq; there are qcow2, .*, raw$/],
 ];
 
 for (const [text, message] of COMPLAINTS) {

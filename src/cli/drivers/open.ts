@@ -1,8 +1,8 @@
 /** Opens images by name: which format, which backing files, from where. */
 import { realpathSync } from 'node:fs';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import { type BackingReference, type Format, type ImageNode, type OpenOptions, raw } from '../../block/index.ts';
+import { type BackingReference, type Format, type ImageNode, type OpenOptions, raw, vmdk } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { nodeCompression } from '../../host/node/index.ts';
 import { parseImageName } from './names.ts';
@@ -153,12 +153,12 @@ async function openFormat(options: DriverOptions, link: Link, formatName: string
   const file = await openChild(childOptions(options, link), link);
   return closeOnFailure(file, async () => {
     const driver = given ?? formatDriverNamed((await probe(file, link.filename)).name);
-    const resolve = resolvers(options, link, given === undefined ? driver.format : undefined);
+    const resolving = resolvers(options, link, given === undefined ? driver.format : undefined);
     const special = driver.openOptions?.(options, link.how) ?? {};
     take(options, 'read-only');
     take(options, 'discard');
     refuseRest(options, link.filename);
-    return driver.format.open(file, { ...resolve, ...special });
+    return driver.format.open(file, { ...resolving, ...special });
   });
 }
 
@@ -189,6 +189,7 @@ function resolvers(options: DriverOptions, link: Link, probed: Format | undefine
     ...(snapshot === undefined ? {} : { snapshot }),
     async resolveDataFile(dataFile) {
       trust(dataFile);
+      if (probed === vmdk) refuseOutside(filename, dataFile);
       return openChild(dataOptions ?? new Map([['filename', resolveName(filename, dataFile)]]), link);
     },
     async resolveBacking(reference) {
@@ -202,6 +203,15 @@ function resolvers(options: DriverOptions, link: Link, probed: Format | undefine
       return backing.node;
     },
   };
+}
+
+/** Extents of an image whose format was only guessed lie beside it: a text that names any file is easily made. */
+function refuseOutside(image: string, name: string): void {
+  const path = relative(dirname(image), resolve(dirname(image), name));
+  if (path !== '..' && !path.startsWith(`..${sep}`) && !isAbsolute(path)) return;
+  throw new UserError(
+    `${image}: its extent ${name} lies outside its folder: to allow that, say which format it has (vmdk)`,
+  );
 }
 
 async function openBacking(

@@ -114,7 +114,8 @@ async function fill(
     writable: true,
     cache: cacheModeNamed(args.get('t') ?? 'unsafe'),
   });
-  if (options.compress && target.node.writeCompressed === undefined) {
+  const compress = options.compress || target.node.info.needsCompressedWrites === true;
+  if (compress && target.node.writeCompressed === undefined) {
     await target.node.close();
     throw new UserError('Compression not supported for this file format');
   }
@@ -126,6 +127,7 @@ async function fill(
       const from = base;
       await copyImage(source, target.node, base, {
         ...options,
+        compress,
         onProgress: (done) => progress.report((from + done) / total),
       });
       base += source.node.sizeBytes;

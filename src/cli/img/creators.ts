@@ -1,19 +1,9 @@
 /** How images of each format are made, and the line that tells of it. */
-import { randomBytes } from 'node:crypto';
-import { unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import {
-  createQcow2,
-  createVdi,
-  createVhd,
-  type Preallocation,
-  type Qcow2CreateOptions,
-  qcow2,
-  zeroRange,
-} from '../../block/index.ts';
-import type { BlockNode } from '../../contract/index.ts';
+import { createQcow2, type Preallocation, type Qcow2CreateOptions, qcow2, zeroRange } from '../../block/index.ts';
 import { openFileNode } from '../../host/node/index.ts';
 import { parseBytes, parseSwitch } from './arguments.ts';
+import { FORMAT_CREATORS, makeFile } from './create-formats.ts';
 import { openImage, resolveName } from './images.ts';
 
 /** The `-o` options, without `size`. */
@@ -32,26 +22,7 @@ const CREATORS: Readonly<Record<string, Creator>> = {
     describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['preallocation'])}`,
   },
   qcow2: { create: makeQcow2, describe: describeQcow2 },
-  vdi: {
-    create: (path, values, sizeBytes) =>
-      makeFile(path, (file) =>
-        createVdi(file, {
-          sizeBytes,
-          isStatic: parseSwitch('static', values.get('static') ?? 'off'),
-          imageUuid: randomBytes(16),
-          snapshotUuid: randomBytes(16),
-        }),
-      ),
-    describe: (values, sizeBytes) => `size=${sizeBytes} static=${values.get('static') ?? 'off'}`,
-  },
-  vpc: {
-    create(path, values, sizeBytes) {
-      const isFixed = isFixedVhd(values);
-      const nowSeconds = Math.floor(Date.now() / 1000);
-      return makeFile(path, (file) => createVhd(file, { sizeBytes, isFixed, uuid: randomBytes(16), nowSeconds }));
-    },
-    describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['subformat', 'force_size'])}`,
-  },
+  ...FORMAT_CREATORS,
 };
 
 /** @throws UserError for formats that cannot be made */
@@ -65,19 +36,6 @@ export function creatorFor(formatName: string): Creator {
 /** Options as they were given, in this order. */
 function given(values: CreateValues, keys: readonly string[]): string {
   return keys.map((key) => (values.has(key) ? ` ${key}=${values.get(key)}` : '')).join('');
-}
-
-/** Makes one file with `write`; it goes away again when that fails. */
-async function makeFile(path: string, write: (file: BlockNode) => Promise<void>): Promise<void> {
-  const file = openFileNode(path, { create: true, io: 'blocking' });
-  try {
-    await write(file);
-  } catch (error) {
-    unlinkSync(path);
-    throw error;
-  } finally {
-    await file.close();
-  }
 }
 
 function qcow2Options(values: CreateValues, sizeBytes: number): Qcow2CreateOptions & { preallocation: Preallocation } {
@@ -126,17 +84,6 @@ async function makeQcow2(path: string, values: CreateValues, sizeBytes: number):
   const image = await openImage(path, { format: qcow2.name, writable: true, withoutBacking: true });
   await image.node.preallocate!(preallocation);
   await image.node.close();
-}
-
-function isFixedVhd(values: CreateValues): boolean {
-  const subformat = values.get('subformat') ?? 'dynamic';
-  if (subformat !== 'dynamic' && subformat !== 'fixed') {
-    throw new UserError(`Invalid subformat '${subformat}': it is dynamic or fixed`);
-  }
-  if (!parseSwitch('force_size', values.get('force_size') ?? 'on')) {
-    throw new UserError('force_size=off is not supported: a disk has exactly the size given');
-  }
-  return subformat === 'fixed';
 }
 
 async function createRaw(path: string, sizeBytes: number, preallocation: Preallocation): Promise<void> {

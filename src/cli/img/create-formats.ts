@@ -1,0 +1,133 @@
+/** Making images of every format but raw and qcow2, as vireo-img's options say. */
+import { randomBytes } from 'node:crypto';
+import { unlinkSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UserError } from '../../base/index.ts';
+import {
+  createVdi,
+  createVhd,
+  createVmdk,
+  VMDK_ADAPTERS,
+  VMDK_SUBFORMATS,
+  type VmdkCreateOptions,
+} from '../../block/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
+import { openFileNode } from '../../host/node/index.ts';
+import { parseSwitch } from './arguments.ts';
+import type { Creator } from './creators.ts';
+import { openImage, resolveName } from './images.ts';
+
+type Values = ReadonlyMap<string, string>;
+
+/** An option with what it is when it was not given; without that, it is only shown when given. */
+type Shown = readonly [key: string, standard?: string];
+
+/** Makes a file and fills it; a failure leaves none behind. */
+export async function makeFile(path: string, fill: (file: BlockNode) => Promise<void>): Promise<void> {
+  const file = openFileNode(path, { create: true, io: 'blocking' });
+  try {
+    await fill(file);
+  } catch (error) {
+    unlinkSync(path);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The options of an image about to be made, in this order. */
+function describing(shown: readonly Shown[]): Creator['describe'] {
+  return (values, sizeBytes) => {
+    const parts = shown.map(([key, standard]) => [key, values.get(key) ?? standard] as const);
+    const known = parts.filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}=${value}`);
+    return `size=${sizeBytes}${known.join('')}`;
+  };
+}
+
+function oneOf<T extends string>(values: Values, key: string, allowed: readonly T[]): T {
+  const text = values.get(key) ?? allowed[0];
+  const found = allowed.find((candidate) => candidate === text);
+  if (found === undefined) throw new UserError(`Invalid parameter '${text}': ${key} is one of ${allowed.join(', ')}`);
+  return found;
+}
+
+function isOn(values: Values, key: string, standard = 'off'): boolean {
+  return parseSwitch(key, values.get(key) ?? standard);
+}
+
+const vdi: Creator = {
+  describe: describing([['static', 'off']]),
+  async create(path, values, sizeBytes) {
+    const isStatic = isOn(values, 'static');
+    const uuids = { imageUuid: randomBytes(16), snapshotUuid: randomBytes(16) };
+    await makeFile(path, (file) => createVdi(file, { sizeBytes, isStatic, ...uuids }));
+  },
+};
+
+const vpc: Creator = {
+  describe: describing([['subformat'], ['force_size']]),
+  async create(path, values, sizeBytes) {
+    const isFixed = oneOf(values, 'subformat', ['dynamic', 'fixed']) === 'fixed';
+    if (!isOn(values, 'force_size', 'on'))
+      throw new UserError('force_size=off is not supported: a disk has exactly the size given');
+    const nowSeconds = Math.floor(Date.now() / 1000);
+    await makeFile(path, (file) => createVhd(file, { sizeBytes, isFixed, uuid: randomBytes(16), nowSeconds }));
+  },
+};
+
+const vmdk: Creator = {
+  describe: describing([
+    ['adapter_type'],
+    ['backing_file'],
+    ['backing_fmt'],
+    ['compat6', 'off'],
+    ['hwversion', 'undefined'],
+    ['toolsversion'],
+    ['subformat'],
+    ['zeroed_grain'],
+  ]),
+  async create(path, values, sizeBytes) {
+    const filename = basename(path);
+    const isVersion6 = isOn(values, 'compat6');
+    if (isVersion6 && values.has('hwversion')) throw new UserError('compat6 cannot be enabled with hwversion set');
+    const version = values.get('hwversion');
+    const tools = values.get('toolsversion');
+    if (!/^\d{0,9}$/.test(`${version ?? ''}`))
+      throw new UserError(`Invalid parameter '${version}': hwversion is a number`);
+    const made: string[] = [];
+    const options: VmdkCreateOptions = {
+      sizeBytes,
+      subformat: oneOf(values, 'subformat', VMDK_SUBFORMATS),
+      filename,
+      cid: randomBytes(4).readUInt32LE() % 0xfffffffe,
+      adapter: oneOf(values, 'adapter_type', VMDK_ADAPTERS),
+      zeroedGrain: isOn(values, 'zeroed_grain'),
+      hardwareVersion: version ?? (isVersion6 ? '6' : '4'),
+      ...(tools === undefined ? {} : { toolsVersion: tools }),
+      ...(await vmdkParent(path, values)),
+      async createExtent(name) {
+        made.push(join(dirname(path), name));
+        return openFileNode(made[made.length - 1], { create: true, io: 'blocking' });
+      },
+    };
+    try {
+      await makeFile(path, (file) => createVmdk(file, options));
+    } catch (error) {
+      for (const extent of made) unlinkSync(extent);
+      throw error;
+    }
+  },
+};
+
+async function vmdkParent(path: string, values: Values): Promise<Pick<VmdkCreateOptions, 'parent'>> {
+  const filename = values.get('backing_file');
+  if (!filename) return {};
+  const format = values.get('backing_fmt');
+  if (format !== undefined && format !== 'vmdk') throw new UserError(`backing_fmt must be 'vmdk', not '${format}'`);
+  const image = await openImage(resolveName(path, filename), { format: 'vmdk', withoutBacking: true });
+  const cid = image.node.info.specific?.data.cid;
+  await image.node.close();
+  return { parent: { filename, cid: Number(cid) } };
+}
+
+export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = { vdi, vpc, vmdk };

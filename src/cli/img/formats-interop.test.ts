@@ -1,0 +1,170 @@
+/** Our image formats against QEMU's: the same lines and the same requests on both sides must leave equal images. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { randomFrom } from '../../contract/testing/random.ts';
+import { openImage } from './images.ts';
+import {
+  applyRequests,
+  mapShape,
+  openSides,
+  placeless,
+  type Request,
+  randomRequests,
+  replayOurs,
+  replayTheirs,
+  type Side,
+  skipWithoutQemu,
+} from './testing/sides.ts';
+
+const skip = skipWithoutQemu;
+const sides = skip === false ? openSides() : undefined;
+
+interface Variant {
+  readonly format: string;
+  readonly options: string;
+  readonly size: number;
+  /** What allocation goes by. */
+  readonly unit: number;
+  readonly kinds: readonly Request['kind'][];
+  readonly requests: number;
+  /** QEMU tells in `map` what has a place. */
+  readonly hasMap: boolean;
+  readonly hasBacking: boolean;
+}
+
+const base = { size: 5 * 2 ** 20 + 512, unit: 65_536, kinds: ['write'], requests: 40, hasMap: true } as const;
+
+const VARIANTS: readonly Variant[] = [
+  { ...base, format: 'vmdk', options: '', hasBacking: true },
+  { ...base, format: 'vmdk', options: 'subformat=monolithicSparse,compat6=on', hasBacking: false },
+  {
+    ...base,
+    format: 'vmdk',
+    options: 'zeroed_grain=on',
+    size: 2 ** 22,
+    kinds: ['write', 'write', 'zero'],
+    hasBacking: true,
+  },
+  { ...base, format: 'vmdk', options: 'subformat=monolithicFlat,adapter_type=lsilogic', hasBacking: false },
+  { ...base, format: 'vmdk', options: 'subformat=twoGbMaxExtentSparse,hwversion=7', hasBacking: true },
+  { ...base, format: 'vmdk', options: 'subformat=twoGbMaxExtentFlat,toolsversion=11', hasBacking: false },
+];
+
+/** The same image, everywhere: content, map and check. */
+async function assertEqual({ format, hasMap }: Variant, name: string, model: Uint8Array): Promise<void> {
+  const { run, send, path } = sides!;
+  const contents = { ours: 'model.raw', theirs: 'model.raw' };
+  sides!.put('model.raw', model);
+  for (const from of ['ours', 'theirs'] as const) {
+    // Images name their files, so those of the other side lie in a folder of their own.
+    const other: Side = from === 'ours' ? 'theirs' : 'ours';
+    send(from, '', 'sent');
+    for (const [side, image] of [
+      [from, name],
+      [other, `sent/${name}`],
+    ] as const) {
+      await run(side, `compare -f ${format} -F raw ${image} ${contents[side]}`);
+      const checked =
+        side === 'ours'
+          ? await sides!.ours(`check -f ${format} ${image}`)
+          : sides!.theirs(`check -f ${format} ${image}`);
+      assert.ok(checked.status === 0 || checked.status === 63, `${side}: ${image}: ${checked.stderr}`);
+    }
+  }
+  if (!hasMap) return;
+  const line = (image: string) => `map --output=json -f ${format} ${image}`;
+  const wanted = mapShape(await run('theirs', line(name)));
+  assert.deepEqual(mapShape(await run('theirs', line(`sent/${name}`))), wanted, 'qemu-img map of ours');
+  assert.deepEqual(mapShape(await run('ours', line(name))), wanted, 'our map of ours');
+  assert.deepEqual(mapShape(await run('ours', line(`sent/${name}`))), wanted, 'our map of theirs');
+  assert.ok(readFileSync(path('ours', 'model.raw')).equals(model));
+}
+
+async function replayBoth({ format }: Variant, name: string, requests: readonly Request[]): Promise<void> {
+  replayTheirs(sides!.path('theirs', '.'), format, name, requests);
+  const image = await openImage(sides!.path('ours', name), { format, writable: true });
+  await replayOurs(image.node, requests);
+  await image.node.close();
+}
+
+for (const [index, variant] of VARIANTS.entries()) {
+  const { format, options, size, unit, kinds, requests, hasBacking } = variant;
+  const given = options === '' ? '' : `-o ${options} `;
+  test(`replay, ${format} ${options}`, { skip }, async () => {
+    const { both } = sides!;
+    const random = randomFrom(index + 1);
+    const model = new Uint8Array(size);
+    await both(`create -f ${format} ${given}disk${index}.img ${size}`);
+    await both(`info -f ${format} disk${index}.img`, placeless);
+    await both(`info -f ${format} --output=json disk${index}.img`, placeless);
+    for (let round = 0; round < 2; round += 1) {
+      const wanted = randomRequests(random, size, unit, kinds, requests);
+      await replayBoth(variant, `disk${index}.img`, wanted);
+      applyRequests(model, wanted);
+      await assertEqual(variant, `disk${index}.img`, model);
+    }
+    if (!hasBacking) return;
+    await both(`create -q -f ${format} ${given}-b disk${index}.img -F ${format} top${index}.img`);
+    await both(`info -f ${format} top${index}.img`, placeless);
+    await both(`info -f ${format} --output=json --backing-chain top${index}.img`, placeless);
+    const wanted = randomRequests(random, size, unit, kinds, requests / 2);
+    await replayBoth(variant, `top${index}.img`, wanted);
+    applyRequests(model, wanted);
+    await assertEqual(variant, `top${index}.img`, model);
+  });
+}
+
+/** Random parts, patterns and zeros. */
+function mixed(size: number, seed: number): Uint8Array {
+  const random = randomFrom(seed);
+  const bytes = new Uint8Array(size);
+  for (let at = 0; at < size; at += 150_000) {
+    const kind = random.next(3);
+    if (kind === 0) bytes.set(random.bytes(Math.min(90_000, size - at)), at);
+    else if (kind === 1) bytes.fill(random.next(256), at, Math.min(size, at + 140_000));
+  }
+  return bytes;
+}
+
+const CONVERTS: readonly (readonly [format: string, options: string])[] = [
+  ['vmdk', 'subformat=streamOptimized'],
+  ['vmdk', 'subformat=monolithicSparse'],
+  ['vmdk', 'subformat=twoGbMaxExtentFlat'],
+];
+
+for (const [format, options] of CONVERTS) {
+  test(`convert, ${format} ${options}`, { skip }, async () => {
+    const { both, run, send, put } = sides!;
+    put('mixed.raw', mixed(3 * 2 ** 20 + 1536, 5));
+    await both(`convert -O ${format} -o ${options} mixed.raw whole.${format}`);
+    await both(`info whole.${format}`, placeless);
+    await both(`map --output=json whole.${format}`, mapShape);
+    await both(`check whole.${format}`);
+    await both(`compare whole.${format} mixed.raw`);
+    for (const [from, to] of [
+      ['ours', 'theirs'],
+      ['theirs', 'ours'],
+    ] as const) {
+      send(from, `whole`, 'sent');
+      await run(to, `compare sent/whole.${format} mixed.raw`);
+      await run(to, `check sent/whole.${format}`);
+      await run(to, `convert -O raw sent/whole.${format} back.raw`);
+      assert.ok(readFileSync(sides!.path(to, 'back.raw')).equals(readFileSync(sides!.path(to, 'mixed.raw'))));
+    }
+  });
+}
+
+test('vmdk: files that a descriptor names are looked for beside it', { skip }, async () => {
+  const { ours, run, path } = sides!;
+  await run('ours', 'create -q -f vmdk -o subformat=monolithicFlat lost.vmdk 1M');
+  const text = readFileSync(path('ours', 'lost.vmdk'), 'utf8');
+  writeFileSync(path('ours', 'lost.vmdk'), text.replace('lost-flat.vmdk', 'gone.vmdk'));
+  const { status, stderr } = await ours('info lost.vmdk');
+  assert.deepEqual(
+    { status, stderr },
+    { status: 1, stderr: "vireo-img: Could not open 'gone.vmdk': No such file or directory\n" },
+  );
+  assert.ok(join('a', 'b'));
+});
