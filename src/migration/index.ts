@@ -1,5 +1,5 @@
 /** Machines as bytes: snapshots and what moves them. */
 export { damaged, PAGE_BYTES } from './format.ts';
-export { SnapshotReader, type SnapshotTarget } from './reader.ts';
+export { type RamView, SnapshotReader } from './reader.ts';
 export { recordFromText, recordToText } from './record-text.ts';
 export { type SnapshotParts, snapshotBytes } from './writer.ts';

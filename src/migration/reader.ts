@@ -13,35 +13,52 @@ import {
 } from './format.ts';
 import { recordFromText } from './record-text.ts';
 
-/** Where the parts go, in the order in which they come. What they throw ends the reading. */
-export interface SnapshotTarget {
-  state(record: DeviceRecord): void;
-  blob(bytes: Uint8Array): void;
-  /** RAM at a guest physical address, to be written to; undefined where the machine has none. */
-  ram(address: number, length: number): Uint8Array | undefined;
-}
+/** RAM at a guest physical address, to be written to; undefined where the machine has none. */
+export type RamView = (address: number, length: number) => Uint8Array | undefined;
 
 type Phase =
   | { readonly kind: 'preamble' | 'header' | 'done' }
   | { readonly kind: 'padding' | 'payload'; readonly header: Header; readonly into: Uint8Array };
 
 /**
- * Takes bytes with `feed`; RAM is written as it comes, so a machine is whole only when `isDone`.
+ * Takes bytes with `feed`. Before RAM it stops until `connectMemory` has been called: by then `state` and `blobs`
+ * say what machine it is. RAM is written as it comes, so the machine is whole only when `isDone`.
  * Errors are UserErrors; after one the reader is of no more use.
  */
 export class SnapshotReader {
-  readonly #target: SnapshotTarget;
   #phase: Phase = { kind: 'preamble' };
   /** What has come of the preamble, header, padding or payload at hand. */
   #have = 0;
   /** From the start of the snapshot. */
   #offset = 0;
   #sections = 0;
-  #stateSeen = false;
+  #state: DeviceRecord | undefined;
+  readonly #blobs: Uint8Array[] = [];
+  #ramView: RamView | undefined;
+  /** The first section after the blobs, while there is no RAM for it. */
+  #waiting: Header | undefined;
   readonly #scratch = new Uint8Array(HEADER_BYTES);
 
-  constructor(target: SnapshotTarget) {
-    this.#target = target;
+  get state(): DeviceRecord {
+    if (this.#state === undefined) throw damaged('its state, which is missing,');
+    return this.#state;
+  }
+
+  get blobs(): readonly Uint8Array[] {
+    return this.#blobs;
+  }
+
+  /** What comes next needs the machine's RAM. */
+  get isWaitingForMemory(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  connectMemory(ram: RamView): void {
+    this.#ramView = ram;
+    const header = this.#waiting;
+    this.#waiting = undefined;
+    if (header !== undefined) this.#phase = this.#begin(header);
+    this.#advance();
   }
 
   /** Everything has come and was right. */
@@ -49,10 +66,10 @@ export class SnapshotReader {
     return this.#phase.kind === 'done';
   }
 
-  /** @returns how many of the bytes belong to the snapshot: all of them, until it is done */
+  /** @returns how many of the bytes were taken: all of them, until it is done or waits for memory */
   feed(bytes: Uint8Array): number {
     let at = 0;
-    while (at < bytes.length && !this.isDone) {
+    while (at < bytes.length && !this.isDone && !this.isWaitingForMemory) {
       const taken = this.#take(bytes.subarray(at));
       at += taken;
       this.#offset += taken;
@@ -92,7 +109,7 @@ export class SnapshotReader {
 
   /** Goes on to what follows, over everything that is complete. */
   #advance(): void {
-    while (this.#phase.kind !== 'done' && this.#have === this.#wanted()) {
+    while (this.#phase.kind !== 'done' && !this.isWaitingForMemory && this.#have === this.#wanted()) {
       this.#have = 0;
       this.#phase = this.#next(this.#phase);
     }
@@ -103,8 +120,13 @@ export class SnapshotReader {
       case 'preamble':
         checkPreamble(this.#scratch);
         return { kind: 'header' };
-      case 'header':
-        return this.#begin(decodeHeader(this.#scratch));
+      case 'header': {
+        const header = decodeHeader(this.#scratch);
+        if (this.#ramView !== undefined || header.kind === KIND.state || header.kind === KIND.blob)
+          return this.#begin(header);
+        this.#waiting = header;
+        return phase;
+      }
       case 'padding':
         if (phase.into.some((byte) => byte !== 0)) throw damaged('what stands before a piece of RAM');
         return { kind: 'payload', header: phase.header, into: this.#ram(phase.header) };
@@ -118,10 +140,10 @@ export class SnapshotReader {
 
   #begin(header: Header): Phase {
     if (header.kind === KIND.end) {
-      if (header.length !== this.#sections || !this.#stateSeen) throw damaged('the number of its sections');
+      if (header.length !== this.#sections || this.#state === undefined) throw damaged('the number of its sections');
       return { kind: 'done' };
     }
-    if ((header.kind === KIND.state) === this.#stateSeen) throw damaged('the order of its sections');
+    if ((header.kind === KIND.state) === (this.#state !== undefined)) throw damaged('the order of its sections');
     this.#sections++;
     switch (header.kind) {
       case KIND.zero:
@@ -136,7 +158,7 @@ export class SnapshotReader {
   }
 
   #ram({ address, length }: Header): Uint8Array {
-    const view = this.#target.ram(address, length);
+    const view = this.#ramView?.(address, length);
     if (view?.length !== length)
       throw damaged(`the RAM at 0x${address.toString(16)}, which the machine does not have,`);
     return view;
@@ -144,9 +166,7 @@ export class SnapshotReader {
 
   #finish({ kind, checksum }: Header, payload: Uint8Array): void {
     if (checksumOf(payload) !== checksum) throw damaged('the checksum of a section');
-    if (kind === KIND.state) {
-      this.#stateSeen = true;
-      this.#target.state(recordFromText(new TextDecoder().decode(payload)));
-    } else if (kind === KIND.blob) this.#target.blob(payload);
+    if (kind === KIND.state) this.#state = recordFromText(new TextDecoder().decode(payload));
+    else if (kind === KIND.blob) this.#blobs.push(payload);
   }
 }

@@ -35,18 +35,17 @@ function memory(pages: readonly number[] = []) {
 }
 
 function target(ram = memory()) {
-  const seen: { state?: DeviceRecord; blobs: Uint8Array[] } = { blobs: [] };
-  const reader = new SnapshotReader({
-    state: (record) => {
-      seen.state = record;
-    },
-    blob: (bytes) => seen.blobs.push(bytes),
-    ram(address, length) {
+  const reader = new SnapshotReader();
+  const feed = (bytes: Uint8Array): number => {
+    const taken = reader.feed(bytes);
+    if (!reader.isWaitingForMemory) return taken;
+    reader.connectMemory((address, length) => {
       const range = ram.ranges.find(({ base, size }) => address >= base && address + length <= base + size);
       return range && new Uint8Array(ram.buffer, range.offset + address - range.base, length);
-    },
-  });
-  return { reader, seen, ram };
+    });
+    return taken + reader.feed(bytes.subarray(taken));
+  };
+  return { reader, feed, ram };
 }
 
 const written = [0, 1, 2, 9, 11, 63, 64, 100, 127];
@@ -54,10 +53,10 @@ const source = memory(written);
 const blobs = [Uint8Array.of(1, 2, 3), new Uint8Array(0)];
 const snapshot = Buffer.concat([...snapshotBytes({ state, blobs, memory: source })]);
 
-function check({ reader, seen, ram }: ReturnType<typeof target>): void {
+function check({ reader, ram }: ReturnType<typeof target>): void {
   reader.end();
-  assert.deepEqual(seen.state, recordFromText(recordToText(state)));
-  assert.deepEqual(seen.blobs, blobs);
+  assert.deepEqual(reader.state, recordFromText(recordToText(state)));
+  assert.deepEqual(reader.blobs, blobs);
   assert.deepEqual(Buffer.from(new Uint8Array(ram.buffer)), Buffer.from(new Uint8Array(source.buffer)));
 }
 
@@ -66,7 +65,7 @@ test('a snapshot is read whole, a byte at a time, and in pieces of any size', ()
     const reading = target();
     for (let at = 0; at < snapshot.length; at += size) {
       const piece = snapshot.subarray(at, at + size);
-      assert.equal(reading.reader.feed(piece), piece.length);
+      assert.equal(reading.feed(piece), piece.length);
     }
     check(reading);
   }
@@ -74,8 +73,23 @@ test('a snapshot is read whole, a byte at a time, and in pieces of any size', ()
 
 test('what follows the end is left alone', () => {
   const reading = target();
-  assert.equal(reading.reader.feed(Buffer.concat([snapshot, Buffer.from('more')])), snapshot.length);
+  assert.equal(reading.feed(Buffer.concat([snapshot, Buffer.from('more')])), snapshot.length);
   check(reading);
+});
+
+test('it waits for memory once it is known what machine it is', () => {
+  const { reader, ram } = target();
+  const taken = reader.feed(snapshot);
+  assert.ok(reader.isWaitingForMemory && taken < snapshot.length);
+  assert.deepEqual([reader.state.name, reader.blobs.length], ['pc', 2]);
+  assert.equal(reader.feed(snapshot), 0);
+  reader.connectMemory((address, length) =>
+    address < 0x10_0000
+      ? new Uint8Array(ram.buffer, OFFSET + address, length)
+      : new Uint8Array(ram.buffer, OFFSET + PAGES * PAGE_BYTES + address - 0x10_0000, length),
+  );
+  reader.feed(snapshot.subarray(taken));
+  check({ reader, feed: () => 0, ram });
 });
 
 test('pages of zeros are left out, and short gaps of them are not', () => {
@@ -100,8 +114,8 @@ test('RAM lies at multiples of a page in the file', () => {
 
 test('a snapshot that is cut short is refused, wherever that is', () => {
   for (let length = 0; length < snapshot.length; length += length < 3000 ? 1 : 997) {
-    const { reader } = target();
-    reader.feed(snapshot.subarray(0, length));
+    const { reader, feed } = target();
+    feed(snapshot.subarray(0, length));
     assert.throws(() => reader.end(), UserError);
   }
 });
@@ -110,10 +124,10 @@ test('a snapshot with any byte altered is refused', () => {
   for (let at = 0; at < snapshot.length; at += at < 3000 ? 1 : 997) {
     const altered = Buffer.from(snapshot);
     altered[at] ^= 1 << (at % 8);
-    const { reader } = target();
+    const { reader, feed } = target();
     assert.throws(
       () => {
-        reader.feed(altered);
+        feed(altered);
         reader.end();
       },
       UserError,
@@ -124,9 +138,9 @@ test('a snapshot with any byte altered is refused', () => {
 
 test('a machine with less RAM refuses it', () => {
   const small = { buffer: new SharedArrayBuffer(OFFSET + PAGE_BYTES), ranges: memory().ranges.slice(0, 0) };
-  const { reader } = target(small);
+  const { feed } = target(small);
   assert.throws(
-    () => reader.feed(snapshot),
+    () => feed(snapshot),
     /^UserError: the snapshot is damaged: the RAM at 0x0, which the machine does not have/,
   );
 });
