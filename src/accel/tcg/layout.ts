@@ -9,14 +9,23 @@ import { stateSize } from '../../target/index.ts';
 export const stateBase = 0x1000;
 
 /**
- * A TLB set serves one privilege: user, kernel, and kernel with EFLAGS.AC set
- * (which lifts SMAP). Data entries (32 bytes): read tag i64, write tag i64,
- * addend i32 (engine address - linear address), flags i32 (see mmu.ts).
- * Execute entries (16 bytes): tag i64, entry table i32, flags i32.
+ * A TLB set serves one privilege: kernel, kernel with EFLAGS.AC set (which
+ * lifts SMAP), and user in one of several contexts (PCIDs).
+ * Data entries (32 bytes): read tag i64, write tag i64, addend i32 (engine
+ * address - linear address), flags i32 (see tlb.ts). Execute entries (16 bytes):
+ * tag i64, entry table i32, flags i32. Behind them two lists of word indices of
+ * entries that were filled (negative: an execute entry), of pages that are not
+ * global and of such that are; how long the lists are; and the decoding mode
+ * that the execute entries are of.
  */
+const dataBytes = 4096 * 32;
+const executeBytes = 4096 * 16;
+const listBytes = (4096 + 4096) * 4;
 export const tlb = {
-  base: 0x10000,
-  sets: 3,
+  base: 0x1_0000,
+  /** User sets. */
+  contexts: 8,
+  sets: 2 + 8,
   entries: 4096,
   entryShift: 5,
   /**
@@ -28,27 +37,30 @@ export const tlb = {
   writeTag: 8,
   addend: 16,
   flags: 20,
-  executeOffset: 4096 * 32,
-  executeEntries: 1024,
+  executeOffset: dataBytes,
+  executeEntries: 4096,
   executeShift: 4,
   table: 8,
   executeFlags: 12,
-  stride: 4096 * 32 + 1024 * 16,
+  localList: dataBytes + executeBytes,
+  globalList: dataBytes + executeBytes + listBytes,
+  localCount: dataBytes + executeBytes + 2 * listBytes,
+  globalCount: dataBytes + executeBytes + 2 * listBytes + 4,
+  mode: dataBytes + executeBytes + 2 * listBytes + 8,
+  stride: dataBytes + executeBytes + 2 * listBytes + 64,
 } as const;
+
+/** Index of the TLB set for a privilege; user sets follow each other. */
+export const tlbSets = { kernel: 0, kernelAc: 1, user: 2 } as const;
 
 /** Where bulk accesses of the system side (FXSAVE areas) pass through; a page. */
 export const copyBuffer = { base: 0xf000, size: 0x1000 } as const;
-
-/** For each TLB set an i32: the decoding mode that its execute entries are of. */
-export const tlbModes = tlb.base + tlb.sets * tlb.stride;
-/** Index of the TLB set for a privilege. */
-export const tlbSets = { user: 0, kernel: 1, kernelAc: 2 } as const;
 
 /** A tag that no address has: bits below 12 are set. */
 export const noTag = -1n;
 
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
-export const code = { base: 0x10_0000, size: 63 << 20 } as const;
+export const code = { base: 0x30_0000, size: 61 << 20 } as const;
 /** An entry table has an i32 for each byte of a page: the record of the instruction that starts there, or 0. */
 export const entryTableSize = 4096 * 4;
 
@@ -95,3 +107,4 @@ export const record = {
 } as const;
 
 if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');
+if (tlb.base + tlb.sets * tlb.stride > code.base) throw new Error('the TLB does not fit before the code');

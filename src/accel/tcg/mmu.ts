@@ -19,8 +19,9 @@ import {
   type X86State,
 } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
-import { copyBuffer, stateBase, tlb, tlbModes, tlbSets } from './layout.ts';
+import { copyBuffer, stateBase, tlb, tlbSets } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
+import { entryFlags, entryOffset, setBase, Tlb } from './tlb.ts';
 
 type MemoryPorts = Pick<
   SystemPorts,
@@ -35,12 +36,8 @@ type MemoryPorts = Pick<
   | 'probeWrite'
   | 'readPhysical32'
   | 'setPhysicalBits'
-  | 'flushTlb'
-  | 'flushPage'
 >;
 
-/** Flags of a TLB entry: survives CR3 loads; may be written through the slow path, which watches for code. */
-const entryFlags = { global: 1, writableCode: 2 } as const;
 /** About what a byte of MMIO costs, in taken branches. */
 const mmioBranchesPerByte = 8;
 const pageMask = ~0xfff;
@@ -49,6 +46,7 @@ const slowOffset = stateBase + state.slow.offset;
 export class Mmu implements MemoryPorts {
   /** TLB misses that walked the page tables. */
   walks = 0;
+  readonly tlb: Tlb;
   private readonly memory: TcgMemory;
   private readonly cpu: X86State;
   private readonly mmio: Bus;
@@ -60,18 +58,8 @@ export class Mmu implements MemoryPorts {
   /** Where the last translation led: engine address, or -1 for MMIO at `physical`. */
   private host = -1;
   private physical = 0;
-  /** Word indices of the entries filled since the last flush; negative: an execute entry. */
-  private readonly filled = new Int32Array(4096);
-  private filledCount = 0;
   /** The last fault was about the address itself; taken and cleared by who delivers it. */
   addressFaulted = false;
-  /** Decoding mode of each set's execute entries. */
-  private readonly setModes: Int32Array;
-  /** Linear pages (number of 4-KiB pages, low and high half apart) that lie in large pages, for INVLPG. */
-  private readonly largeRange = [
-    { from: Infinity, to: -Infinity },
-    { from: Infinity, to: -Infinity },
-  ];
 
   constructor(memory: TcgMemory, cpu: X86State, mmio: Bus) {
     this.memory = memory;
@@ -80,8 +68,7 @@ export class Mmu implements MemoryPorts {
     this.words = new Int32Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.bytes = memory.bytes;
-    this.setModes = new Int32Array(memory.buffer, tlbModes, tlb.sets).fill(-1);
-    this.clear();
+    this.tlb = new Tlb(memory, cpu);
   }
 
   /** The walker reads tables through this object, and the code cache needs the handlers: both come later. */
@@ -162,24 +149,23 @@ export class Mmu implements MemoryPorts {
   }
 
   private setBase(by: Rights): number {
-    if (by === rights.user) return tlb.base + tlbSets.user * tlb.stride;
+    if (by === rights.user) return this.tlb.userSet;
     const ac = by === rights.supervisor && (this.cpu.get(state.eflags) & state.flag.AC) !== 0;
-    return tlb.base + (ac ? tlbSets.kernelAc : tlbSets.kernel) * tlb.stride;
+    return setBase(ac ? tlbSets.kernelAc : tlbSets.kernel);
   }
 
   /** Chooses the TLB set for generated code; its execute entries name tables of one decoding mode. */
   selectSet(mode: number): void {
     const base = this.setBase(this.currentRights());
+    this.cpu.set(state.userTlb, this.tlb.userSet);
     this.cpu.set(state.tlbBase, base);
-    const set = (base - tlb.base) / tlb.stride;
-    if (this.setModes[set] === mode) return;
-    this.setModes[set] = mode;
-    this.flushExecuteSet(set);
+    this.tlb.selectMode(base, mode);
   }
 
   /** Sets `host` and `physical` for one byte address; throws the fault. */
   private translate(low: number, high: number, write: boolean, by: Rights): void {
-    const index = (this.setBase(by) + entryOffset(low)) >> 2;
+    const set = this.setBase(by);
+    const index = (set + entryOffset(low)) >> 2;
     const tag = index + ((write ? tlb.writeTag : tlb.readTag) >> 2);
     const { words } = this;
     if (words[tag] === (low & pageMask) && words[tag + 1] === high) {
@@ -196,11 +182,11 @@ export class Mmu implements MemoryPorts {
       this.host = (low + words[index + (tlb.addend >> 2)]) >>> 0;
       return;
     }
-    this.fill(index, low, high, write, by);
+    this.fill(set, index, low, high, write, by);
   }
 
-  private fill(index: number, low: number, high: number, write: boolean, by: Rights): void {
-    const { walker, words } = this;
+  private fill(set: number, index: number, low: number, high: number, write: boolean, by: Rights): void {
+    const { walker } = this;
     if (!isCanonical(this.cpu, high)) this.addressFault();
     this.walks++;
     const access =
@@ -217,14 +203,12 @@ export class Mmu implements MemoryPorts {
     const hasCode = this.code.hasCode(walker.page);
     // Pages with a data breakpoint stay slow, so that `watch` sees each access.
     const isWatched = dataBreakpoints(this.cpu, low & pageMask, high, 0x1000, true) !== 0;
-    const canWrite = walker.canWrite && !hasCode && !isWatched;
-    this.setTag(index + (tlb.readTag >> 2), walker.canRead && !isWatched, low, high);
-    this.setTag(index + (tlb.writeTag >> 2), canWrite, low, high);
-    words[index + (tlb.addend >> 2)] = (host - (low & pageMask)) | 0;
-    words[index + (tlb.flags >> 2)] =
+    const flags =
       (walker.isGlobal ? entryFlags.global : 0) |
       (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
-    this.remember(index, low, high);
+    const canWrite = walker.canWrite && !hasCode && !isWatched;
+    this.tlb.enter(set, index, low, high, host, walker.canRead && !isWatched, canWrite, flags);
+    if (walker.sizeBits > 12) this.tlb.noteLargePage(low, high, walker.sizeBits);
   }
 
   /** Notes the data breakpoints that an access has met; #DB comes when the instruction is done. */
@@ -232,11 +216,6 @@ export class Mmu implements MemoryPorts {
     const { cpu } = this;
     const met = dataBreakpoints(cpu, low, high, size, isWrite);
     if (met) cpu.set(state.pendingDebug, cpu.get(state.pendingDebug) | met);
-  }
-
-  private setTag(at: number, valid: boolean, low: number, high: number): void {
-    this.words[at] = valid ? low & pageMask : -1;
-    this.words[at + 1] = valid ? high : -1;
   }
 
   private pageFault(low: number, high: number): never {
@@ -259,21 +238,6 @@ export class Mmu implements MemoryPorts {
     return [next, nextHigh];
   }
 
-  private remember(index: number, low: number, high: number): void {
-    if (this.filledCount < this.filled.length) this.filled[this.filledCount++] = index;
-    else this.flushTlb(false, index);
-    if (this.walker.sizeBits > 12) {
-      const range = this.largeRange[high < 0 ? 1 : 0];
-      const page = pageNumber(low, high);
-      range.from = Math.min(range.from, page - (page % 2 ** (this.walker.sizeBits - 12)));
-      range.to = Math.max(
-        range.to,
-        range.from + 2 ** (this.walker.sizeBits - 12),
-        page + 2 ** (this.walker.sizeBits - 12) - 1,
-      );
-    }
-  }
-
   /**
    * The physical page behind a linear address for execution, putting its entry
    * table into the execute TLB. Throws the fault; -1 where there is no RAM.
@@ -289,92 +253,13 @@ export class Mmu implements MemoryPorts {
 
   /** Enters the result of the last `fetchPage` into the execute TLB. */
   setExecuteEntry(low: number, high: number, table: number): void {
-    const at = this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low);
-    const index = at >> 2;
-    this.words[index] = low & pageMask;
-    this.words[index + 1] = high;
-    this.words[index + (tlb.table >> 2)] = table;
-    this.words[index + (tlb.executeFlags >> 2)] = this.walker.isGlobal ? entryFlags.global : 0;
-    this.remember(-index, low, high);
+    this.tlb.enterExecute(this.cpu.get(state.tlbBase), low, high, table, this.walker.isGlobal);
+    if (this.walker.sizeBits > 12) this.tlb.noteLargePage(low, high, this.walker.sizeBits);
   }
 
   /** Withdraws write permission from all entries of a physical page: it has code now. */
   protectPage(physicalPage: number): void {
-    const host = this.memory.hostAddress(physicalPage) | 0;
-    const { words } = this;
-    for (let i = 0; i < this.filledCount; i++) {
-      const index = this.filled[i];
-      if (index < 0) continue;
-      const tag = index + (tlb.writeTag >> 2);
-      if (((words[tag] + words[index + (tlb.addend >> 2)]) | 0) === host) this.setTag(tag, false, 0, 0);
-    }
-  }
-
-  // --- Flushes.
-
-  /** Forgets everything, at start and when the set of filled entries is not known. */
-  private clear(): void {
-    this.bytes.fill(0xff, tlb.base, tlb.base + tlb.sets * tlb.stride);
-    this.filledCount = 0;
-    this.forgetLargePages();
-  }
-
-  private forgetLargePages(): void {
-    for (const range of this.largeRange) {
-      range.from = Infinity;
-      range.to = -Infinity;
-    }
-  }
-
-  flushTlb(keepGlobal: boolean, except = 0): void {
-    let kept = 0;
-    const { words, filled } = this;
-    for (let i = 0; i < this.filledCount; i++) {
-      const index = filled[i];
-      const at = Math.abs(index);
-      const flags = words[at + ((index < 0 ? tlb.executeFlags : tlb.flags) >> 2)];
-      if (keepGlobal && flags & entryFlags.global) {
-        filled[kept++] = index;
-        continue;
-      }
-      if (index !== except) this.dropEntry(index);
-    }
-    this.filledCount = kept;
-    if (except) filled[this.filledCount++] = except;
-    if (!keepGlobal) this.forgetLargePages();
-  }
-
-  private dropEntry(index: number): void {
-    if (index < 0) {
-      this.setTag(-index, false, 0, 0);
-      return;
-    }
-    this.setTag(index + (tlb.readTag >> 2), false, 0, 0);
-    this.setTag(index + (tlb.writeTag >> 2), false, 0, 0);
-  }
-
-  flushPage(low: number, high: number): void {
-    const page = pageNumber(low, high);
-    const range = this.largeRange[high < 0 ? 1 : 0];
-    if (page >= range.from && page <= range.to) {
-      this.flushTlb(false);
-      return;
-    }
-    for (let set = 0; set < tlb.sets; set++) {
-      const base = tlb.base + set * tlb.stride;
-      this.dropEntry((base + entryOffset(low)) >> 2);
-      this.dropEntry(-((base + tlb.executeOffset + executeOffset(low)) >> 2));
-    }
-  }
-
-  /** Forgets where code is; the tables that the execute TLB names are gone. */
-  flushExecute(): void {
-    for (let set = 0; set < tlb.sets; set++) this.flushExecuteSet(set);
-  }
-
-  private flushExecuteSet(set: number): void {
-    const start = tlb.base + set * tlb.stride + tlb.executeOffset;
-    this.bytes.fill(0xff, start, start + (tlb.executeEntries << tlb.executeShift));
+    this.tlb.protect(this.memory.hostAddress(physicalPage) | 0);
   }
 
   // --- Accesses of any size, between guest memory and engine memory at `at`.
@@ -419,7 +304,7 @@ export class Mmu implements MemoryPorts {
     const physical = this.physicalOfHost(this.host);
     this.code.invalidate(physical, size);
     // Without code the page may have a write tag again: the next write fills it.
-    if (!this.code.hasCode(physical - (physical % 0x1000))) this.dropEntry(index);
+    if (!this.code.hasCode(physical - (physical % 0x1000))) this.tlb.dropEntry(index);
   }
 
   private physicalOfHost(host: number): number {
@@ -522,21 +407,6 @@ export class Mmu implements MemoryPorts {
     if (host >= 0) Atomics.or(this.words, host >>> 2, bits);
   }
 }
-
-/** Byte offset of the data entry for a linear address in its set; generated code computes the same (emit/builder.ts). */
-function entryOffset(low: number): number {
-  return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.entries - 2))) & (tlb.entries - 1)) << tlb.entryShift;
-}
-
-/** The same for execute entries (interpreter.ts). */
-function executeOffset(low: number): number {
-  return (
-    (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.executeEntries - 2))) & (tlb.executeEntries - 1)) <<
-    tlb.executeShift
-  );
-}
-
-const pageNumber = (low: number, high: number): number => (high & 0xffff) * 0x10_0000 + (low >>> 12);
 
 /** The widest aligned MMIO access at `address` that `left` bytes allow. */
 function accessWidth(address: number, left: number): AccessSize {

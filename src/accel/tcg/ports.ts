@@ -36,8 +36,10 @@ export class EnginePorts implements SystemPorts {
     this.mmu.probeWrite(low, high, by, length);
   readPhysical32 = (address: number): number => this.mmu.readPhysical32(address);
   setPhysicalBits = (address: number, bits: number): void => this.mmu.setPhysicalBits(address, bits);
-  flushTlb = (keepGlobal: boolean): void => this.mmu.flushTlb(keepGlobal);
-  flushPage = (low: number, high: number): void => this.mmu.flushPage(low, high);
+  flushTlb = (keepGlobal: boolean): void => this.mmu.tlb.flush(keepGlobal);
+  flushContext = (pcid: number): void => this.mmu.tlb.flushContext(pcid);
+  enterContext = (pcid: number, keep: boolean): void => this.mmu.tlb.enterContext(pcid, keep);
+  flushPage = (low: number, high: number): void => this.mmu.tlb.flushPage(low, high);
   modeChanged = (): void => this.onModeChanged();
   portIn = (port: number, size: AccessSize): number => this.environment.ports.read(port, size);
   portOut = (port: number, size: AccessSize, value: number): void => this.environment.ports.write(port, size, value);

@@ -132,7 +132,7 @@ export class TcgSystem {
 
   setA20(enabled: boolean): void {
     this.cpu.set(state.a20Mask, enabled ? -1 : ~0x10_0000);
-    this.mmu.flushTlb(false);
+    this.mmu.tlb.flush(false);
   }
 
   // --- Where execution stands.

@@ -70,12 +70,12 @@ export class TcgVcpu implements Vcpu {
   reset(): void {
     this.pendingNmi = this.pendingInit = false;
     this.pendingStartup = -1;
-    this.parts.mmu.flushTlb(false);
+    this.parts.mmu.tlb.flush(false);
     this.parts.system.reset();
   }
 
   setEntry(entry: BootEntry): void {
-    this.parts.mmu.flushTlb(false);
+    this.parts.mmu.tlb.flush(false);
     this.parts.system.setEntry(entry);
   }
 
@@ -235,7 +235,7 @@ export class TcgVcpu implements Vcpu {
       if (code.full || !this.parts.interpreter.hasRoom) {
         code.flush();
         this.parts.translator?.forget();
-        mmu.flushExecute();
+        mmu.tlb.flushAllExecute();
       }
       const page = mmu.fetchPage(low, high);
       if (page < 0) throw new CpuFault(state.vector.UD, 0);

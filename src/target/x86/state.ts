@@ -62,6 +62,8 @@ export const record = field('record', 'i32');
 export const budget = field('budget', 'i32');
 /** Byte offset of the TLB for the current privilege, from the start of engine memory. */
 export const tlbBase = field('tlbBase', 'i32');
+/** The same for user mode in the current address space. */
+export const userTlb = field('userTlb', 'i32');
 /** Decoding mode: see `modeBits` in mode.ts. */
 export const mode = field('mode', 'i32');
 export const cpl = field('cpl', 'i32');

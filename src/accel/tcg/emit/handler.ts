@@ -30,7 +30,7 @@ import {
   type Variant,
   type X86Builder,
 } from '../../../target/index.ts';
-import { record, tlb, tlbModes, tlbSets } from '../layout.ts';
+import { record, tlb, tlbSets } from '../layout.ts';
 import type { FunctionEmitter } from '../wasm/function.ts';
 import { type Links, WasmBuilder } from './builder.ts';
 
@@ -393,7 +393,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
 
   setAc(value: 0 | 1, helper: HelperName): void {
     const set = value ? tlbSets.kernelAc : tlbSets.kernel;
-    const setMode = this.f.loadRaw(i32(0), tlbModes + 4 * set, 'i32', 4);
+    const setMode = this.f.loadRaw(i32(0), tlb.base + set * tlb.stride + tlb.mode, 'i32', 4);
     const isSimple = and(eqz(this.get(state.cpl)), eq(setMode, this.get(state.mode)));
     this.if(eqz(isSimple), () => this.helper(helper));
     const others = and(this.get(state.eflags), i32(~state.flag.AC));

@@ -135,9 +135,10 @@ test('INVLPG and INVPCID flush what they name', () => {
   m.setU64(0x7008, 0x1234_5000);
   m.flushes = [];
   m.run('invpcid', 0, 0x7000);
+  m.run('invpcid', 1, 0x7000);
   m.run('invpcid', 2, 0x7000);
   m.run('invpcid', 3, 0x7000);
-  assert.deepEqual(m.flushes, ['0:12345000', false, true]);
+  assert.deepEqual(m.flushes, ['0:12345000', 'pcid 0', false, true]);
   assert.equal(m.run('invpcid', 4, 0x7000), '#13(0)');
   m.setU64(0x7000, 1);
   assert.equal(m.run('invpcid', 0, 0x7000), '#13(0)', 'a PCID without CR4.PCIDE');

@@ -131,12 +131,13 @@ function usesPointers(s: SystemContext): boolean {
 
 export function writeCr3(s: SystemContext, low: number, high: number): void {
   const { cpu } = s;
-  // Bit 63 with PCIDs: do not flush. It is not stored; translations here carry no PCID, so they are flushed all the same.
-  const stored = cpu.get(cr4) & cr4Bits.PCIDE ? high & 0x7fff_ffff : high;
+  const hasPcids = (cpu.get(cr4) & cr4Bits.PCIDE) !== 0;
+  // Bit 63 with PCIDs: keep what is cached of this one. It is not stored.
+  const stored = hasPcids ? high & 0x7fff_ffff : high;
   if (stored & beyondPhysical(s)) raiseGp();
   if (usesPointers(s)) checkPointers(s, low);
   cpu.setPair(cr3, low, stored);
-  s.ports.flushTlb(true);
+  s.ports.enterContext(hasPcids ? low & 0xfff : 0, hasPcids && high < 0);
 }
 
 export function writeCr4(s: SystemContext, value: number): void {

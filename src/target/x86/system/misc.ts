@@ -56,9 +56,11 @@ export function invpcid(s: SystemContext): HelperResult {
   if (type === 0) {
     if (!isCanonical(cpu, words[3])) raiseGp();
     ports.flushPage(words[2], words[3]);
+  } else if (type === 1) {
+    ports.flushContext(words[0]);
   } else {
-    // Type 2 includes global translations; 1 and 3 spare them.
-    ports.flushTlb(type !== 2);
+    // Type 2 includes global translations; 3 spares them.
+    ports.flushTlb(type === 3);
   }
   return outcome.next;
 }

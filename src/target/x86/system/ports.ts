@@ -33,9 +33,13 @@ export interface SystemPorts {
   /** ORs `bits` into a 32-bit word of a page table, atomically. */
   setPhysicalBits(address: number, bits: number): void;
 
-  /** Forgets translations; `keepGlobal` spares those of global pages. */
+  /** Forgets translations of all PCIDs; `keepGlobal` spares those of global pages. */
   flushTlb(keepGlobal: boolean): void;
-  /** Forgets the translation of the page around a linear address, large pages wholly. */
+  /** Forgets the translations of one PCID that are not global. */
+  flushContext(pcid: number): void;
+  /** CR3 was loaded: the translations in use are those of `pcid`; what it had is forgotten unless `keep`. */
+  enterContext(pcid: number, keep: boolean): void;
+  /** Forgets the translation of the page around a linear address under all PCIDs, large pages wholly. */
   flushPage(low: number, high: number): void;
   /**
    * Something that decoding, privilege or paging rights depend on has changed: CPL, CR0, CR4, EFER, XCR0, EFLAGS.VM, AC

@@ -132,6 +132,12 @@ export class Machine implements SystemPorts {
   flushTlb(keepGlobal: boolean): void {
     this.flushes.push(keepGlobal);
   }
+  flushContext(pcid: number): void {
+    this.flushes.push(`pcid ${pcid}`);
+  }
+  enterContext(pcid: number, keep: boolean): void {
+    this.flushes.push(`enter ${pcid}${keep ? ' keeping' : ''}`);
+  }
   flushPage(low: number, high: number): void {
     this.flushes.push(`${(high >>> 0).toString(16)}:${(low >>> 0).toString(16)}`);
   }
