@@ -48,6 +48,7 @@ export function serve(context: ThreadContext): void {
   serveMachine(watched, createAccelerator, {
     openDisk: none,
     openNetwork: none,
+    openShare: none,
     fillRandom: (target) => randomFillSync(target),
   });
 }

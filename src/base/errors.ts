@@ -52,3 +52,39 @@ export class IoError extends UserError {
     this.code = code;
   }
 }
+
+/** A file operation that failed, with Linux's number for why (errno(3)); what shared folders throw. */
+export class FileError extends Error {
+  override name = 'FileError';
+  readonly errno: number;
+
+  constructor(errno: number) {
+    super(`file operation failed with errno ${errno}`);
+    this.errno = errno;
+  }
+}
+
+/** Numbers of Linux's include/uapi/asm-generic/errno*.h that Vireo itself gives. */
+export const ERRNO = {
+  notPermitted: 1,
+  noEntry: 2,
+  io: 5,
+  badDescriptor: 9,
+  noMemory: 12,
+  access: 13,
+  exists: 17,
+  notDirectory: 20,
+  isDirectory: 21,
+  invalid: 22,
+  tooManyFiles: 23,
+  noSpace: 28,
+  readOnly: 30,
+  range: 34,
+  nameTooLong: 36,
+  notEmpty: 39,
+  symlinkLoop: 40,
+  noData: 61,
+  protocol: 71,
+  notSupported: 95,
+  stale: 116,
+} as const;

@@ -33,7 +33,7 @@ function checkedFormat(name: string): string {
 }
 
 /** The parts between commas; of two in a row, one belongs to the part. */
-function splitCommas(text: string): string[] {
+export function splitCommas(text: string): string[] {
   const parts = [''];
   for (const [piece] of text.matchAll(/,,|,|[^,]+/g)) {
     if (piece === ',') parts.push('');

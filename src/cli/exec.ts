@@ -1,7 +1,7 @@
 /** One command in the default guest: the host's side of the protocol that its init speaks. */
 import { UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, withExec } from '../host/node/index.ts';
-import type { DiskOptions, Machine, NetworkOptions, SerialConsole } from '../machine/index.ts';
+import type { DiskOptions, Machine, NetworkOptions, SerialConsole, ShareOptions } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 
 export interface ExecOptions extends DefaultGuestOptions {
@@ -15,6 +15,8 @@ export interface ExecOptions extends DefaultGuestOptions {
   readonly disks?: readonly DiskOptions[];
   /** Virtio network cards: eth0, eth1 and so on, the first set up by DHCP. */
   readonly networks?: readonly NetworkOptions[];
+  /** Folders of the host, which the guest finds below /mnt by their tags. */
+  readonly shares?: readonly ShareOptions[];
   /** Most bytes of standard output and of standard error to collect; default 64 MiB each. */
   readonly maxOutputBytes?: number;
 }
@@ -47,13 +49,18 @@ export async function exec(command: string, options: ExecOptions = {}): Promise<
   }
 }
 
+/** Debian's kernel for clouds has no 9P. */
+export function guestKernelFor(shares: readonly ShareOptions[] = []): 'cloud' | 'generic' {
+  return shares.length > 0 ? 'generic' : 'cloud';
+}
+
 /** A machine that will run `command` when it is started with `runExec`. */
 export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
-  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel, disks, networks } = options;
-  const guest = await defaultGuest(options);
+  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel, disks, networks, shares } = options;
+  const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({ memoryBytes, cpu, boot, noReboot: true, disks, networks });
+  return createMachine({ memoryBytes, cpu, boot, noReboot: true, disks, networks, shares });
 }
 
 /**

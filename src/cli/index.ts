@@ -23,6 +23,7 @@ export type {
   MachineOptions,
   NetworkOptions,
   SerialConsole,
+  ShareOptions,
 } from '../machine/index.ts';
 export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from '../machine/index.ts';
 export { createMachine } from './create-machine.ts';

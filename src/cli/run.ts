@@ -12,10 +12,11 @@ import {
 } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 import { DISK_VALUE, parseDisk } from './disk-option.ts';
-import { createExecMachine, DEFAULT_MEMORY_BYTES, runExec } from './exec.ts';
+import { createExecMachine, DEFAULT_MEMORY_BYTES, guestKernelFor, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
 import { NET_VALUE, parseNetwork } from './network-option.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
+import { parseShares, SHARE_VALUE } from './share-option.ts';
 import { runOnTerminal, write } from './terminal.ts';
 
 const OPTIONS = {
@@ -27,6 +28,7 @@ const OPTIONS = {
   disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
   cdrom: { value: 'FILE', repeats: true, help: 'a disc in a SCSI drive' },
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
+  share: { value: SHARE_VALUE, repeats: true, help: 'a folder of the host; the default guest has it at /mnt/TAG' },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
 } as const;
@@ -55,9 +57,11 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 
 type RunOptions = OptionValues<typeof OPTIONS>;
 
-function devicesOf({ disk = [], cdrom = [], net = [] }: RunOptions): Pick<MachineOptions, 'disks' | 'networks'> {
+type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares'>;
+
+function devicesOf({ disk = [], cdrom = [], net = [], share = [] }: RunOptions): Devices {
   const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
-  return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork) };
+  return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork), shares: parseShares(share) };
 }
 
 function memoryOf(text: string | undefined): number {
@@ -113,15 +117,20 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
 async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
   const devices = devicesOf(options);
-  const boot = await bootOptions(options, memoryBytes);
+  const boot = await bootOptions(options, memoryBytes, devices);
   const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...devices });
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
   return exitCodeOf(machine);
 }
 
 /** What to boot: a file for each part that is given, and the default guest's parts when no kernel is. */
-async function bootOptions({ kernel, initrd, append }: RunOptions, memoryBytes: number): Promise<BootOptions> {
-  const guest = kernel === undefined ? await defaultGuest(progress) : undefined;
+async function bootOptions(
+  { kernel, initrd, append }: RunOptions,
+  memoryBytes: number,
+  { shares }: Devices,
+): Promise<BootOptions> {
+  const guestKernel = guestKernelFor(shares);
+  const guest = kernel === undefined ? await defaultGuest({ ...progress, guestKernel }) : undefined;
   const files = {
     kernel: kernel === undefined ? undefined : await readUserFile('kernel', kernel, memoryBytes),
     initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),

@@ -8,5 +8,6 @@ export type * from './host.ts';
 export type * from './irq.ts';
 export type * from './memory.ts';
 export type * from './net.ts';
+export type * from './share.ts';
 export type * from './sockets.ts';
 export type * from './vcpu.ts';

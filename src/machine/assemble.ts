@@ -1,5 +1,5 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
-import type { BlockNode, CharPort, Clock, CpuSignals, ThreadContext, Vcpu } from '../contract/index.ts';
+import type { BlockNode, CharPort, Clock, CpuSignals, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
 import {
   createPcBoard,
   loadKernel,
@@ -7,6 +7,7 @@ import {
   putAcpiTables,
   ramRegions,
   type ScsiUnitOptions,
+  virtio9p,
   virtioBlk,
   virtioNet,
   virtioRng,
@@ -30,7 +31,13 @@ export interface Outside {
 }
 
 /** PCI device numbers on the root bus; the chipset has 0 and 31. */
-const SLOT = { rng: 1, firstDisk: 2, firstNetwork: 2 + DISKS_MAX, scsi: 2 + DISKS_MAX + NETWORKS_MAX };
+const SLOT = {
+  rng: 1,
+  firstDisk: 2,
+  firstNetwork: 2 + DISKS_MAX,
+  scsi: 2 + DISKS_MAX + NETWORKS_MAX,
+  firstShare: 3 + DISKS_MAX + NETWORKS_MAX,
+};
 const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
@@ -76,6 +83,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     config,
     attached.networks.map(({ link }) => io.watchLink(link)),
   );
+  const closeShares = addShares(board, config, attached.shares);
   const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
   cpu.connect(vcpu);
 
@@ -99,7 +107,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     ioPending: () => io.pending,
     async close() {
       await io.idle();
-      await closeBackends(attached);
+      closeShares();
+      await closeBackends({ ...attached, shares: [] });
     },
   };
 }
@@ -107,18 +116,20 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
 interface Attached {
   readonly disks: BlockNode[];
   readonly networks: Network[];
+  readonly shares: SharedNode[];
 }
 
 /** All or none: when one cannot be opened, the others are closed again. */
 async function openBackends(
-  { disks, networks }: MachineConfig,
+  { disks, networks, shares }: MachineConfig,
   clock: Clock,
   backends: MachineBackends,
 ): Promise<Attached> {
-  const opened: Attached = { disks: [], networks: [] };
+  const opened: Attached = { disks: [], networks: [], shares: [] };
   try {
     for (const disk of disks) opened.disks.push(await backends.openDisk(disk));
     for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
+    for (const share of shares) opened.shares.push(await backends.openShare(share));
     return opened;
   } catch (error) {
     await closeBackends(opened);
@@ -126,7 +137,8 @@ async function openBackends(
   }
 }
 
-async function closeBackends({ disks, networks }: Attached): Promise<void> {
+async function closeBackends({ disks, networks, shares }: Attached): Promise<void> {
+  for (const share of shares) share.close();
   for (const network of networks) network.close();
   await Promise.all(disks.map((disk) => disk.close()));
 }
@@ -155,6 +167,18 @@ function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Netw
     if (given === undefined) mac[5] += index;
     board.addVirtio(SLOT.firstNetwork + index, virtioNet({ name: `net${index}`, link, mac }));
   }
+}
+
+/** Returns what closes them. */
+function addShares(board: PcBoard, { shares }: MachineConfig, roots: readonly SharedNode[]): () => void {
+  const devices = shares.map(({ tag, readOnly, security }, index) => {
+    const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security });
+    board.addVirtio(SLOT.firstShare + index, device);
+    return device;
+  });
+  return () => {
+    for (const device of devices) device.close();
+  };
 }
 
 /** The board needs the CPU's pins before the CPU exists: pins that lead nowhere until it is connected. */

@@ -1,6 +1,6 @@
 /** What a machine is made of, and the checks on what a person asks for. */
 import { UserError } from '../base/index.ts';
-import { sizeText } from '../hw/index.ts';
+import { SECURITY_MODELS, type SecurityModelName, sizeText } from '../hw/index.ts';
 
 /** What `createMachine` takes. */
 export interface MachineOptions {
@@ -15,6 +15,19 @@ export interface MachineOptions {
   readonly disks?: readonly DiskOptions[];
   /** Virtio network cards, in the order in which the guest finds them. */
   readonly networks?: readonly NetworkOptions[];
+  /** Folders of the host that the guest can mount by 9P. */
+  readonly shares?: readonly ShareOptions[];
+}
+
+/** One shared folder; who opens it is `MachineBackends.openShare`. */
+export interface ShareOptions {
+  /** Where the folder is, as the host names it. */
+  readonly folder: string;
+  /** What the guest mounts it by: letters, digits, `.`, `_` and `-`, up to `TAG_LENGTH_MAX`. */
+  readonly tag: string;
+  readonly readOnly?: boolean;
+  /** What becomes of owners and modes on the host; default `none`. */
+  readonly security?: SecurityModelName;
 }
 
 /** One network card and what its cable leads to; who opens that is `MachineBackends.openNetwork`. */
@@ -60,6 +73,7 @@ export interface MachineConfig {
   readonly noReboot: boolean;
   readonly disks: readonly DiskOptions[];
   readonly networks: readonly NetworkOptions[];
+  readonly shares: readonly ShareOptions[];
 }
 
 const MIB = 1024 * 1024;
@@ -70,10 +84,12 @@ export const MEMORY_MAX_BYTES = 4032 * MIB;
 /** As many as there are places for on the PCI bus, with some to spare. */
 export const DISKS_MAX = 16;
 export const NETWORKS_MAX = 8;
+export const SHARES_MAX = 4;
+export const TAG_LENGTH_MAX = 31;
 
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
-  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [], networks = [] } = options;
+  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [], networks = [], shares = [] } = options;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
     const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
     throw new UserError(
@@ -92,8 +108,9 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   }
   checkDisks(disks);
   checkNetworks(networks);
+  checkShares(shares);
   const { kernel, initrd } = boot;
-  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, disks, networks };
+  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, disks, networks, shares };
 }
 
 function checkNetworks(networks: readonly NetworkOptions[]): void {
@@ -101,6 +118,26 @@ function checkNetworks(networks: readonly NetworkOptions[]): void {
     throw new UserError(`a machine can have ${NETWORKS_MAX} network cards, not ${networks.length}`);
   }
   for (const { mac } of networks) if (mac !== undefined) parseMac(mac);
+}
+
+function checkShares(shares: readonly ShareOptions[]): void {
+  if (shares.length > SHARES_MAX) {
+    throw new UserError(`a machine can have ${SHARES_MAX} shared folders, not ${shares.length}`);
+  }
+  for (const [index, { folder, tag, security = 'none' }] of shares.entries()) {
+    if (typeof folder !== 'string' || folder === '') throw new UserError('a shared folder needs the folder');
+    if (typeof tag !== 'string' || !/^[\w.-]+$/.test(tag) || /^\.\.?$/.test(tag) || tag.length > TAG_LENGTH_MAX) {
+      throw new UserError(
+        `the tag "${tag}" of ${folder} is not ${TAG_LENGTH_MAX} letters, digits, ".", "_" and "-" or fewer`,
+      );
+    }
+    if (shares.findIndex((other) => other.tag === tag) !== index) {
+      throw new UserError(`two shared folders have the tag ${tag}`);
+    }
+    if (!SECURITY_MODELS.includes(security)) {
+      throw new UserError(`there is no security model ${security}, only ${SECURITY_MODELS.join(', ')}`);
+    }
+  }
 }
 
 /** @throws UserError unless `text` is the address of one card, such as `52:54:00:12:34:56` */

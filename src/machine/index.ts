@@ -1,5 +1,5 @@
 /** A machine from one typed configuration: assembly and life. */
-export type { BootOptions, DiskOptions, MachineOptions, NetworkOptions } from './config.ts';
+export type { BootOptions, DiskOptions, MachineOptions, NetworkOptions, ShareOptions } from './config.ts';
 export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, parseMac } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';

@@ -1,8 +1,8 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type { BlockNode, Clock, GuestMemory, NetLink, Vcpu, VcpuEnvironment } from '../contract/index.ts';
+import type { BlockNode, Clock, GuestMemory, NetLink, SharedNode, Vcpu, VcpuEnvironment } from '../contract/index.ts';
 import type { Region } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
-import type { DiskOptions, NetworkOptions } from './config.ts';
+import type { DiskOptions, NetworkOptions, ShareOptions } from './config.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
 export interface Accelerator {
@@ -22,6 +22,8 @@ export interface MachineBackends {
   openDisk(disk: DiskOptions): Promise<BlockNode>;
   /** @param clock the machine's. Throws UserError when an option is wrong or a port of the host is taken. */
   openNetwork(network: NetworkOptions, clock: Clock): Promise<Network>;
+  /** Throws UserError when there is no such folder, or the host cannot share folders. */
+  openShare(share: ShareOptions): Promise<SharedNode>;
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
 }

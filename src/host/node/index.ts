@@ -13,4 +13,5 @@ export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
 export { nodeSockets } from './net-sockets.ts';
 export { openTap, type TapLink } from './net-tap.ts';
+export { openSharedFolder } from './share.ts';
 export { nodeThreads } from './thread.ts';

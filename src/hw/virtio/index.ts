@@ -1,4 +1,6 @@
 /** Virtio devices over PCI and MMIO: VIRTIO 1.2. */
+export { type ShareOptions, type Virtio9p, virtio9p } from './9p/9p.ts';
+export { SECURITY_MODELS, type SecurityModelName } from './9p/security.ts';
 export {
   BALLOON_STATISTICS,
   type BalloonOptions,

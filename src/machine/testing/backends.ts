@@ -12,5 +12,8 @@ export const testBackends: MachineBackends = {
     const link = { takes: { checksum: false, tcp4: false, tcp6: false }, send() {}, connect() {}, resume() {} };
     return { link, close() {} };
   },
+  async openShare({ folder }) {
+    throw new UserError(`there is no folder ${folder}`);
+  },
   fillRandom: (target) => target.fill(4),
 };

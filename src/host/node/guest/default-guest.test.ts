@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { UserError } from '../../../base/index.ts';
 import { defaultGuest } from './default-guest.ts';
-import { MODULES } from './modules.ts';
+import { modulesOf } from './modules.ts';
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
@@ -39,7 +39,7 @@ async function setUp(context: TestContext, update = 'exit 0') {
         *linux-image*)
           printf kernel > "$3/boot/vmlinuz-6.1.0-1-cloud-amd64"
           mkdir -p "$3/lib/modules/6.1/kernel"
-          for name in ${MODULES.join(' ')}; do printf "module $name" > "$3/lib/modules/6.1/kernel/$name.ko"; done;;
+          for name in ${modulesOf('cloud').join(' ')}; do printf "module $name" > "$3/lib/modules/6.1/kernel/$name.ko"; done;;
         *) printf busybox > "$3/bin/busybox";;
       esac`,
   };

@@ -9,7 +9,7 @@ import { isAbsolute, join } from 'node:path';
 import { UserError } from '../../../base/index.ts';
 import { openApt } from './apt.ts';
 import { buildInitramfs } from './initramfs.ts';
-import { MODULES } from './modules.ts';
+import { type GuestKernel, modulesOf } from './modules.ts';
 
 export interface DefaultGuest {
   /** A bzImage. */
@@ -22,16 +22,16 @@ export interface DefaultGuest {
 export interface DefaultGuestOptions {
   /** Told what is under way, one line a step; silent when the cache has it all. */
   readonly onProgress?: (step: string) => void;
+  /** Default `cloud`; only `generic` can mount shared folders. */
+  readonly guestKernel?: GuestKernel;
   /** For PATH and XDG_CACHE_HOME. */
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-const KERNEL_META_PACKAGE = 'linux-image-cloud-amd64';
+const KERNEL_META_PACKAGE = { cloud: 'linux-image-cloud-amd64', generic: 'linux-image-amd64' } as const;
 const BUSYBOX_PACKAGE = 'busybox-static';
-const GUEST_FOLDER = 'guest-debian-cloud-amd64';
+const GUEST_FOLDER = { cloud: 'guest-debian-cloud-amd64', generic: 'guest-debian-amd64' } as const;
 const TEMPORARY_PREFIX = 'tmp-';
-const MODULE_FILES = MODULES.map((name) => `${name}.ko`);
-const FILES = ['vmlinuz', 'busybox', ...MODULE_FILES];
 const COMMAND_LINE = 'console=ttyS0 quiet panic=-1';
 const MILLIS_PER_DAY = 86_400_000;
 
@@ -45,11 +45,27 @@ interface Manifest {
 
 /** Throws a `UserError` when the cache has no guest and apt cannot get one. */
 export async function defaultGuest(options: DefaultGuestOptions = {}): Promise<DefaultGuest> {
-  const { environment = process.env, onProgress = () => {} } = options;
+  const { guestKernel = 'cloud', environment = process.env, onProgress = () => {} } = options;
   const cache = cacheFolder(environment);
-  const files = (await load(join(cache, GUEST_FOLDER))) ?? (await fetchInto(cache, environment, onProgress));
-  const modules = MODULE_FILES.map((name) => ({ name, data: files[name] }));
-  return { kernel: files.vmlinuz, initramfs: buildInitramfs(files.busybox, modules), commandLine: COMMAND_LINE };
+  const fetching = { kernel: guestKernel, environment, onProgress };
+  const files = (await load(join(cache, GUEST_FOLDER[guestKernel]), guestKernel)) ?? (await fetchInto(cache, fetching));
+  const modules = moduleFiles(guestKernel).map((name) => ({ name, data: files[name] }));
+  const initramfs = buildInitramfs(files.busybox, modules, guestKernel);
+  return { kernel: files.vmlinuz, initramfs, commandLine: COMMAND_LINE };
+}
+
+function moduleFiles(kernel: GuestKernel): string[] {
+  return modulesOf(kernel).map((name) => `${name}.ko`);
+}
+
+function filesOf(kernel: GuestKernel): string[] {
+  return ['vmlinuz', 'busybox', ...moduleFiles(kernel)];
+}
+
+interface Fetching {
+  readonly kernel: GuestKernel;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly onProgress: (step: string) => void;
 }
 
 /** Vireo's folder under the user's cache folder (XDG Base Directory Specification). */
@@ -61,31 +77,29 @@ function cacheFolder(environment: NodeJS.ProcessEnv): string {
 type GuestFiles = Readonly<Record<string, Uint8Array>>;
 
 /** Reads a prepared folder; undefined when it is missing, incomplete or damaged. */
-async function load(folder: string): Promise<GuestFiles | undefined> {
+async function load(folder: string, kernel: GuestKernel): Promise<GuestFiles | undefined> {
+  const names = filesOf(kernel);
   try {
     const manifest: Manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
-    const entries = await Promise.all(FILES.map(async (name) => [name, await readFile(join(folder, name))] as const));
+    const entries = await Promise.all(names.map(async (name) => [name, await readFile(join(folder, name))] as const));
     const files = Object.fromEntries(entries);
-    return FILES.every((name) => sha256Of(files[name]) === manifest.files[name]) ? files : undefined;
+    return names.every((name) => sha256Of(files[name]) === manifest.files[name]) ? files : undefined;
   } catch {
     return undefined;
   }
 }
 
-async function fetchInto(
-  cache: string,
-  environment: NodeJS.ProcessEnv,
-  onProgress: (step: string) => void,
-): Promise<GuestFiles> {
+async function fetchInto(cache: string, fetching: Fetching): Promise<GuestFiles> {
+  const { kernel } = fetching;
   let temporary: string | undefined;
   try {
     await mkdir(cache, { recursive: true });
     await removeLeftovers(cache);
     temporary = await mkdtemp(join(cache, TEMPORARY_PREFIX));
-    const staged = await stage(temporary, environment, onProgress);
-    const files = await load(staged);
+    const staged = await stage(temporary, fetching);
+    const files = await load(staged, kernel);
     if (files === undefined) throw new UserError(`${cache} does not keep what is written to it`);
-    await publish(staged, join(cache, GUEST_FOLDER), join(temporary, 'replaced'));
+    await publish(staged, join(cache, GUEST_FOLDER[kernel]), join(temporary, 'replaced'), kernel);
     return files;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -96,7 +110,7 @@ async function fetchInto(
 }
 
 /** Gets and unpacks the packages below `temporary`; returns the folder to publish. */
-async function stage(temporary: string, environment: NodeJS.ProcessEnv, onProgress: (step: string) => void) {
+async function stage(temporary: string, { kernel, environment, onProgress }: Fetching) {
   const root = join(temporary, 'root');
   const staged = join(temporary, 'staged');
   await mkdir(staged);
@@ -104,7 +118,7 @@ async function stage(temporary: string, environment: NodeJS.ProcessEnv, onProgre
   onProgress("reading Debian's package lists");
   const apt = await openApt(temporary, environment);
   await apt.update();
-  const meta = await apt.show(KERNEL_META_PACKAGE);
+  const meta = await apt.show(KERNEL_META_PACKAGE[kernel]);
   const kernelName = meta.depends.find((name) => name.startsWith('linux-image-'));
   if (kernelName === undefined) throw new UserError(`package ${meta.name} names no kernel package`);
   const packages = [await apt.show(kernelName), await apt.show(BUSYBOX_PACKAGE)];
@@ -114,12 +128,14 @@ async function stage(temporary: string, environment: NodeJS.ProcessEnv, onProgre
   }
 
   await copyFile(await findFile(root, kernelName, /^boot\/vmlinuz-/), join(staged, 'vmlinuz'));
-  for (const name of MODULE_FILES) {
+  for (const name of moduleFiles(kernel)) {
     const pattern = new RegExp(`^(usr/)?lib/modules/.*/${name.replace('.', '\\.')}$`);
     await copyFile(await findFile(root, kernelName, pattern), join(staged, name));
   }
   await copyFile(await findFile(root, BUSYBOX_PACKAGE, /^(usr\/)?bin\/busybox$/), join(staged, 'busybox'));
-  const hashes = await Promise.all(FILES.map(async (name) => [name, sha256Of(await readFile(join(staged, name)))]));
+  const hashes = await Promise.all(
+    filesOf(kernel).map(async (name) => [name, sha256Of(await readFile(join(staged, name)))]),
+  );
   const manifest: Manifest = {
     packages: Object.fromEntries(packages.map(({ name, version }) => [name, version])),
     files: Object.fromEntries(hashes),
@@ -135,9 +151,9 @@ async function findFile(root: string, packageName: string, pattern: RegExp): Pro
 }
 
 /** Puts a finished folder in its place in one step; a good one that another run put there stays. */
-async function publish(staged: string, place: string, replaced: string): Promise<void> {
+async function publish(staged: string, place: string, replaced: string, kernel: GuestKernel): Promise<void> {
   if (await tryRename(staged, place)) return;
-  if ((await load(place)) !== undefined) return;
+  if ((await load(place, kernel)) !== undefined) return;
   await tryRename(place, replaced);
   await tryRename(staged, place);
 }

@@ -1,4 +1,4 @@
-import { LOAD_MODULES } from './modules.ts';
+import { type GuestKernel, loadModules } from './modules.ts';
 
 /** In the line that an interactive guest prints once its terminal takes input. */
 export const READY_TEXT = 'booted by Vireo';
@@ -11,12 +11,15 @@ export const READY_TEXT = 'booted by Vireo';
  * the script's standard output is ttyS1 and its standard error ttyS2, byte for
  * byte; then its exit code is one line on ttyS3, and the guest powers off.
  *
+ * Each shared folder is mounted below /mnt by its tag.
+ *
  * COLUMNS, LINES and TERM may come from the kernel command line. VIREO_INPUT=pipe
  * there says that nobody types: then the shell prompts, but neither echoes nor
  * edits lines (busybox's edits only where the terminal echoes), and Ctrl-D ends it
  * wherever it comes.
  */
-export const INIT_SCRIPT = `#!/bin/busybox sh
+export function initScript(kernel: GuestKernel): string {
+  return `#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s
@@ -32,11 +35,17 @@ mount -t tmpfs tmpfs /run
 hostname vireo
 ip link set lo up
 cd /root
-${LOAD_MODULES}
+${loadModules(kernel)}
 if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
   udhcpc -i eth0 -q -n -t 3 -T 1 >/dev/null 2>&1 || echo "no DHCP answer on eth0" >&2
 fi
+for file in /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; do
+  [ -e $file ] || continue
+  tag=$(tr -d '\\0' < $file)
+  mkdir -p "/mnt/$tag"
+  mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap "$tag" "/mnt/$tag"
+done
 
 if [ -e /vireo/exec ]; then
   exec 3>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
@@ -57,6 +66,7 @@ else
 fi
 poweroff -f
 `;
+}
 
 /** Shell settings of the interactive shell. */
 export const PROFILE = `PS1='\\w # '

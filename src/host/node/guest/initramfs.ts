@@ -1,6 +1,7 @@
 /** What the default guest's kernel unpacks as its root: busybox, an init, and a few empty places. */
 import { type CpioEntry, writeCpio } from '../../../base/index.ts';
-import { DHCP_SCRIPT, INIT_SCRIPT, PROFILE } from './init-script.ts';
+import { DHCP_SCRIPT, initScript, PROFILE } from './init-script.ts';
+import type { GuestKernel } from './modules.ts';
 
 const DIRECTORIES = [
   'bin',
@@ -31,10 +32,12 @@ const TEXT_FILES: Readonly<Record<string, string>> = {
 /**
  * @param busybox A static x86-64 busybox.
  * @param modules The kernel's modules, by file name.
+ * @param kernel Whose modules they are.
  */
 export function buildInitramfs(
   busybox: Uint8Array,
   modules: readonly { readonly name: string; readonly data: Uint8Array }[],
+  kernel: GuestKernel = 'cloud',
 ): Uint8Array<ArrayBuffer> {
   const directories = DIRECTORIES.map((path): CpioEntry => ({ kind: 'directory', path, permissions: 0o755 }));
   const textFiles = Object.entries(TEXT_FILES).map(([path, text]) => file(path, 0o644, encode(text)));
@@ -46,7 +49,7 @@ export function buildInitramfs(
     file('bin/busybox', 0o755, busybox),
     ...modules.map(({ name, data }) => file(`lib/modules/${name}`, 0o644, data)),
     file('etc/udhcpc/default.script', 0o755, encode(DHCP_SCRIPT)),
-    file('init', 0o755, encode(INIT_SCRIPT)),
+    file('init', 0o755, encode(initScript(kernel))),
   ]);
 }
 

@@ -1,24 +1,49 @@
-/** The kernel modules that the default guest carries: Debian's kernel has its virtio drivers outside of it. */
+/** The kernel modules that the default guest carries: Debian's kernels have their virtio drivers outside of them. */
+
+/** Debian's kernel for clouds, which is quick to boot, or the one for everything, which can share folders. */
+export type GuestKernel = 'cloud' | 'generic';
+
+/** What virtio devices need, in the order of loading. */
+const TRANSPORT = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci'];
+const NET = ['failover', 'net_failover', 'virtio_net'];
+const SCSI = ['scsi_common', 'scsi_mod'];
+/** What the generic kernel's SCSI disks need beside them. */
+const PROTECTION = ['crct10dif_common', 'crc-t10dif', 'crc64', 'crc64-rocksoft', 't10-pi'];
+const SCSI_DRIVERS = ['sd_mod', 'cdrom', 'sr_mod', 'isofs', 'virtio_scsi'];
+const EXT4 = ['crc32c_generic', 'jbd2', 'mbcache', 'crc16', 'ext4'];
+const VSOCK = ['vsock', 'vmw_vsock_virtio_transport_common', 'vmw_vsock_virtio_transport'];
 
 /** Which modules a virtio PCI device needs, by its device id (VIRTIO 1.2, 4.1.2.1), in the order of loading. */
-const DRIVERS: Readonly<Record<string, readonly string[]>> = {
-  '0x1041': ['failover', 'net_failover', 'virtio_net'],
-  '0x1042': ['virtio_blk'],
+type Drivers = Readonly<Record<string, readonly string[]>>;
+
+const EVERY_KERNEL: Drivers = {
+  '0x1041': NET,
   '0x1043': ['virtio_console'],
   '0x1044': ['virtio-rng'],
-  '0x1048': ['scsi_common', 'scsi_mod', 'sd_mod', 'cdrom', 'sr_mod', 'isofs', 'virtio_scsi'],
+  '0x1045': ['virtio_balloon'],
+  '0x1052': ['virtio_input', 'evdev'],
+  '0x1053': VSOCK,
+};
+const DRIVERS: Readonly<Record<GuestKernel, Drivers>> = {
+  cloud: { ...EVERY_KERNEL, '0x1042': ['virtio_blk'], '0x1048': [...SCSI, ...SCSI_DRIVERS] },
+  generic: {
+    ...EVERY_KERNEL,
+    '0x1042': [...EXT4, 'virtio_blk'],
+    '0x1048': [...EXT4, ...SCSI, ...PROTECTION, ...SCSI_DRIVERS],
+    '0x1049': ['9pnet', '9pnet_virtio', 'netfs', 'fscache', '9p'],
+  },
 };
 
-/** What all of them need, in the order of loading. */
-const TRANSPORT = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci'];
-
-/** Names of the modules, without `.ko`. */
-export const MODULES: readonly string[] = [...TRANSPORT, ...Object.values(DRIVERS).flat()];
+/** Names of a kernel's modules, without `.ko`. */
+export function modulesOf(kernel: GuestKernel): string[] {
+  return [...new Set([...TRANSPORT, ...Object.values(DRIVERS[kernel]).flat()])];
+}
 
 const VIRTIO_VENDOR = '0x1af4';
 
 /** Shell commands that load the modules for the devices that the guest finds, and nothing where it finds none. */
-export const LOAD_MODULES = `
+export function loadModules(kernel: GuestKernel): string {
+  return `
 loaded=
 load() {
   for module in "$@"; do
@@ -33,9 +58,10 @@ for device in /sys/bus/pci/devices/*; do
   [ "$vendor" = ${VIRTIO_VENDOR} ] || continue
   read -r id < $device/device
   case $id in
-    ${Object.entries(DRIVERS)
+    ${Object.entries(DRIVERS[kernel])
       .map(([id, modules]) => `${id}) load ${[...TRANSPORT, ...modules].join(' ')};;`)
       .join('\n    ')}
   esac
 done
 `;
+}
