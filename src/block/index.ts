@@ -10,4 +10,5 @@ export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
 export * from './vdi/index.ts';
 export * from './vhd/index.ts';
+export * from './vhdx/index.ts';
 export * from './vmdk/index.ts';

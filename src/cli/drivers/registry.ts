@@ -3,7 +3,7 @@
  * protocols and filters that every program opens images by.
  */
 import { UserError } from '../../base/index.ts';
-import { type Format, type OpenOptions, qcow2, raw, vdi, vhd, vmdk } from '../../block/index.ts';
+import { type Format, type OpenOptions, qcow2, raw, vdi, vhd, vhdx, vmdk } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { fileProtocol } from './file.ts';
 import type { DriverOptions } from './options.ts';
@@ -55,6 +55,7 @@ export const FORMAT_DRIVERS: readonly FormatDriver[] = [
   { format: qcow2 },
   { format: vdi },
   { format: vhd },
+  { format: vhdx },
   { format: vmdk },
   { format: raw },
 ];

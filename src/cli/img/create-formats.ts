@@ -6,6 +6,7 @@ import { UserError } from '../../base/index.ts';
 import {
   createVdi,
   createVhd,
+  createVhdx,
   createVmdk,
   VMDK_ADAPTERS,
   VMDK_SUBFORMATS,
@@ -13,7 +14,7 @@ import {
 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { openFileNode } from '../../host/node/index.ts';
-import { parseSwitch } from './arguments.ts';
+import { parseBytes, parseSwitch } from './arguments.ts';
 import type { Creator } from './creators.ts';
 import { openImage, resolveName } from './images.ts';
 
@@ -39,7 +40,9 @@ export async function makeFile(path: string, fill: (file: BlockNode) => Promise<
 function describing(shown: readonly Shown[]): Creator['describe'] {
   return (values, sizeBytes) => {
     const parts = shown.map(([key, standard]) => [key, values.get(key) ?? standard] as const);
-    const known = parts.filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}=${value}`);
+    const text = (key: string, value = '') =>
+      key.endsWith('_size') && key !== 'force_size' ? parseBytes(value, key) : value;
+    const known = parts.filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}=${text(key, value)}`);
     return `size=${sizeBytes}${known.join('')}`;
   };
 }
@@ -130,4 +133,19 @@ async function vmdkParent(path: string, values: Values): Promise<Pick<VmdkCreate
   return { parent: { filename, cid: Number(cid) } };
 }
 
-export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = { vdi, vpc, vmdk };
+const vhdx: Creator = {
+  describe: describing([['log_size', '1048576'], ['block_size', '0'], ['subformat'], ['block_state_zero']]),
+  async create(path, values, sizeBytes) {
+    const options = {
+      sizeBytes,
+      isFixed: oneOf(values, 'subformat', ['dynamic', 'fixed']) === 'fixed',
+      blockBytes: parseBytes(values.get('block_size') ?? '0', 'block_size'),
+      logBytes: parseBytes(values.get('log_size') ?? '1M', 'log_size'),
+      zeroBlocks: isOn(values, 'block_state_zero', 'on'),
+      random: randomBytes,
+    };
+    await makeFile(path, (file) => createVhdx(file, options));
+  },
+};
+
+export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = { vdi, vpc, vmdk, vhdx };
