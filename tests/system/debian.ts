@@ -27,8 +27,18 @@ export function genericKernel(): Promise<Uint8Array> {
 
 /** bash, coreutils, python3 and perl with all their libraries below `USERLAND_ROOT`: a cpio archive. */
 export function debianUserland(): Promise<Uint8Array> {
-  return cached('userland.cpio', async (apt, folder) => {
-    for (const debianPackage of await apt.resolve(USERLAND_PACKAGES)) await apt.unpack(debianPackage, folder);
+  return root('userland.cpio', USERLAND_PACKAGES);
+}
+
+/** The libraries that a Node binary needs, below `USERLAND_ROOT`: a cpio archive. */
+export function nodeLibraries(): Promise<Uint8Array> {
+  return root('node-libraries.cpio', ['libatomic1', 'libstdc++6']);
+}
+
+/** Packages and all that they depend on, as the root of a file system with its usual places. */
+function root(name: string, packages: readonly string[]): Promise<Uint8Array> {
+  return cached(name, async (apt, folder) => {
+    for (const debianPackage of await apt.resolve(packages)) await apt.unpack(debianPackage, folder);
     const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT.slice(0, -1), permissions: 0o755 };
     const mountPoints = ['dev', 'proc', 'root', 'sys', 'tmp'].map(
       (name): CpioEntry => ({ kind: 'directory', path: `${USERLAND_ROOT}${name}`, permissions: 0o755 }),
