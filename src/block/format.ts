@@ -113,6 +113,8 @@ export interface ImageInfo {
   readonly dirty?: boolean;
   readonly encrypted?: boolean;
   readonly compressed?: boolean;
+  /** What images that stand on this one know it by, where their format has more than names. */
+  readonly contentId?: string;
   /** Everything written is compressed, so whole clusters by `writeCompressed` are best. */
   readonly needsCompressedWrites?: boolean;
   /** What only this format has: names as in QAPI's ImageInfoSpecific. */

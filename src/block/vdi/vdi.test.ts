@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { blockNodeSuite } from '../../contract/testing/block-node-suite.ts';
 import { memoryNode } from '../memory.ts';
+import { hostileSuite } from '../testing/hostile.ts';
 import { createVdi, vdi } from './index.ts';
 
 const uuids = { imageUuid: new Uint8Array(16).fill(1), snapshotUuid: new Uint8Array(16).fill(2) };
@@ -46,4 +47,25 @@ test('vdi: check finds a block that two entries share', async () => {
   await file.write(388, Uint8Array.of(2));
   const { corruptions, messages } = await (await vdi.open(file, { name: 'shared' })).check!('none');
   assert.deepEqual({ corruptions, messages }, { corruptions: 1, messages: ['ERROR: block index 0 also used twice'] });
+});
+
+hostileSuite('vdi', {
+  async sound() {
+    const file = memoryNode(0);
+    await createVdi(file, { ...uuids, sizeBytes: 5 * 2 ** 20 });
+    const node = await vdi.open(file, { name: 'sound' });
+    await node.write(1000, new Uint8Array(2 ** 20).fill(1));
+    await node.close();
+    return file;
+  },
+  open: (file) => vdi.open(file, { name: 'hostile' }),
+  metadata: () => [
+    [64, 80],
+    [340, 400],
+    [340, 400],
+    [512, 512 + 24],
+  ],
+  littleEndian: true,
+  fileMaxBytes: 2 ** 34,
+  refusedMin: 60,
 });

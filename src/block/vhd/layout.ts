@@ -39,9 +39,21 @@ export const dynamicLayout = layout({
   parentTimestamp: u32be,
   reserved: u32be,
   parentName: bytesOf(512),
-  parentLocators: bytesOf(192),
+  locators: bytesOf(192),
   rest: bytesOf(256),
 });
+/** One of eight ways to find the parent; `space` bytes of the file are kept for `length` of them. */
+export const locatorLayout = layout({
+  code: u32be,
+  space: u32be,
+  length: u32be,
+  reserved: u32be,
+  offset: u64be,
+});
+export const LOCATORS = 8;
+/** Names as Windows writes them, UTF-16 little-endian: relative to the disk, and absolute. */
+export const LOCATOR = { none: 0, relative: 0x57327275, absolute: 0x57326b75 } as const;
+
 export type VhdDynamic = LayoutOf<typeof dynamicLayout>;
 
 export const FOOTER_COOKIE = 'conectix';
@@ -89,8 +101,8 @@ export async function readFooter(file: BlockNode, name: string): Promise<VhdFoot
   const footer = footerLayout.read(bytes);
   if (footer.checksum !== checksumOf(bytes, footerLayout.offsetOf('checksum')))
     bad('the checksum of its footer is wrong');
-  if (footer.diskType === DISK_TYPE.differencing) bad('it is a differencing disk, which is not supported');
-  if (footer.diskType !== DISK_TYPE.fixed && footer.diskType !== DISK_TYPE.dynamic) bad(`disk type ${footer.diskType}`);
+  const types: readonly number[] = Object.values(DISK_TYPE);
+  if (!types.includes(footer.diskType)) bad(`disk type ${footer.diskType}; 2, 3 and 4 are known`);
   if (sizeOf(footer) > DISK_MAX_BYTES) bad(`its disk of ${sizeOf(footer)} bytes is larger than 2040 GiB`);
   return footer;
 }

@@ -1,6 +1,6 @@
 /** Making images of every format but raw and qcow2, as vireo-img's options say. */
 import { randomBytes } from 'node:crypto';
-import { unlinkSync } from 'node:fs';
+import { statSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../../base/index.ts';
 import {
@@ -8,9 +8,12 @@ import {
   createVhd,
   createVhdx,
   createVmdk,
+  type ImageInfo,
+  type VhdCreateOptions,
   VMDK_ADAPTERS,
   VMDK_SUBFORMATS,
   type VmdkCreateOptions,
+  vhdGeometrySize,
 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { openFileNode } from '../../host/node/index.ts';
@@ -68,13 +71,28 @@ const vdi: Creator = {
 };
 
 const vpc: Creator = {
-  describe: describing([['subformat'], ['force_size']]),
+  describe: describing([['subformat'], ['force_size'], ['backing_file'], ['backing_fmt']]),
   async create(path, values, sizeBytes) {
     const isFixed = oneOf(values, 'subformat', ['dynamic', 'fixed']) === 'fixed';
-    if (!isOn(values, 'force_size', 'on'))
-      throw new UserError('force_size=off is not supported: a disk has exactly the size given');
-    const nowSeconds = Math.floor(Date.now() / 1000);
-    await makeFile(path, (file) => createVhd(file, { sizeBytes, isFixed, uuid: randomBytes(16), nowSeconds }));
+    const parent = await parentOf(path, values, 'vpc');
+    const isExact = isOn(values, 'force_size') || parent !== undefined;
+    const options: VhdCreateOptions = {
+      sizeBytes: isExact ? sizeBytes : vhdGeometrySize(sizeBytes),
+      isFixed,
+      usesGeometry: !isExact,
+      uuid: randomBytes(16),
+      nowSeconds: Date.now() / 1000,
+      ...(parent === undefined
+        ? {}
+        : {
+            parent: {
+              filename: parent.filename,
+              uuid: Buffer.from(parent.info.contentId ?? '', 'hex'),
+              modifiedSeconds: statSync(parent.path).mtimeMs / 1000,
+            },
+          }),
+    };
+    await makeFile(path, (file) => createVhd(file, options));
   },
 };
 
@@ -98,6 +116,8 @@ const vmdk: Creator = {
     if (!/^\d{0,9}$/.test(`${version ?? ''}`))
       throw new UserError(`Invalid parameter '${version}': hwversion is a number`);
     const made: string[] = [];
+    const below = await parentOf(path, values, 'vmdk');
+    const parent = below && { filename: below.filename, cid: Number(below.info.specific?.data.cid) };
     const options: VmdkCreateOptions = {
       sizeBytes,
       subformat: oneOf(values, 'subformat', VMDK_SUBFORMATS),
@@ -107,7 +127,7 @@ const vmdk: Creator = {
       zeroedGrain: isOn(values, 'zeroed_grain'),
       hardwareVersion: version ?? (isVersion6 ? '6' : '4'),
       ...(tools === undefined ? {} : { toolsVersion: tools }),
-      ...(await vmdkParent(path, values)),
+      ...(parent === undefined ? {} : { parent }),
       async createExtent(name) {
         made.push(join(dirname(path), name));
         return openFileNode(made[made.length - 1], { create: true, io: 'blocking' });
@@ -122,15 +142,24 @@ const vmdk: Creator = {
   },
 };
 
-async function vmdkParent(path: string, values: Values): Promise<Pick<VmdkCreateOptions, 'parent'>> {
+interface Parent {
+  readonly filename: string;
+  readonly path: string;
+  readonly info: ImageInfo;
+}
+
+/** What `backing_file` names, for formats whose images can only stand on their own kind. */
+async function parentOf(path: string, values: Values, format: string): Promise<Parent | undefined> {
   const filename = values.get('backing_file');
-  if (!filename) return {};
-  const format = values.get('backing_fmt');
-  if (format !== undefined && format !== 'vmdk') throw new UserError(`backing_fmt must be 'vmdk', not '${format}'`);
-  const image = await openImage(resolveName(path, filename), { format: 'vmdk', withoutBacking: true });
-  const cid = image.node.info.specific?.data.cid;
+  if (!filename) return undefined;
+  const stated = values.get('backing_fmt');
+  if (stated !== undefined && stated !== format)
+    throw new UserError(`backing_fmt must be '${format}', not '${stated}'`);
+  const resolved = resolveName(path, filename);
+  const image = await openImage(resolved, { format, withoutBacking: true });
+  const { info } = image.node;
   await image.node.close();
-  return { parent: { filename, cid: Number(cid) } };
+  return { filename, path: resolved, info };
 }
 
 const vhdx: Creator = {
