@@ -1,6 +1,7 @@
 /** The joints between the rooms: types only, no behaviour. */
 export type * from './block.ts';
 export type * from './bus.ts';
+export type * from './char-backend.ts';
 export type * from './chardev.ts';
 export type * from './clock.ts';
 export type * from './device.ts';

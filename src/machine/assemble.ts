@@ -1,4 +1,5 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
+import { UserError } from '../base/index.ts';
 import type { BlockNode, CharPort, Clock, CpuSignals, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
 import {
   createPcBoard,
@@ -8,17 +9,20 @@ import {
   ramRegions,
   type ScsiUnitOptions,
   virtio9p,
+  virtioBalloon,
   virtioBlk,
   virtioNet,
   virtioRng,
   virtioScsi,
 } from '../hw/index.ts';
+import { type CountedNode, countNode } from './block-counters.ts';
 import { VirtualClock } from './clock.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac } from './config.ts';
 import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
 import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends, Network } from './parts.ts';
 import type { SerialPort } from './serial-port.ts';
+import { switchedLink } from './switched-link.ts';
 
 /** What a machine is connected to outside. */
 export interface Outside {
@@ -37,7 +41,9 @@ const SLOT = {
   firstNetwork: 2 + DISKS_MAX,
   scsi: 2 + DISKS_MAX + NETWORKS_MAX,
   firstShare: 3 + DISKS_MAX + NETWORKS_MAX,
+  balloon: 3 + DISKS_MAX + NETWORKS_MAX,
 };
+const LAST_SLOT = 30;
 const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
@@ -72,18 +78,16 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     onDebugExit: (value) => ask({ kind: 'debug-exit', code: ((value << 1) | 1) & 0xff }),
   });
   const io = new IoWatch(() => thread.monotonicNanos());
-  board.addVirtio(SLOT.rng, virtioRng({ name: 'rng0', fillRandom: outside.backends.fillRandom }));
-  addDisks(
-    board,
-    config,
-    attached.disks.map((disk) => io.watchNode(disk)),
-  );
-  addNetworks(
-    board,
-    config,
-    attached.networks.map(({ link }) => io.watchLink(link)),
-  );
-  const closeShares = addShares(board, config, attached.shares);
+  const slots = slotTable(config);
+  const { fillRandom } = outside.backends;
+  if (config.rng) board.addVirtio(slots.take(config.rng.slot, SLOT.rng), virtioRng({ name: 'rng0', fillRandom }));
+  const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
+  const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
+  const balloon = config.balloon && virtioBalloon({ name: 'balloon0' });
+  addDisks(board, config, disks, slots);
+  addNetworks(board, config, links, slots);
+  if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
+  const closeShares = addShares(board, config, attached.shares, slots);
   const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
   cpu.connect(vcpu);
 
@@ -97,7 +101,15 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   return {
     clock,
     vcpu,
+    memory,
+    balloon,
     reset,
+    pressPowerButton: () => board.pressPowerButton(),
+    disks: () => disks.map(diskState),
+    setLink(network, up) {
+      if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
+      links[network].setUp(up);
+    },
     flush: () => board.flush(),
     takeRequest() {
       const taken = request;
@@ -143,37 +155,66 @@ async function closeBackends({ disks, networks, shares }: Attached): Promise<voi
   await Promise.all(disks.map((disk) => disk.close()));
 }
 
-function addDisks(board: PcBoard, config: MachineConfig, disks: readonly BlockNode[]): void {
+function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
+  return { sizeBytes, readOnly, counters: counters() };
+}
+
+/** Who has which place on the root PCI bus: places that were asked for come first, the others go around them. */
+function slotTable({ disks, networks, rng, balloon }: MachineConfig) {
+  const single = [rng, balloon].flatMap((device) => device || []);
+  const asked = [...disks, ...networks, ...single].flatMap(({ slot }) => slot ?? []);
+  for (const [index, slot] of asked.entries()) {
+    if (!Number.isInteger(slot) || slot < 1 || slot > LAST_SLOT || asked.indexOf(slot) < index) {
+      throw new UserError(`the place ${slot} on the PCI bus is taken or does not exist: 1 to ${LAST_SLOT} do`);
+    }
+  }
+  const taken = new Set<number>(asked);
+  return {
+    take(slot: number | undefined, preferred: number): number {
+      if (slot !== undefined) return slot;
+      for (let step = 0; step < LAST_SLOT; step += 1) {
+        const free = ((preferred - 1 + step) % LAST_SLOT) + 1;
+        if (taken.has(free)) continue;
+        taken.add(free);
+        return free;
+      }
+      throw new UserError('there are more devices than places on the PCI bus');
+    },
+  };
+}
+
+type Slots = ReturnType<typeof slotTable>;
+
+function addDisks(board: PcBoard, config: MachineConfig, disks: readonly BlockNode[], slots: Slots): void {
   const units: ScsiUnitOptions[] = [];
-  let slot = SLOT.firstDisk;
   for (const [index, node] of disks.entries()) {
     const disk = config.disks[index];
     const name = `disk${index}`;
     const serial = disk.serial ?? name;
     if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
-    else board.addVirtio(slot++, virtioBlk({ name, node, serial }));
+    else board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), virtioBlk({ name, node, serial }));
   }
-  if (units.length > 0) board.addVirtio(SLOT.scsi, virtioScsi({ name: 'scsi0', units }));
+  if (units.length > 0) board.addVirtio(slots.take(undefined, SLOT.scsi), virtioScsi({ name: 'scsi0', units }));
 }
 
 function isOnScsi({ bus, media }: DiskOptions): boolean {
   return bus === 'scsi' || media === 'cdrom';
 }
 
-function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][]): void {
+function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][], slots: Slots): void {
   for (const [index, link] of links.entries()) {
-    const given = config.networks[index].mac;
+    const { mac: given, slot } = config.networks[index];
     const mac = parseMac(given ?? FIRST_MAC);
     if (given === undefined) mac[5] += index;
-    board.addVirtio(SLOT.firstNetwork + index, virtioNet({ name: `net${index}`, link, mac }));
+    board.addVirtio(slots.take(slot, SLOT.firstNetwork), virtioNet({ name: `net${index}`, link, mac }));
   }
 }
 
 /** Returns what closes them. */
-function addShares(board: PcBoard, { shares }: MachineConfig, roots: readonly SharedNode[]): () => void {
+function addShares(board: PcBoard, { shares }: MachineConfig, roots: readonly SharedNode[], slots: Slots): () => void {
   const devices = shares.map(({ tag, readOnly, security }, index) => {
     const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security });
-    board.addVirtio(SLOT.firstShare + index, device);
+    board.addVirtio(slots.take(undefined, SLOT.firstShare), device);
     return device;
   });
   return () => {

@@ -1,6 +1,7 @@
 /** What a machine is made of, and the checks on what a person asks for. */
 import { UserError } from '../base/index.ts';
 import { SECURITY_MODELS, type SecurityModelName, sizeText } from '../hw/index.ts';
+import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
 
 /** What `createMachine` takes. */
 export interface MachineOptions {
@@ -17,6 +18,12 @@ export interface MachineOptions {
   readonly networks?: readonly NetworkOptions[];
   /** Folders of the host that the guest can mount by 9P. */
   readonly shares?: readonly ShareOptions[];
+  /** The virtio source of random bytes; false: none. Default: there is one. */
+  readonly rng?: { readonly slot?: number } | false;
+  /** A virtio memory balloon. */
+  readonly balloon?: { readonly slot?: number };
+  /** What is done when the guest does something to the machine as a whole; default: the machine ends. */
+  readonly actions?: Partial<MachineActions>;
 }
 
 /** One shared folder; who opens it is `MachineBackends.openShare`. */
@@ -40,6 +47,8 @@ export interface NetworkOptions {
   readonly restrict?: boolean;
   /** `52:54:00:12:34:56`, the default of the first card; the others count up. */
   readonly mac?: string;
+  /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for network cards. */
+  readonly slot?: number;
 }
 
 /** One disk; who opens it is `MachineBackends.openDisk`. */
@@ -55,6 +64,8 @@ export interface DiskOptions {
   readonly readOnly?: boolean;
   /** At most 20 characters of ASCII; default `disk0` and so on. */
   readonly serial?: string;
+  /** Device number on the root PCI bus, 1 to 30, of a virtio disk; default: the next of those kept for disks. */
+  readonly slot?: number;
 }
 
 export interface BootOptions {
@@ -74,6 +85,9 @@ export interface MachineConfig {
   readonly disks: readonly DiskOptions[];
   readonly networks: readonly NetworkOptions[];
   readonly shares: readonly ShareOptions[];
+  readonly rng: { readonly slot?: number } | false;
+  readonly balloon: { readonly slot?: number } | undefined;
+  readonly actions: MachineActions;
 }
 
 const MIB = 1024 * 1024;
@@ -89,7 +103,8 @@ export const TAG_LENGTH_MAX = 31;
 
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
-  const { memoryBytes, cpu = 'max', boot, noReboot = false, disks = [], networks = [], shares = [] } = options;
+  const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
+  const { disks = [], networks = [], shares = [], rng = {}, balloon } = options;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
     const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
     throw new UserError(
@@ -110,7 +125,9 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   checkNetworks(networks);
   checkShares(shares);
   const { kernel, initrd } = boot;
-  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, disks, networks, shares };
+  const actions = { ...DEFAULT_ACTIONS, ...options.actions };
+  const devices = { disks, networks, shares, rng, balloon };
+  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, ...devices, actions };
 }
 
 function checkNetworks(networks: readonly NetworkOptions[]): void {

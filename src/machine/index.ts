@@ -1,4 +1,16 @@
 /** A machine from one typed configuration: assembly and life. */
+export type {
+  BalloonState,
+  BlockCounter,
+  BlockCounters,
+  DiskState,
+  MachineActions,
+  MachineCommandName,
+  MachineCommands,
+  MachineEvent,
+  RunState,
+} from './commands.ts';
+export { MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 export type { BootOptions, DiskOptions, MachineOptions, NetworkOptions, ShareOptions } from './config.ts';
 export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, parseMac } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';

@@ -133,3 +133,88 @@ for (const [what, options, message] of REFUSED) {
     await assert.rejects(fakeMachine('idle', options), { name: 'UserError', message });
   });
 }
+
+test('a machine stands still and goes on, is reset, and tells each of it', async () => {
+  await using machine = await fakeMachine('busy');
+  const told = tellings(machine);
+  assert.equal(machine.state, 'prelaunch');
+  await machine.start();
+  await told.until('state running');
+  await machine.command('pause');
+  assert.equal(machine.state, 'paused');
+  await machine.command('press-power-button');
+  await machine.command('reset');
+  assert.equal(machine.state, 'prelaunch');
+  await machine.command('resume');
+  assert.equal(machine.state, 'running');
+  assert.deepEqual(told.texts, [
+    'state running',
+    'state paused',
+    'power-button',
+    'reset by host',
+    'state prelaunch',
+    'state running',
+  ]);
+});
+
+test('a guest that powers off can be kept to be looked at; only a reset lets it begin again', async () => {
+  await using machine = await fakeMachine('hello', { actions: { powerOff: 'pause' } });
+  const told = tellings(machine);
+  await machine.start();
+  await told.until('state shutdown');
+  await assert.rejects(machine.command('resume'), { message: 'Resetting the Virtual Machine is required' });
+  assert.equal((await machine.command('read-memory', { address: 0, length: 16 })).length, 16);
+  await machine.command('reset');
+  await machine.command('set-actions', { powerOff: 'end' });
+  await machine.command('resume');
+  assert.equal((await machine.exited).reason, 'poweroff');
+});
+
+test('a triple fault resets the machine, and a reset can be made a power-off', async () => {
+  await using machine = await fakeMachine('triple', { actions: { tripleFault: 'reset', reboot: 'power-off' } });
+  const told = tellings(machine);
+  await machine.start();
+  assert.equal((await machine.exited).reason, 'reset');
+  assert.deepEqual(told.texts, ['state running', 'shutdown guest-reset']);
+});
+
+test('what cannot be done is refused, and the machine goes on', async () => {
+  const machine = await fakeMachine('idle', { balloon: {} });
+  await machine.start();
+  await assert.rejects(machine.command('read-memory', { address: 2 ** 40, length: 1 }), {
+    message: 'there is no memory at 0x10000000000',
+  });
+  await assert.rejects(machine.command('set-link', { network: 0, up: true }), {
+    message: 'there is no network card 0',
+  });
+  await machine.command('set-balloon', { bytes: 8 * MIB });
+  assert.deepEqual(await machine.command('balloon'), { actualBytes: 16 * MIB, statistics: {} });
+  await machine.stop();
+  await assert.rejects(machine.command('balloon'), { message: 'the machine has ended' });
+});
+
+test('two devices cannot have one place on the PCI bus', async () => {
+  const disks = [
+    { file: 'a', slot: 5 },
+    { file: 'b', slot: 5 },
+  ];
+  await assert.rejects(fakeMachine('idle', { disks }), { message: /the place 5 on the PCI bus is taken/ });
+});
+
+/** What a machine tells, as short texts. */
+function tellings(machine: Machine) {
+  const texts: string[] = [];
+  let onText = () => {};
+  machine.onEvent((event) => {
+    if (event.kind === 'state') texts.push(`state ${event.state}`);
+    else if (event.kind === 'reset') texts.push(`reset by ${event.byGuest ? 'guest' : 'host'}`);
+    else texts.push(event.kind === 'shutdown' ? `shutdown ${event.cause}` : event.kind);
+    onText();
+  });
+  return {
+    texts,
+    async until(text: string) {
+      while (!texts.includes(text)) await new Promise<void>((resolve) => (onText = resolve));
+    },
+  };
+}

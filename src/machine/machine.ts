@@ -1,6 +1,7 @@
 /** The machine as its user sees it: a proxy for the thread that the machine lives in. */
-import { UserError } from '../base/index.ts';
+import { InternalError, UserError } from '../base/index.ts';
 import type { HostThread, ThreadHost } from '../contract/index.ts';
+import type { MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
 import type { MachineOptions } from './config.ts';
 import { checkOptions } from './config.ts';
 import type { MachineExit } from './exit.ts';
@@ -15,12 +16,23 @@ export interface Machine extends AsyncDisposable {
   readonly serial: readonly [SerialConsole, SerialConsole, SerialConsole, SerialConsole];
   /** Lets the guest run. A second call changes nothing. */
   start(): Promise<void>;
+  /** Stands still as `prelaunch` until `start`. */
+  readonly state: RunState;
+  /** Asks something of the machine; rejects with UserError when it cannot be, or the machine has ended. */
+  command<Name extends MachineCommandName>(
+    name: Name,
+    ...argument: MachineCommands[Name][0] extends undefined ? [] : [MachineCommands[Name][0]]
+  ): Promise<MachineCommands[Name][1]>;
+  /** Calls `listener` for every event from now on; a machine has one listener. */
+  onEvent(listener: (event: MachineEvent) => void): void;
   /** Ends the machine as pulling its plug would; resolves when it has ended, however it did. */
   stop(): Promise<void>;
   /** How the machine ended. Never rejects. */
   readonly exited: Promise<MachineExit>;
 }
 
+/** Events kept for a listener that comes late. */
+const EARLY_EVENTS_MAX = 100;
 /** How long a machine may take to answer `stop` before its thread is ended from outside. */
 const STOP_TIMEOUT_MILLIS = 2000;
 
@@ -41,15 +53,17 @@ export async function createMachineOn(
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => serialStreams(port, post));
   const created = Promise.withResolvers<void>();
   const exit = Promise.withResolvers<MachineExit>();
+  const calls = commandCalls(post);
   const end = (how: MachineExit) => {
     for (const port of serial) port.end();
+    calls.end();
     exit.resolve(how);
   };
   thread.onEnd((reason) => {
     created.reject(new Error(`the machine's thread died: ${reason}`));
     end({ reason: 'error', message: `the machine's thread died: ${reason.split('\n', 1)[0]}`, details: reason });
   });
-  thread.connect((data) => receive(data as FromMachine, serial, created, end));
+  thread.connect((data) => receive(data as FromMachine, { serial, created, calls, end }));
   post({ kind: 'create', config });
   try {
     await created.promise;
@@ -58,14 +72,61 @@ export async function createMachineOn(
     throw error;
   }
   void exit.promise.then(() => thread.terminate());
-  return machineProxy(thread, serial, exit.promise, end);
+  return machineProxy(thread, { serial, calls, end }, exit.promise);
+}
+
+interface Ends {
+  readonly serial: readonly SerialStreams[];
+  readonly calls: CommandCalls;
+  readonly end: (how: MachineExit) => void;
+}
+
+type CommandCalls = ReturnType<typeof commandCalls>;
+
+/** Commands under way, and what the machine tells by itself. */
+function commandCalls(post: (message: ToMachine) => void) {
+  const waiting = new Map<number, PromiseWithResolvers<unknown>>();
+  const early: MachineEvent[] = [];
+  let [nextId, ended]: [number, boolean] = [1, false];
+  let state: RunState = 'prelaunch';
+  let listener: ((event: MachineEvent) => void) | undefined;
+  return {
+    state: () => state,
+    call(name: MachineCommandName, argument: unknown): Promise<unknown> {
+      if (ended) return Promise.reject(new UserError('the machine has ended'));
+      const id = nextId++;
+      const call = Promise.withResolvers<unknown>();
+      waiting.set(id, call);
+      post({ kind: 'command', id, name, argument });
+      return call.promise;
+    },
+    answered({ id, result, failure }: Extract<FromMachine, { kind: 'answer' }>) {
+      const call = waiting.get(id);
+      waiting.delete(id);
+      if (failure === undefined) call?.resolve(result);
+      else call?.reject(new UserError(failure));
+    },
+    happened(event: MachineEvent) {
+      if (event.kind === 'state') state = event.state;
+      if (listener !== undefined) listener(event);
+      else if (early.length < EARLY_EVENTS_MAX) early.push(event);
+    },
+    listen(given: (event: MachineEvent) => void) {
+      if (listener !== undefined) throw new InternalError('the machine has a listener already');
+      listener = given;
+      for (const event of early.splice(0)) given(event);
+    },
+    end() {
+      ended = true;
+      for (const call of waiting.values()) call.reject(new UserError('the machine has ended'));
+      waiting.clear();
+    },
+  };
 }
 
 function receive(
   message: FromMachine,
-  serial: readonly SerialStreams[],
-  created: PromiseWithResolvers<void>,
-  end: (how: MachineExit) => void,
+  { serial, created, calls, end }: Ends & { readonly created: PromiseWithResolvers<void> },
 ): void {
   switch (message.kind) {
     case 'created':
@@ -80,6 +141,12 @@ function receive(
     case 'serial-input-taken':
       serial[message.port].inputTaken(message.count);
       return;
+    case 'answer':
+      calls.answered(message);
+      return;
+    case 'event':
+      calls.happened(message.event);
+      return;
     case 'exited':
       end(message.exit);
       return;
@@ -88,9 +155,8 @@ function receive(
 
 function machineProxy(
   thread: HostThread,
-  streams: readonly SerialStreams[],
+  { serial: streams, calls, end }: Ends,
   exited: Promise<MachineExit>,
-  end: (how: MachineExit) => void,
 ): Machine {
   const post = (message: ToMachine) => thread.post(message);
   const stopped: MachineExit = { reason: 'stopped', message: 'the machine was stopped' };
@@ -111,6 +177,11 @@ function machineProxy(
       started = true;
       post({ kind: 'start' });
     },
+    get state() {
+      return calls.state();
+    },
+    command: (name, ...argument) => calls.call(name, argument[0]) as Promise<never>,
+    onEvent: (listener) => calls.listen(listener),
     stop,
     exited,
     [Symbol.asyncDispose]: stop,

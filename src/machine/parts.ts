@@ -1,7 +1,8 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
 import type { BlockNode, Clock, GuestMemory, NetLink, SharedNode, Vcpu, VcpuEnvironment } from '../contract/index.ts';
-import type { Region } from '../hw/index.ts';
+import type { Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
+import type { DiskState } from './commands.ts';
 import type { DiskOptions, NetworkOptions, ShareOptions } from './config.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
@@ -44,8 +45,15 @@ export type GuestRequest =
 export interface AssembledMachine {
   readonly clock: VirtualClock;
   readonly vcpu: Vcpu;
+  readonly memory: GuestMemory;
+  readonly balloon: VirtioBalloon | undefined;
   /** Power-up state of everything, and the kernel in RAM again. */
   reset(): void;
+  /** A short press: asks the guest to shut down. */
+  pressPowerButton(): void;
+  disks(): readonly DiskState[];
+  /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
+  setLink(network: number, up: boolean): void;
   /** Hands over output that devices still hold. */
   flush(): void;
   /** Takes what the guest asked for since the last call. */

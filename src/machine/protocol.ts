@@ -1,4 +1,5 @@
 /** The messages between a machine's thread and the thread that made it. */
+import type { MachineCommandName, MachineEvent } from './commands.ts';
 import type { MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
 
@@ -6,6 +7,7 @@ export type ToMachine =
   | { readonly kind: 'create'; readonly config: MachineConfig }
   | { readonly kind: 'start' }
   | { readonly kind: 'stop' }
+  | { readonly kind: 'command'; readonly id: number; readonly name: MachineCommandName; readonly argument: unknown }
   | { readonly kind: 'serial-input'; readonly port: number; readonly bytes: Uint8Array }
   /** `count` bytes of output were read or dropped: the machine may send as many more. */
   | { readonly kind: 'serial-output-taken'; readonly port: number; readonly count: number };
@@ -17,6 +19,9 @@ export type FromMachine =
   | { readonly kind: 'serial-output'; readonly port: number; readonly bytes: Uint8Array }
   /** The device took `count` bytes of input. */
   | { readonly kind: 'serial-input-taken'; readonly port: number; readonly count: number }
+  | { readonly kind: 'event'; readonly event: MachineEvent }
+  /** The answer to the command of that id: a result, or what was wrong with it. */
+  | { readonly kind: 'answer'; readonly id: number; readonly result?: unknown; readonly failure?: string }
   | { readonly kind: 'exited'; readonly exit: MachineExit };
 
 export const SERIAL_PORTS = 4;

@@ -3,6 +3,7 @@
  * host's event loop by turns; asleep while the guest is.
  */
 import type { ThreadContext } from '../contract/index.ts';
+import type { RunControl } from './control.ts';
 import type { MachineExit } from './exit.ts';
 import type { PanicWatch } from './panic.ts';
 import type { AssembledMachine, GuestRequest } from './parts.ts';
@@ -22,6 +23,7 @@ export interface RunOptions {
   readonly noReboot: boolean;
   readonly serial: readonly SerialPort[];
   readonly panic: PanicWatch;
+  readonly control: RunControl;
   /** True once somebody asked the machine to stop. */
   stopRequested(): boolean;
 }
@@ -33,10 +35,10 @@ export async function runMachine(
   options: RunOptions,
 ): Promise<MachineExit> {
   const { clock, vcpu } = machine;
-  const { serial, panic } = options;
+  const { serial, panic, control } = options;
   let lastTurn = thread.monotonicNanos();
   let silentSince: number | undefined;
-  clock.resume();
+  control.enter('running');
   for (;;) {
     const ioPending = machine.ioPending();
     if (thread.monotonicNanos() - lastTurn >= (ioPending ? IO_TURN_NANOS : TURN_NANOS)) {
@@ -44,6 +46,12 @@ export async function runMachine(
       lastTurn = thread.monotonicNanos();
     }
     if (options.stopRequested()) return { reason: 'stopped', message: 'the machine was stopped' };
+    if (control.state !== 'running') {
+      clock.pause();
+      await thread.sleep(Number.POSITIVE_INFINITY);
+      continue;
+    }
+    clock.resume();
     if (serial.some((port) => port.outputFull)) {
       await thread.sleep(Number.POSITIVE_INFINITY);
       continue;
@@ -57,17 +65,28 @@ export async function runMachine(
     const request = machine.takeRequest();
     if (request !== undefined) {
       const end = endOf(request, options);
-      if (end !== undefined) return end;
+      if (end === undefined) continue;
+      if (end !== 'reset') return end;
       machine.reset();
+      control.tell({ kind: 'reset', byGuest: true });
       continue;
     }
     silentSince = panic.ended ? (silentSince ?? clock.nowNanos()) : undefined;
     const silentNanos = silentSince === undefined ? 0 : clock.nowNanos() - silentSince;
-    if (silentNanos > PANIC_SILENCE_NANOS) return panicExit(panic.message ?? '');
+    const diesAlone = control.actions.deadGuest === 'end';
+    if (diesAlone && silentNanos > PANIC_SILENCE_NANOS) return panicExit(panic.message ?? '');
 
-    if (exit.kind === 'shutdown') return shutdownExit(exit.reason, machine, panic);
+    if (exit.kind === 'shutdown') {
+      if (control.actions.tripleFault === 'end') return shutdownExit(exit.reason, machine, panic);
+      const end = endOf({ kind: 'reset' }, options);
+      if (end === undefined) continue;
+      if (end !== 'reset') return end;
+      machine.reset();
+      control.tell({ kind: 'reset', byGuest: true });
+      continue;
+    }
     if (exit.kind === 'slice' || pumpAll(serial)) continue;
-    if (vcpu.haltedForever) return haltedExit(machine, panic);
+    if (vcpu.haltedForever && diesAlone) return haltedExit(machine, panic);
     const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
     await thread.sleep(wait, machine.ioPending());
   }
@@ -80,11 +99,17 @@ function pumpAll(serial: readonly SerialPort[]): boolean {
   return moved;
 }
 
-/** How the machine ends by the guest's request, or undefined when it starts again. */
-function endOf(request: GuestRequest, { noReboot, panic }: RunOptions): MachineExit | undefined {
+/** How the machine ends by the guest's request, whether it starts again, or undefined when it stands still from now on. */
+function endOf(request: GuestRequest, { noReboot, panic, control }: RunOptions): MachineExit | 'reset' | undefined {
+  const powerOff = (cause: 'guest-shutdown' | 'guest-reset', end: MachineExit): MachineExit | undefined => {
+    control.tell({ kind: 'shutdown', cause });
+    if (control.actions.powerOff === 'end') return end;
+    control.enter('shutdown');
+    return undefined;
+  };
   switch (request.kind) {
     case 'power-off':
-      return { reason: 'poweroff', message: 'the guest powered off' };
+      return powerOff('guest-shutdown', { reason: 'poweroff', message: 'the guest powered off' });
     case 'debug-exit':
       return {
         reason: 'debug-exit',
@@ -92,8 +117,9 @@ function endOf(request: GuestRequest, { noReboot, panic }: RunOptions): MachineE
         message: `the guest wrote to the debug-exit port: exit status ${request.code}`,
       };
     case 'reset':
-      if (panic.message !== undefined) return panicExit(panic.message);
-      return noReboot ? { reason: 'reset', message: 'the guest reset the machine' } : undefined;
+      if (panic.message !== undefined && control.actions.deadGuest === 'end') return panicExit(panic.message);
+      if (!noReboot && control.actions.reboot === 'reset') return 'reset';
+      return powerOff('guest-reset', { reason: 'reset', message: 'the guest reset the machine' });
   }
 }
 

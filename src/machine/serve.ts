@@ -2,7 +2,9 @@
 import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import { assemble } from './assemble.ts';
+import type { MachineCommands } from './commands.ts';
 import type { MachineConfig } from './config.ts';
+import { MachineControl } from './control.ts';
 import type { MachineExit } from './exit.ts';
 import { PanicWatch } from './panic.ts';
 import type { AssembledMachine, CreateAccelerator, MachineBackends } from './parts.ts';
@@ -20,6 +22,7 @@ export function serveMachine(
   const post = (message: FromMachine) => thread.post(message);
   const panic = new PanicWatch();
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => new SerialPort(port, post));
+  const control = new MachineControl(thread, (event) => post({ kind: 'event', event }));
   let stopRequested = false;
   let machine: AssembledMachine | undefined;
   let noReboot = false;
@@ -27,6 +30,7 @@ export function serveMachine(
   const create = async (config: MachineConfig) => {
     try {
       noReboot = config.noReboot;
+      control.changeActions(config.actions);
       machine = await assemble(config, { thread, serial, panic, createAccelerator, backends });
       post({ kind: 'created' });
     } catch (error) {
@@ -37,13 +41,29 @@ export function serveMachine(
   const run = async (): Promise<MachineExit> => {
     if (machine === undefined) return { reason: 'error', message: 'the machine was started before it was created' };
     try {
-      return await runMachine(machine, thread, { noReboot, serial, panic, stopRequested: () => stopRequested });
+      return await runMachine(machine, thread, {
+        noReboot,
+        serial,
+        panic,
+        control,
+        stopRequested: () => stopRequested,
+      });
     } catch (error) {
       return { reason: 'error', message: internalErrorText(error), details: stackOf(error) };
     } finally {
       machine.flush();
       for (const port of serial) port.flush();
       await machine.close();
+    }
+  };
+  const answer = (id: number, name: keyof MachineCommands, argument: unknown) => {
+    try {
+      if (machine === undefined) throw new UserError('the machine is not made yet');
+      const result = control.handle(machine, name, argument as never);
+      post({ kind: 'answer', id, result });
+    } catch (error) {
+      const failure = error instanceof UserError ? error.message : internalErrorText(error);
+      post({ kind: 'answer', id, failure });
     }
   };
   thread.connect((data) => {
@@ -57,6 +77,9 @@ export function serveMachine(
         return;
       case 'stop':
         stopRequested = true;
+        return;
+      case 'command':
+        answer(message.id, message.name, message.argument);
         return;
       case 'serial-input':
         if (message.port === 0) panic.forget();

@@ -2,6 +2,7 @@
 
 export { nodeCompression } from './block-compression.ts';
 export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
+export { openCharBackend } from './char-backends.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
 export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';

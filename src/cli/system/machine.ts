@@ -1,0 +1,74 @@
+/** From the emulator's configuration to a machine. */
+import { resolve } from 'node:path';
+import { UserError } from '../../base/index.ts';
+import type { DiskOptions, Machine, MachineOptions } from '../../machine/index.ts';
+import type { BlockNodeConfig, DiskConfig, SystemConfig } from '../../monitor/index.ts';
+import { createMachine } from '../create-machine.ts';
+import { readUserFile } from '../files.ts';
+import type { Reporter } from './report.ts';
+
+/** The first accelerator that works. @throws UserError when none does */
+export function chooseAccelerator({ accelerators }: SystemConfig, report: Reporter): string {
+  for (const name of accelerators) {
+    if (name === 'tcg') {
+      if (accelerators[0] !== 'tcg') report.warning('falling back to tcg');
+      return name;
+    }
+    report.error(`-accel ${name}: failed to initialize ${name}: it cannot execute whole machines yet`);
+  }
+  throw new UserError(`no accelerator found: say -accel tcg`);
+}
+
+/** Undefined with -machine none. */
+export async function createSystemMachine(config: SystemConfig): Promise<Machine | undefined> {
+  if (config.machine === 'none') return undefined;
+  const { memoryBytes, kernel, initrd, append, balloon, rng } = config;
+  const options: MachineOptions = {
+    memoryBytes,
+    cpu: config.cpu,
+    boot: {
+      kernel: await readUserFile('kernel', kernel!, memoryBytes),
+      initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),
+      commandLine: append,
+    },
+    noReboot: config.noReboot,
+    disks: config.disks.map((disk) => diskOptions(config, disk)),
+    networks: config.nics.map(({ device, netdev, mac }) => ({
+      ...config.netdevs.find(({ id }) => id === netdev)!,
+      mac,
+      slot: device.slot,
+    })),
+    rng: rng === undefined ? false : { slot: rng.slot },
+    balloon: balloon && { slot: balloon.slot },
+    actions: config.actions,
+  };
+  return createMachine(options);
+}
+
+function diskOptions(config: SystemConfig, { node: name, device, media }: DiskConfig): DiskOptions {
+  const format = nodeNamed(config, name);
+  const file = format.child === undefined ? format : nodeNamed(config, format.child);
+  const isVirtio = device.driver === 'virtio-blk-pci';
+  return {
+    file: pathOf(config, file.filename ?? ''),
+    format: format.driver === 'auto' ? undefined : format.driver === 'file' ? 'raw' : format.driver,
+    readOnly: format.readOnly || file.readOnly || media === 'cdrom',
+    bus: isVirtio ? 'virtio' : 'scsi',
+    media,
+    serial: device.properties.serial ?? '',
+    slot: isVirtio ? device.slot : undefined,
+  };
+}
+
+function nodeNamed({ blockNodes }: SystemConfig, name: string): BlockNodeConfig {
+  return blockNodes.find(({ nodeName }) => nodeName === name)!;
+}
+
+/** A file, or an open one that was given with -add-fd. */
+function pathOf({ fdsets }: SystemConfig, path: string): string {
+  const set = /^\/dev\/fdset\/(\d+)$/.exec(path)?.[1];
+  if (set === undefined) return resolve(path.replace(/^file:/, ''));
+  const found = fdsets.find((one) => one.set === Number(set));
+  if (found === undefined) throw new UserError(`${path}: there is no -add-fd with set=${set}`);
+  return `/proc/self/fd/${found.fd}`;
+}

@@ -1,0 +1,87 @@
+/** What may be asked of a machine while it lives, and what it tells by itself. */
+
+/** As QEMU's run states are called, those that there are. */
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error' | 'debug';
+
+/** What the machine does when its guest does something to it as a whole. */
+export interface MachineActions {
+  /** `pause`: stands still in state `shutdown`, to be looked at, reset or stopped. */
+  readonly powerOff: 'end' | 'pause';
+  readonly reboot: 'reset' | 'power-off';
+  /** A triple fault; `reset` is what a PC does. */
+  readonly tripleFault: 'end' | 'reset';
+  /** What looks like the end on the console, or is a halt that nothing ends: `end` says so and ends; `ignore` goes on. */
+  readonly deadGuest: 'end' | 'ignore';
+}
+
+export const DEFAULT_ACTIONS: MachineActions = {
+  powerOff: 'end',
+  reboot: 'reset',
+  tripleFault: 'end',
+  deadGuest: 'end',
+};
+
+export type MachineEvent =
+  | { readonly kind: 'state'; readonly state: RunState }
+  | { readonly kind: 'reset'; readonly byGuest: boolean }
+  /** The guest powered itself off, or reset and that ends the machine. */
+  | { readonly kind: 'shutdown'; readonly cause: 'guest-shutdown' | 'guest-reset' }
+  | { readonly kind: 'power-button' };
+
+/** Requests that one block device has served. Times are host nanoseconds. */
+export interface BlockCounters {
+  readonly read: BlockCounter;
+  readonly write: BlockCounter;
+  readonly flush: BlockCounter;
+  readonly discard: BlockCounter;
+  /** End of the highest write. */
+  readonly highestOffset: number;
+}
+export interface BlockCounter {
+  readonly operations: number;
+  readonly bytes: number;
+  readonly failed: number;
+  readonly nanos: number;
+}
+
+export interface DiskState {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly counters: BlockCounters;
+}
+
+export interface BalloonState {
+  /** What the guest has left of its memory. */
+  readonly actualBytes: number;
+  /** As the guest counts them, by VIRTIO's names (5.5.6.4). */
+  readonly statistics: Readonly<Record<string, number>>;
+}
+
+/** Argument and result of each command. */
+export interface MachineCommands {
+  pause: [undefined, undefined];
+  /** Lets a paused guest go on. */
+  resume: [undefined, undefined];
+  reset: [undefined, undefined];
+  'press-power-button': [undefined, undefined];
+  nmi: [undefined, undefined];
+  'set-actions': [Partial<MachineActions>, undefined];
+  /** The CPU's registers as text. */
+  'describe-cpu': [undefined, string];
+  /** Guest physical memory; rejects where there is none. */
+  'read-memory': [{ readonly address: number; readonly length: number }, Uint8Array];
+  'write-memory': [{ readonly address: number; readonly bytes: Uint8Array }, undefined];
+  /** In the order of the configuration. */
+  disks: [undefined, readonly DiskState[]];
+  /** Rejects when there is no balloon. */
+  balloon: [undefined, BalloonState];
+  /** How much memory the guest shall have. */
+  'set-balloon': [{ readonly bytes: number }, undefined];
+  'refresh-balloon-statistics': [undefined, undefined];
+  /** Plugs and unplugs the cable of a network card. */
+  'set-link': [{ readonly network: number; readonly up: boolean }, undefined];
+}
+export type MachineCommandName = keyof MachineCommands;
+
+/** As many bytes as one read or write of memory moves at most. */
+export const MEMORY_TRANSFER_MAX_BYTES = 1024 * 1024;

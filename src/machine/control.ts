@@ -1,0 +1,133 @@
+/** The machine's thread takes commands: between slices of the guest, so that what they see and change is consistent. */
+import { UserError } from '../base/index.ts';
+import type { ThreadContext } from '../contract/index.ts';
+import type { MachineActions, MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
+import { DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
+import type { AssembledMachine } from './parts.ts';
+
+/** What the run loop asks and tells. */
+export interface RunControl {
+  readonly state: RunState;
+  readonly actions: MachineActions;
+  enter(state: RunState): void;
+  tell(event: MachineEvent): void;
+}
+
+export type CommandHandlers = {
+  readonly [Name in MachineCommandName]: (argument: MachineCommands[Name][0]) => MachineCommands[Name][1];
+};
+
+export class MachineControl implements RunControl {
+  readonly #post: (event: MachineEvent) => void;
+  readonly #thread: ThreadContext;
+  #state: RunState = 'prelaunch';
+  #actions = DEFAULT_ACTIONS;
+
+  constructor(thread: ThreadContext, post: (event: MachineEvent) => void) {
+    this.#thread = thread;
+    this.#post = post;
+  }
+
+  get state(): RunState {
+    return this.#state;
+  }
+
+  get actions(): MachineActions {
+    return this.#actions;
+  }
+
+  changeActions(changes: Partial<MachineActions>): void {
+    this.#actions = { ...this.#actions, ...changes };
+  }
+
+  enter(state: RunState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.tell({ kind: 'state', state });
+  }
+
+  tell(event: MachineEvent): void {
+    this.#post(event);
+  }
+
+  /** Throws UserError when the machine cannot do what it is asked for. */
+  handle<Name extends MachineCommandName>(
+    machine: AssembledMachine,
+    name: Name,
+    argument: MachineCommands[Name][0],
+  ): MachineCommands[Name][1] {
+    return this.#handlers(machine)[name](argument);
+  }
+
+  #handlers(machine: AssembledMachine): CommandHandlers {
+    const { memory } = machine;
+    const range = (address: number, length: number): Uint8Array => {
+      const view = length <= MEMORY_TRANSFER_MAX_BYTES ? memory.view(address, length) : undefined;
+      if (view === undefined) throw new UserError(`there is no memory at 0x${address.toString(16)}`);
+      return view;
+    };
+    const balloon = () => {
+      if (machine.balloon === undefined) throw new UserError('the machine has no balloon');
+      return machine.balloon;
+    };
+    return {
+      pause: () => {
+        if (this.#state === 'running') this.enter('paused');
+        return undefined;
+      },
+      resume: () => {
+        if (this.#state === 'shutdown') throw new UserError('Resetting the Virtual Machine is required');
+        this.enter('running');
+        this.#thread.wake();
+        return undefined;
+      },
+      reset: () => {
+        machine.reset();
+        this.tell({ kind: 'reset', byGuest: false });
+        if (this.#state !== 'running') this.enter('prelaunch');
+        return undefined;
+      },
+      'press-power-button': () => {
+        machine.pressPowerButton();
+        this.tell({ kind: 'power-button' });
+        return undefined;
+      },
+      nmi: () => {
+        machine.vcpu.nmi();
+        this.#thread.wake();
+        return undefined;
+      },
+      'set-actions': (changes) => {
+        this.changeActions(changes);
+        return undefined;
+      },
+      'describe-cpu': () => machine.vcpu.describe(),
+      'read-memory': ({ address, length }) => range(address, length).slice(),
+      'write-memory': ({ address, bytes }) => {
+        range(address, bytes.length).set(bytes);
+        memory.written(address, bytes.length);
+        return undefined;
+      },
+      disks: () => machine.disks(),
+      balloon: () => {
+        const { actualBytes, statistics } = balloon();
+        return { actualBytes: memory.size - actualBytes, statistics };
+      },
+      'set-balloon': ({ bytes }) => {
+        balloon().setTarget(Math.max(0, memory.size - bytes));
+        this.#thread.wake();
+        return undefined;
+      },
+      'refresh-balloon-statistics': () => {
+        balloon().refreshStatistics();
+        this.#thread.wake();
+        return undefined;
+      },
+      'set-link': ({ network, up }) => {
+        machine.setLink(network, up);
+        this.#thread.wake();
+        return undefined;
+      },
+    };
+  }
+}

@@ -1,0 +1,185 @@
+/** What a running emulator consists of, as its monitors see it. */
+import { UserError } from '../../base/index.ts';
+import type { CharBackend, OpenCharBackend } from '../../contract/index.ts';
+import type { Machine, RunState } from '../../machine/index.ts';
+import { Chardev } from '../chardev/chardev.ts';
+import { nullBackend, ringBackend } from '../chardev/memory.ts';
+import type { BlockNodeConfig, ChardevConfig, ObjectConfig, SystemConfig } from '../options/config.ts';
+import { type EventData, type EventName, events } from '../qapi/index.ts';
+import { type EventClock, EventQueue } from '../qmp/events.ts';
+import type { QmpSession } from '../qmp/session.ts';
+import { BalloonPolling } from './balloon-polling.ts';
+
+/** What the host offers an emulator, beside its machine. */
+export interface EmulatorHost extends EventClock {
+  readonly processId: number;
+  /** The host's CPU could run guests. */
+  readonly hasKvm: boolean;
+  openCharBackend: OpenCharBackend;
+  /** Bytes that a file takes up on the host; undefined when it cannot be seen. */
+  allocatedBytes(path: string): Promise<number | undefined>;
+  /** A file's size in bytes; undefined when it cannot be seen. */
+  fileBytes(path: string): Promise<number | undefined>;
+  /** For the log: what went wrong and is no one's command. */
+  log(message: string): void;
+  /** Writes a new file, as pieces come. */
+  writeFile(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void>;
+  /** What the program is called, e.g. `Vireo 0.1.0`. */
+  readonly programName: string;
+}
+
+/** Why an emulator ended. */
+export interface EmulatorEnd {
+  readonly exitCode: number;
+  /** For people, when something went wrong. */
+  readonly message?: string;
+}
+
+/** Events that name who did it. */
+type ShutdownReason = EventData<'SHUTDOWN'>['reason'];
+
+export class Emulator {
+  readonly config: SystemConfig;
+  readonly host: EmulatorHost;
+  /** Undefined with -machine none. */
+  readonly machine: Machine | undefined;
+  /** Who executes guest code. */
+  readonly accelerator: string;
+  readonly chardevs = new Map<string, Chardev>();
+  readonly objects = new Map<string, ObjectConfig>();
+  readonly blockNodes = new Map<string, BlockNodeConfig>();
+  /** Names of network cards whose cable is unplugged. */
+  readonly linksDown = new Set<string>();
+  fdsets: SystemConfig['fdsets'];
+  readonly sessions = new Set<QmpSession>();
+  readonly balloonPolling: BalloonPolling;
+  readonly #events: EventQueue;
+  readonly #ended = Promise.withResolvers<EmulatorEnd>();
+  #started = false;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(config: SystemConfig, host: EmulatorHost, machine: Machine | undefined, accelerator: string) {
+    this.config = config;
+    this.host = host;
+    this.machine = machine;
+    this.accelerator = accelerator;
+    this.fdsets = config.fdsets;
+    for (const object of config.objects) this.objects.set(object.id, object);
+    for (const node of config.blockNodes) this.blockNodes.set(node.nodeName, node);
+    this.#events = new EventQueue(events, host, (message) => {
+      for (const session of this.sessions) session.sendEvent(message);
+    });
+    this.balloonPolling = new BalloonPolling(host, machine);
+    this.#watch();
+  }
+
+  /** How it ended. */
+  get ended(): Promise<EmulatorEnd> {
+    return this.#ended.promise;
+  }
+
+  get state(): RunState {
+    return this.machine?.state ?? (this.#started ? 'running' : 'prelaunch');
+  }
+
+  emit<Name extends EventName>(
+    name: Name,
+    ...data: keyof EventData<Name> extends never ? [] : [EventData<Name>]
+  ): void {
+    this.#events.emit(name, data[0]);
+  }
+
+  /** Runs `work` when everything that was begun before is done, so that no two commands mix. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async start(): Promise<void> {
+    this.#started = true;
+    await this.machine?.start();
+  }
+
+  /** The guest goes on, or begins. */
+  async cont(): Promise<void> {
+    if (this.machine === undefined || !this.#started) {
+      await this.start();
+      if (this.machine === undefined) this.emit('RESUME');
+    }
+    await this.machine?.command('resume');
+  }
+
+  async stop(): Promise<void> {
+    await this.machine?.command('pause');
+  }
+
+  /** Ends the machine and with it the emulator. */
+  async quit(reason: ShutdownReason, end: EmulatorEnd = { exitCode: 0 }): Promise<void> {
+    this.emit('SHUTDOWN', { guest: false, reason });
+    this.#ended.resolve(end);
+    await this.machine?.stop();
+  }
+
+  /** Opens a character device; waits for its other side when it is a server that is to wait. */
+  async addChardev(config: ChardevConfig): Promise<Chardev> {
+    if (this.chardevs.has(config.id)) throw new UserError(`Chardev with id '${config.id}' already exists`);
+    const backend = await this.#openBackend(config.backend);
+    const chardev = new Chardev(config.id, backend, { mux: config.mux, onQuit: () => void this.quit('host-ui') });
+    this.chardevs.set(config.id, chardev);
+    return chardev;
+  }
+
+  chardev(id: string): Chardev {
+    const chardev = this.chardevs.get(id);
+    if (chardev === undefined) throw new UserError(`chardev "${id}" not found`);
+    return chardev;
+  }
+
+  /** A mistake of ours that a command ran into: the machine goes on. */
+  reportBug(error: unknown): void {
+    this.host.log(`a mistake of ours: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+
+  async close(): Promise<void> {
+    this.#events.close();
+    this.balloonPolling.setSeconds(0);
+    await Promise.all([...this.chardevs.values()].map(({ backend }) => backend.close()));
+  }
+
+  async #openBackend(backend: ChardevConfig['backend']): Promise<CharBackend> {
+    if (backend.kind === 'null') return nullBackend();
+    if (backend.kind === 'ringbuf') return ringBackend(backend.sizeBytes);
+    return this.host.openCharBackend(backend);
+  }
+
+  #watch(): void {
+    const { machine } = this;
+    if (machine === undefined) return;
+    let wasRunning = false;
+    machine.onEvent((event) => {
+      switch (event.kind) {
+        case 'reset':
+          this.emit('RESET', { guest: event.byGuest, reason: event.byGuest ? 'guest-reset' : 'host-qmp-system-reset' });
+          return;
+        case 'shutdown':
+          this.emit('SHUTDOWN', { guest: true, reason: event.cause });
+          return;
+        case 'power-button':
+          this.emit('POWERDOWN');
+          return;
+        case 'state': {
+          const runs = event.state === 'running';
+          if (runs !== wasRunning) this.emit(runs ? 'RESUME' : 'STOP');
+          wasRunning = runs;
+          return;
+        }
+      }
+    });
+    void machine.exited.then((exit) => {
+      if (exit.reason === 'debug-exit') this.#ended.resolve({ exitCode: exit.code ?? 0 });
+      else if (exit.reason === 'error') this.#ended.resolve({ exitCode: 1, message: exit.message });
+      else this.#ended.resolve({ exitCode: 0 });
+    });
+  }
+}

@@ -1,0 +1,114 @@
+/** What a command line says, as one typed configuration. */
+import type { CharBackendSpec } from '../../contract/index.ts';
+import type { MachineActions } from '../../machine/index.ts';
+
+export interface ChardevConfig {
+  readonly id: string;
+  readonly backend:
+    | CharBackendSpec
+    | { readonly kind: 'null' }
+    | { readonly kind: 'ringbuf'; readonly sizeBytes: number };
+  /** Several may use it; Ctrl-A c changes who. */
+  readonly mux: boolean;
+}
+
+export interface MonitorConfig {
+  readonly chardev: string;
+  readonly mode: 'control' | 'readline';
+  readonly pretty: boolean;
+}
+
+/** A node of the block graph, as -blockdev and -drive make it. */
+export interface BlockNodeConfig {
+  readonly nodeName: string;
+  readonly driver: string;
+  /** A protocol's file. */
+  readonly filename?: string;
+  /** A format's node below. */
+  readonly child?: string;
+  /** `null`: stands on nothing, whatever the image says. */
+  readonly backing?: string | null;
+  readonly readOnly: boolean;
+  readonly cache: { readonly direct: boolean; readonly noFlush: boolean };
+}
+
+/** A disk of the guest and where its content is. */
+export interface DiskConfig {
+  /** The id of its -drive; '' for one that was made with -blockdev. */
+  readonly drive: string;
+  readonly node: string;
+  readonly device: DeviceConfig;
+  readonly media: 'disk' | 'cdrom';
+}
+
+export interface NetdevConfig {
+  readonly id: string;
+  readonly kind: 'user';
+  readonly hostForwards: readonly string[];
+  readonly restrict: boolean;
+}
+
+/** A device that was placed; its properties as they were given. */
+export interface DeviceConfig {
+  readonly driver: string;
+  /** '' when it has none: it is then among the anonymous ones. */
+  readonly id: string;
+  readonly properties: Readonly<Record<string, string>>;
+  /** Device number on the root PCI bus, if it was given. */
+  readonly slot?: number;
+}
+
+export interface ObjectConfig {
+  readonly type: string;
+  readonly id: string;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+
+export interface SmpConfig {
+  readonly cpus: number;
+  readonly maxCpus: number;
+  readonly sockets: number;
+  readonly dies: number;
+  readonly cores: number;
+  readonly threads: number;
+}
+
+export interface SystemConfig {
+  readonly name: string | undefined;
+  readonly uuid: string | undefined;
+  readonly machine: string;
+  /** In the order in which they are to be tried. */
+  readonly accelerators: readonly string[];
+  readonly cpu: string;
+  readonly smp: SmpConfig;
+  readonly memoryBytes: number;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly append?: string;
+  readonly chardevs: readonly ChardevConfig[];
+  readonly monitors: readonly MonitorConfig[];
+  /** COM1 to COM4: the chardev of each, or undefined where the port leads nowhere. */
+  readonly serial: readonly (string | undefined)[];
+  readonly blockNodes: readonly BlockNodeConfig[];
+  readonly disks: readonly DiskConfig[];
+  readonly netdevs: readonly NetdevConfig[];
+  /** Network cards in order, and the netdev of each. */
+  readonly nics: readonly { readonly device: DeviceConfig; readonly netdev: string; readonly mac?: string }[];
+  readonly balloon: DeviceConfig | undefined;
+  readonly rng: DeviceConfig | undefined;
+  /** Every device, the disks and cards too, in the order in which they were given. */
+  readonly devices: readonly DeviceConfig[];
+  readonly objects: readonly ObjectConfig[];
+  readonly fdsets: readonly { readonly set: number; readonly fd: number; readonly opaque?: string }[];
+  readonly gdb: string | undefined;
+  readonly startPaused: boolean;
+  readonly noReboot: boolean;
+  readonly actions: Partial<MachineActions>;
+  readonly pidFile?: string;
+  readonly daemonize: boolean;
+  readonly logFile?: string;
+  /** Messages begin with the time. */
+  readonly timestamps: boolean;
+  /** Things that were asked for and are done otherwise, one line each. */
+  readonly warnings: readonly string[];
+}

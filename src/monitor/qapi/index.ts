@@ -1,0 +1,38 @@
+/** The whole interface: every command and event, from the tables beside this file. */
+import type { ArgumentsOf, DataOf, ReturnOf, Schema } from '../schema/types.ts';
+import { blockCommands, blockEvents } from './block.ts';
+import { charCommands, charEvents } from './char.ts';
+import { controlCommands } from './control.ts';
+import { machineCommands, machineEvents } from './machine.ts';
+import { miscCommands } from './misc.ts';
+import { netCommands, netEvents } from './net.ts';
+import { qomCommands, qomEvents } from './qom.ts';
+import { runStateCommands, runStateEvents } from './run-state.ts';
+
+export const commands = {
+  ...controlCommands,
+  ...runStateCommands,
+  ...machineCommands,
+  ...qomCommands,
+  ...charCommands,
+  ...netCommands,
+  ...blockCommands,
+  ...miscCommands,
+} as const;
+
+export const events = {
+  ...runStateEvents,
+  ...machineEvents,
+  ...qomEvents,
+  ...charEvents,
+  ...netEvents,
+  ...blockEvents,
+} as const;
+
+export const schema = { commands, events } as const satisfies Schema;
+
+export type CommandName = keyof typeof commands;
+export type EventName = keyof typeof events;
+export type CommandArguments<Name extends CommandName> = ArgumentsOf<(typeof commands)[Name]>;
+export type CommandReturn<Name extends CommandName> = ReturnOf<(typeof commands)[Name]>;
+export type EventData<Name extends EventName> = DataOf<(typeof events)[Name]>;

@@ -1,0 +1,206 @@
+/** An emulator whose machine only notes what is asked of it, and a QMP client in the same thread. */
+import type { Machine, MachineCommandName, MachineEvent, MachineExit, RunState } from '../../machine/index.ts';
+import { runCommand } from '../commands/index.ts';
+import { Emulator, type EmulatorHost } from '../emulator/emulator.ts';
+import { JsonDecoder } from '../json/decoder.ts';
+import { buildConfig } from '../options/build.ts';
+import { parseCommandLine } from '../options/command-line.ts';
+import { schema } from '../qapi/index.ts';
+import { QmpSession } from '../qmp/session.ts';
+
+export const ABILITIES = { accelerators: ['tcg'], cpusMax: 1 };
+
+export function configOf(words: readonly string[]) {
+  return buildConfig(
+    parseCommandLine(words, () => ''),
+    ABILITIES,
+  );
+}
+
+const COUNTER = { operations: 2, bytes: 1024, failed: 0, nanos: 5 };
+const BLANK = { read: COUNTER, write: COUNTER, flush: COUNTER, discard: COUNTER, highestOffset: 4096 };
+
+export interface FakeMachine extends Machine {
+  readonly asked: string[];
+  happen(event: MachineEvent): void;
+}
+
+export function fakeMachine(disks: number): FakeMachine {
+  let listener: (event: MachineEvent) => void = () => {};
+  let state: RunState = 'prelaunch';
+  const exit = Promise.withResolvers<MachineExit>();
+  const asked: string[] = [];
+  const happen = (event: MachineEvent) => {
+    if (event.kind === 'state') state = event.state;
+    listener(event);
+  };
+  const stop = async () => exit.resolve({ reason: 'stopped', message: 'the machine was stopped' });
+  const answers: Partial<Record<MachineCommandName, unknown>> = {
+    disks: Array.from({ length: disks }, () => ({ sizeBytes: 65536, readOnly: false, counters: BLANK })),
+    balloon: { actualBytes: 64 * 1024 * 1024, statistics: { freeMemory: 4096 } },
+    'read-memory': new Uint8Array(4096),
+    'describe-cpu': 'RIP=0',
+  };
+  return {
+    serial: undefined as never,
+    asked,
+    happen,
+    start: async () => happen({ kind: 'state', state: 'running' }),
+    get state() {
+      return state;
+    },
+    async command(name: MachineCommandName, ...argument: readonly unknown[]) {
+      asked.push(name);
+      if (name === 'pause') happen({ kind: 'state', state: 'paused' });
+      if (name === 'resume') happen({ kind: 'state', state: 'running' });
+      if (name === 'reset') happen({ kind: 'reset', byGuest: false });
+      if (name === 'press-power-button') happen({ kind: 'power-button' });
+      void argument;
+      return answers[name] as never;
+    },
+    onEvent(given) {
+      listener = given;
+    },
+    stop,
+    exited: exit.promise,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Timers that end only when `pass` says so. */
+export class FakeTime {
+  #now = 1_000_000_000_000;
+  #timers: { at: number; action: () => void }[] = [];
+
+  nowMillis = () => this.#now;
+
+  after = (millis: number, action: () => void) => {
+    const timer = { at: this.#now + millis, action };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((one) => one !== timer);
+    };
+  };
+
+  pass(millis: number): void {
+    this.#now += millis;
+    const due = this.#timers.filter(({ at }) => at <= this.#now);
+    this.#timers = this.#timers.filter(({ at }) => at > this.#now);
+    for (const { action } of due) action();
+  }
+}
+
+export function fakeHost(time = new FakeTime()): EmulatorHost & { readonly written: Map<string, number> } {
+  const written = new Map<string, number>();
+  return {
+    nowMillis: time.nowMillis,
+    after: time.after,
+    processId: 4711,
+    hasKvm: false,
+    programName: 'Vireo test',
+    openCharBackend: async (spec) => {
+      throw new Error(`no backend ${spec.kind} in this test`);
+    },
+    allocatedBytes: async () => 4096,
+    fileBytes: async () => 65536,
+    log(message) {
+      throw new Error(message);
+    },
+    written,
+    async writeFile(path, pieces) {
+      let size = 0;
+      for await (const bytes of pieces) size += bytes.length;
+      written.set(path, size);
+    },
+  };
+}
+
+export interface Rig {
+  readonly emulator: Emulator;
+  readonly machine: FakeMachine;
+  readonly time: FakeTime;
+  client(): Client;
+}
+
+/** An emulator from a command line, its ring buffers open. */
+export async function rigOf(words: readonly string[], runs = true): Promise<Rig> {
+  const config = configOf(words);
+  const time = new FakeTime();
+  const machine = fakeMachine(config.disks.length);
+  const emulator = new Emulator(config, fakeHost(time), machine, 'tcg');
+  for (const chardev of config.chardevs) {
+    if (chardev.backend.kind === 'ringbuf' || chardev.backend.kind === 'null') await emulator.addChardev(chardev);
+  }
+  if (runs) await emulator.cont();
+  return { emulator, machine, time, client: () => new Client(emulator) };
+}
+
+/** What a client receives, and what it sends. */
+export class Client {
+  readonly messages: Record<string, unknown>[] = [];
+  readonly session: QmpSession;
+  readonly #decoder = new JsonDecoder();
+  #waiting: (() => void) | undefined;
+  /** What the session sees as not yet read. */
+  waitingBytes = 0;
+  isPaused = false;
+
+  constructor(emulator: Emulator) {
+    const client = this;
+    this.session = new QmpSession(
+      {
+        write: (text) => this.#take(new TextEncoder().encode(text)),
+        get waitingBytes() {
+          return client.waitingBytes;
+        },
+        pause() {
+          client.isPaused = true;
+        },
+        resume() {
+          client.isPaused = false;
+        },
+      },
+      {
+        commands: schema.commands,
+        version: {},
+        run: (name, args, own) => runCommand(emulator, name, args, own),
+        inTurn: (work) => emulator.inTurn(work),
+        onInternalError: (error) => emulator.reportBug(error),
+      },
+    );
+    emulator.sessions.add(this.session);
+    this.session.open();
+  }
+
+  send(text: string): void {
+    this.session.receive(new TextEncoder().encode(text));
+  }
+
+  /** Sends a command and resolves to the reply with its id. */
+  async call(execute: string, args?: unknown): Promise<Record<string, unknown>> {
+    const id = `call ${this.messages.length}`;
+    this.send(JSON.stringify({ execute, id, ...(args === undefined ? {} : { arguments: args }) }));
+    for (;;) {
+      const reply = this.messages.find((message) => message.id === id);
+      if (reply !== undefined) return reply;
+      await new Promise<void>((resolve) => (this.#waiting = resolve));
+    }
+  }
+
+  /** Resolves when there are `count` messages. */
+  async until(count: number): Promise<void> {
+    while (this.messages.length < count) await new Promise<void>((resolve) => (this.#waiting = resolve));
+  }
+
+  get events(): string[] {
+    return this.messages.flatMap(({ event }) => (typeof event === 'string' ? [event] : []));
+  }
+
+  #take(bytes: Uint8Array): void {
+    for (const decoded of this.#decoder.feed(bytes)) {
+      if ('error' in decoded) throw new Error(decoded.error);
+      this.messages.push(decoded.value as Record<string, unknown>);
+    }
+    this.#waiting?.();
+  }
+}
