@@ -34,14 +34,18 @@ export async function readPadded(node: BlockNode, offset: number, target: Uint8A
 
 /** True when every byte is 0. */
 export function isZero(bytes: Uint8Array): boolean {
+  const { length, byteOffset } = bytes;
   let i = 0;
-  for (const { length } = bytes; i < length && ((bytes.byteOffset + i) & 7) !== 0; i += 1) {
-    if (bytes[i] !== 0) return false;
+  for (; i < length && ((byteOffset + i) & 3) !== 0; i += 1) if (bytes[i] !== 0) return false;
+  const words = new Int32Array(bytes.buffer, byteOffset + i, (length - i) >> 2);
+  const blocks = words.length & ~7;
+  let j = 0;
+  for (; j < blocks; j += 8) {
+    const low = words[j] | words[j + 1] | words[j + 2] | words[j + 3];
+    if ((low | words[j + 4] | words[j + 5] | words[j + 6] | words[j + 7]) !== 0) return false;
   }
-  const words = new Float64Array(bytes.buffer, bytes.byteOffset + i, (bytes.length - i) >> 3);
-  const halves = new Int32Array(words.buffer, words.byteOffset, words.length * 2);
-  for (let j = 0; j < halves.length; j += 1) if (halves[j] !== 0) return false;
-  for (i += words.length * 8; i < bytes.length; i += 1) if (bytes[i] !== 0) return false;
+  for (; j < words.length; j += 1) if (words[j] !== 0) return false;
+  for (i += words.length * 4; i < length; i += 1) if (bytes[i] !== 0) return false;
   return true;
 }
 

@@ -186,6 +186,29 @@ export async function entryAt(image: Image, offset: number): Promise<Entry> {
   return entry;
 }
 
+/**
+ * Looks at the entries of clusters from `offset` on, at most `count` and no further than the page they are in;
+ * stops before the first for which `stops` holds.
+ */
+export async function entriesAt(
+  image: Image,
+  offset: number,
+  count: number,
+  stops: (entry: Entry) => boolean,
+): Promise<{ readonly count: number; readonly stopped: boolean }> {
+  const { clusterBytes, l2EntryBytes } = image.geometry;
+  const found = await locate(image, offset);
+  if (found === undefined) return { count, stopped: stops(EMPTY) };
+  const { page, at } = found;
+  const last = Math.min(count, (page.bytes.length - at) / l2EntryBytes);
+  for (let i = 0; i < last; i += 1) {
+    const entry = decodeEntry(image, page.view, at + i * l2EntryBytes);
+    if (entry.host !== 0) await checkEntry(image, entry, offset + i * clusterBytes);
+    if (stops(entry)) return { count: i, stopped: true };
+  }
+  return { count: last, stopped: false };
+}
+
 /** Where the compressed data of an entry lies and how it is packed. */
 export function compressedSpan(image: Image, entry: Entry): { offset: number; length: number; kind: CompressionKind } {
   return { offset: entry.host, length: entry.compressedBytes, kind: compressionOf(image.header) };
@@ -223,6 +246,21 @@ export async function replaceEntry(image: Image, offset: number, entry: Entry): 
   encodeEntry(image, page.view, at, entry);
   image.l2.markDirty(page);
   if (old.host !== entry.host || old.compressed !== entry.compressed) release(image, old);
+}
+
+/** Makes `count` entries, in one L2 table that is writable, those of whole clusters that lie from `host` on. */
+export async function setDataRun(image: Image, offset: number, host: number, count: number): Promise<void> {
+  const { clusterBytes, l2EntryBytes } = image.geometry;
+  for (let i = 0; i < count; ) {
+    const { page, at } = (await locate(image, offset + i * clusterBytes))!;
+    for (let place = at; place < page.bytes.length && i < count; place += l2EntryBytes, i += 1) {
+      const old = decodeEntry(image, page.view, place);
+      const entry = dataEntry(image, host + i * clusterBytes);
+      encodeEntry(image, page.view, place, entry);
+      if (old.host !== entry.host || old.compressed) release(image, old);
+    }
+    image.l2.markDirty(page);
+  }
 }
 
 /** Takes an entry's reference to its clusters away. */

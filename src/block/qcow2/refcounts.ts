@@ -133,6 +133,16 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
     }
   };
 
+  /** Sets the counts of free clusters, all of them in blocks that are there, to 1. */
+  const fill = async (first: number, count: number) => {
+    for (let cluster = first; cluster < first + count; ) {
+      const page = (await pageOf(cluster))!;
+      const end = Math.min(first + count, cluster - (cluster % perPage) + perPage);
+      for (; cluster < end; cluster += 1) codec.put(page.view, cluster % perPage, 1);
+      cache.markDirty(page);
+    }
+  };
+
   const change = async (first: number, count: number, delta: 1 | -1) => {
     for (let cluster = first; cluster < first + count; cluster += 1) {
       const value = (await get(cluster)) + delta;
@@ -233,7 +243,7 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
       if (isMetadata(cluster)) await onCorrupt(`cluster ${cluster} counts as free but holds metadata`);
     }
     reserveSpace(first, length);
-    for (let cluster = first; cluster < first + length; cluster += 1) await set(cluster, 1);
+    await fill(first, length);
     if (first === firstFree || atLeast === 1) firstFree = first + length;
     return { first, count: length };
   };

@@ -14,12 +14,14 @@ import {
   dataEntry,
   EMPTY_ENTRY,
   type Entry,
+  entriesAt,
   entryAt,
   KIND,
   kindOf,
   lookup,
   makeTableWritable,
   replaceEntry,
+  setDataRun,
   zeroEntry,
 } from './mapping.ts';
 import { readDisk } from './read.ts';
@@ -27,15 +29,50 @@ import { readDisk } from './read.ts';
 /** Writes. The caller checked the range. */
 export async function writeDisk(image: Image, offset: number, source: Uint8Array): Promise<void> {
   await recordInBitmaps(image, offset, source.length);
-  const done = await image.lock.shared(() => writeInPlace(image, offset, source));
-  if (done === source.length) return;
-  await image.lock.exclusive(async () => {
-    for (let at = done; at < source.length; ) {
-      at += await writeInPlace(image, offset + at, source.subarray(at));
-      if (at < source.length) at += await writeNew(image, offset + at, source.subarray(at));
+  let done = await image.lock.shared(() => writeInPlace(image, offset, source));
+  while (done < source.length) {
+    const place = await image.lock.exclusive(async () => {
+      const found = await writeSome(image, offset + done, source.subarray(done));
+      done += found.length;
       await commitWhenFull(image);
+      return found.place;
+    });
+    if (place === undefined) continue;
+    // Others go on meanwhile: nothing leads to the new clusters yet.
+    const bytes = place.count * image.geometry.clusterBytes;
+    try {
+      await image.dataFile.write(place.host, source.subarray(done, done + bytes));
+    } catch (error) {
+      if (!hasDataFile(image)) image.refcounts.free(place.host / image.geometry.clusterBytes, place.count);
+      throw error;
     }
-  });
+    const at = offset + done;
+    await image.lock.exclusive(async () => {
+      await makeTableWritable(image, at);
+      await setDataRun(image, at, place.host, place.count);
+      await commitWhenFull(image);
+    });
+    done += bytes;
+  }
+}
+
+interface Place {
+  readonly host: number;
+  /** In clusters. */
+  readonly count: number;
+}
+
+/** Writes what it can at once and says how much, or finds a place for whole clusters that need a new one. */
+async function writeSome(
+  image: Image,
+  offset: number,
+  source: Uint8Array,
+): Promise<{ readonly length: number; readonly place?: Place }> {
+  const length = await writeInPlace(image, offset, source);
+  if (length > 0) return { length };
+  const clusters = await newClusters(image, offset, source.length);
+  if (clusters > 0) return { length, place: await allocateData(image, offset, clusters) };
+  return { length: await writePart(image, offset, partOf(image, offset, source)) };
 }
 
 /** Writes to clusters that are there and ours alone; returns how many bytes from the beginning it could. */
@@ -49,32 +86,37 @@ async function writeInPlace(image: Image, offset: number, source: Uint8Array): P
   return source.length;
 }
 
-/** Writes the first part of `source` to clusters that must be got first; returns how much. */
+/** Writes the first part of `source` to clusters that must be got first, all under the lock; returns how much. */
 async function writeNew(image: Image, offset: number, source: Uint8Array): Promise<number> {
-  const { clusterBytes, l2Coverage } = image.geometry;
+  const clusters = await newClusters(image, offset, source.length);
+  if (clusters === 0) return writePart(image, offset, partOf(image, offset, source));
   await makeTableWritable(image, offset);
-  const inCluster = offset % clusterBytes;
-  if (inCluster !== 0 || source.length < clusterBytes) {
-    const length = Math.min(source.length, clusterBytes - inCluster);
-    await writePart(image, offset, source.subarray(0, length));
-    return length;
-  }
-  const wanted = Math.min(
-    Math.floor(source.length / clusterBytes),
-    (l2Coverage - (offset % l2Coverage)) / clusterBytes,
-  );
-  let clusters = 0;
-  while (clusters < wanted && !isOurs(image, await entryAt(image, offset + clusters * clusterBytes))) clusters += 1;
-  if (clusters === 0) {
-    await writePart(image, offset, source.subarray(0, clusterBytes));
-    return clusterBytes;
-  }
   const { host, count } = await allocateData(image, offset, clusters);
-  await image.dataFile.write(host, source.subarray(0, count * clusterBytes));
-  for (let i = 0; i < count; i += 1) {
-    await replaceEntry(image, offset + i * clusterBytes, dataEntry(image, host + i * clusterBytes));
+  const bytes = count * image.geometry.clusterBytes;
+  await image.dataFile.write(host, source.subarray(0, bytes));
+  await setDataRun(image, offset, host, count);
+  return bytes;
+}
+
+/** What of `source` lies in the cluster of `offset`. */
+function partOf({ geometry: { clusterBytes } }: Image, offset: number, source: Uint8Array): Uint8Array {
+  return source.subarray(0, clusterBytes - (offset % clusterBytes));
+}
+
+/** How many whole clusters from `offset` on, in one L2 table, need a new place; 0 when the first is not whole. */
+async function newClusters(image: Image, offset: number, length: number): Promise<number> {
+  const { clusterBytes, l2Coverage } = image.geometry;
+  if (offset % clusterBytes !== 0 || length < clusterBytes) return 0;
+  const wanted = Math.min(Math.floor(length / clusterBytes), (l2Coverage - (offset % l2Coverage)) / clusterBytes);
+  let clusters = 0;
+  while (clusters < wanted) {
+    const more = await entriesAt(image, offset + clusters * clusterBytes, wanted - clusters, (entry) =>
+      isOurs(image, entry),
+    );
+    clusters += more.count;
+    if (more.stopped) break;
   }
-  return count * clusterBytes;
+  return clusters;
 }
 
 /** True when the cluster has a place that may be written. */
@@ -82,14 +124,15 @@ function isOurs(image: Image, entry: Entry): boolean {
   return entry.copied && !entry.compressed && (entry.host !== 0 || hasDataFile(image));
 }
 
-async function allocateData(image: Image, offset: number, clusters: number): Promise<{ host: number; count: number }> {
+async function allocateData(image: Image, offset: number, clusters: number): Promise<Place> {
   if (hasDataFile(image)) return { host: offset, count: clusters };
   const { first, count } = await image.refcounts.allocate(clusters, 1);
   return { host: first * image.geometry.clusterBytes, count };
 }
 
-/** Writes bytes of one cluster that is not whole there: copies what else its subclusters need. */
-async function writePart(image: Image, offset: number, source: Uint8Array): Promise<void> {
+/** Writes bytes of one cluster that is not whole there: copies what else its subclusters need. Returns how many. */
+async function writePart(image: Image, offset: number, source: Uint8Array): Promise<number> {
+  await makeTableWritable(image, offset);
   const { clusterBytes, subclusterBytes, subclusters } = image.geometry;
   const start = alignDown(offset, clusterBytes);
   const [from, to] = [offset - start, offset - start + source.length];
@@ -125,6 +168,7 @@ async function writePart(image: Image, offset: number, source: Uint8Array): Prom
   const bits =
     subclusters === 1 ? { allocBits: 0, zeroBits: 0 } : { allocBits: allocBits >>> 0, zeroBits: zeroBits >>> 0 };
   await replaceEntry(image, start, { ...dataEntry(image, host), ...bits });
+  return source.length;
 }
 
 /** Writes [begin, end) of a cluster; what is zeros beyond the file's end is there already. */

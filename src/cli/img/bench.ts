@@ -1,6 +1,7 @@
 /** vireo-img bench: how fast an image answers. */
 import { UserError } from '../../base/index.ts';
 import type { ImageNode } from '../../block/index.ts';
+import { cacheModeNamed } from '../drivers/cache.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
 import { openOptions, withImage } from './images.ts';
 
@@ -14,6 +15,8 @@ interface Plan {
   readonly pattern: number;
   /** Requests between flushes, or 0. */
   readonly flushInterval: number;
+  /** Flushes wait for all requests under way, and no others begin before they are done. */
+  readonly isDrained: boolean;
 }
 
 export async function benchCommand(argv: readonly string[]): Promise<number> {
@@ -22,6 +25,8 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
     d: 'value',
     f: 'value',
     'flush-interval': 'value',
+    'no-drain': 'flag',
+    i: 'value',
     n: 'flag',
     o: 'value',
     pattern: 'value',
@@ -46,47 +51,75 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
     isWrite: args.has('w'),
     pattern: number('pattern', 0, 'pattern byte') & 0xff,
     flushInterval: number('flush-interval', 0, 'flush interval'),
+    isDrained: !args.has('no-drain'),
   };
   if (plan.bufferBytes === 0 || plan.depth === 0)
     throw new UserError('the buffer size and the queue depth must be at least 1');
   if (plan.flushInterval > 0 && !plan.isWrite) throw new UserError('--flush-interval is only available in write tests');
   if (plan.flushInterval > 0 && plan.flushInterval < plan.depth)
     throw new UserError("Flush interval can't be smaller than depth");
-  return withImage(oneName(args), { ...openOptions(args), writable: plan.isWrite }, async ({ filename, node }) => {
-    if (plan.offset + plan.bufferBytes > node.sizeBytes) {
-      throw new UserError(
-        `${filename}: ${plan.bufferBytes} bytes at ${plan.offset} do not fit in its ${node.sizeBytes} bytes`,
-      );
-    }
-    const say = (text: string) => {
-      if (!args.has('q')) process.stdout.write(`${text}\n`);
-    };
-    const { count, depth, stepBytes, offset, isWrite } = plan;
-    const what = `${count} ${isWrite ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ${depth} in parallel`;
-    say(`Sending ${what} (starting at offset ${offset}, step size ${stepBytes})`);
-    if (plan.flushInterval > 0) say(`Sending flush every ${plan.flushInterval} requests`);
-    const start = performance.now();
-    await runPlan(node, plan);
-    say(`Run completed in ${((performance.now() - start) / 1000).toFixed(3)} seconds.`);
-    return 0;
-  });
+  const cache = cacheModeNamed(args.get('t') ?? 'writeback');
+  return withImage(
+    oneName(args),
+    { ...openOptions(args), cache, writable: plan.isWrite },
+    async ({ filename, node }) => {
+      if (plan.offset + plan.bufferBytes > node.sizeBytes) {
+        throw new UserError(
+          `${filename}: ${plan.bufferBytes} bytes at ${plan.offset} do not fit in its ${node.sizeBytes} bytes`,
+        );
+      }
+      const say = (text: string) => {
+        if (!args.has('q')) process.stdout.write(`${text}\n`);
+      };
+      const { count, depth, stepBytes, offset, isWrite } = plan;
+      const what = `${count} ${isWrite ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ${depth} in parallel`;
+      say(`Sending ${what} (starting at offset ${offset}, step size ${stepBytes})`);
+      if (plan.flushInterval > 0) say(`Sending flush every ${plan.flushInterval} requests`);
+      const start = performance.now();
+      await runPlan(node, plan);
+      say(`Run completed in ${((performance.now() - start) / 1000).toFixed(3)} seconds.`);
+      return 0;
+    },
+  );
 }
 
 async function runPlan(node: ImageNode, plan: Plan): Promise<void> {
+  const { count, depth, bufferBytes, isWrite, flushInterval } = plan;
   let next = 0;
   let { offset } = plan;
+  let running = 0;
+  let drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  /** Flushes when `flushInterval` requests are done; without `isDrained` others go on meanwhile. */
+  const flush = async () => {
+    if (plan.isDrained) {
+      drained = Promise.withResolvers<void>();
+      if (running === 0) drained.resolve();
+      await drained.promise;
+    }
+    await node.flush();
+    drained = undefined;
+  };
+  let flushing: Promise<void> | undefined;
   const worker = async () => {
-    const buffer = new Uint8Array(plan.bufferBytes).fill(plan.pattern);
-    while (next < plan.count) {
+    const buffer = new Uint8Array(bufferBytes).fill(plan.pattern);
+    for (;;) {
+      if (plan.isDrained) while (flushing !== undefined) await flushing;
+      if (next >= count) return;
       next += 1;
-      const isFlushed = plan.flushInterval > 0 && next % plan.flushInterval === 0;
+      const isFlushed = flushInterval > 0 && next % flushInterval === 0;
       const at = offset;
-      offset += plan.stepBytes;
-      if (offset + plan.bufferBytes > node.sizeBytes) offset = 0;
-      if (plan.isWrite) await node.write(at, buffer);
-      else await node.read(at, buffer);
-      if (isFlushed) await node.flush();
+      offset = (offset + plan.stepBytes) % node.sizeBytes;
+      if (offset + bufferBytes > node.sizeBytes) offset = 0;
+      running += 1;
+      await (isWrite ? node.write(at, buffer) : node.read(at, buffer));
+      running -= 1;
+      if (running === 0) drained?.resolve();
+      if (!isFlushed) continue;
+      flushing = flush().finally(() => {
+        flushing = undefined;
+      });
+      await flushing;
     }
   };
-  await Promise.all(Array.from({ length: Math.min(plan.depth, plan.count) }, worker));
+  await Promise.all(Array.from({ length: Math.min(depth, count) }, worker));
 }

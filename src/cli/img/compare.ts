@@ -1,16 +1,19 @@
 /** vireo-img compare and measure. */
 import { UserError } from '../../base/index.ts';
-import { measureQcow2 } from '../../block/index.ts';
+import { isZero, measureQcow2 } from '../../block/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
 import { parseArguments, parseBytes, parseSwitch, wantsJson } from './arguments.ts';
-import { chainExtent } from './chain.ts';
-import { firstDifference } from './copy.ts';
+import { chainExtents, extentCursor } from './chain.ts';
 import { createValues } from './create.ts';
 import { formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
+import { bufferPool, inOrder } from './pipeline.ts';
 import { progressBar } from './text.ts';
 
 /** Exit codes as qemu-img's. */
 const EXIT = { same: 0, different: 1, failed: 2 } as const;
-const CHUNK_BYTES = 2 * 2 ** 20;
+const CHUNK_BYTES = 2 ** 20;
+/** Pairs of pieces under way at once. */
+const PARALLEL = 4;
 
 export async function compareCommand(argv: readonly string[]): Promise<number> {
   const specs = {
@@ -61,31 +64,98 @@ async function compareImages(
   if (isStrict && sizeA !== sizeB) return 'Strict mode: Image size mismatch!';
   const size = Math.max(sizeA, sizeB);
   const common = Math.min(sizeA, sizeB);
-  for (let offset = 0; offset < size; ) {
-    if (offset === common) say('Warning: Image size mismatch!');
-    const [left, right] = [await part(a, offset, size), await part(b, offset, size)];
-    if (isStrict && left.allocated !== right.allocated) return `Strict mode: Offset ${offset} block status mismatch!`;
-    let length = Math.min(left.length, right.length, (offset < common ? common : size) - offset);
-    if (!left.zero || !right.zero) {
-      length = Math.min(length, CHUNK_BYTES);
-      const found = await firstDifference(a.node, b.node, offset, length);
-      if (found !== undefined) return `Content mismatch at offset ${found}!`;
+  const sides = [sideOf(a), sideOf(b)];
+  const comparer = pieceComparer();
+  for (let offset = 0; offset < size && comparer.found === undefined; ) {
+    if (offset === common) {
+      if ((await comparer.end()) !== undefined) break;
+      say('Warning: Image size mismatch!');
     }
-    offset += length;
+    const [left, right] = [await sides[0].at(offset, size), await sides[1].at(offset, size)];
+    if (isStrict && left.allocated !== right.allocated) {
+      const earlier = await comparer.end();
+      return earlier === undefined ? `Strict mode: Offset ${offset} block status mismatch!` : mismatch(earlier);
+    }
+    let end = Math.min(left.end, right.end, offset < common ? common : size);
+    const stored = [left, right].filter(({ zero }) => !zero);
+    if (stored.length > 0) {
+      end = Math.min(end, offset - (offset % CHUNK_BYTES) + CHUNK_BYTES);
+      const nodes = stored.map(({ node }) => node);
+      await comparer.add(offset, end - offset, nodes);
+    }
+    offset = end;
     report(offset / size);
   }
-  return undefined;
+  const found = await comparer.end();
+  return found === undefined ? undefined : mismatch(found);
 }
 
-/** What an image has at an offset; beyond its end, zeros. */
-async function part(
-  image: OpenedImage,
-  offset: number,
-  size: number,
-): Promise<{ length: number; zero: boolean; allocated: boolean }> {
-  if (offset >= image.node.sizeBytes) return { length: size - offset, zero: true, allocated: false };
-  const { length, zero, allocated } = await chainExtent(image, offset, image.node.sizeBytes - offset);
-  return { length, zero: zero || !allocated, allocated };
+function mismatch(offset: number): string {
+  return `Content mismatch at offset ${offset}!`;
+}
+
+interface PieceComparer {
+  /** The least offset known to differ so far. */
+  readonly found: number | undefined;
+  /** Compares a piece of two nodes, or of one with zeros, while others go on. */
+  add(offset: number, length: number, nodes: readonly BlockNode[]): Promise<void>;
+  /** Where the first difference is; waits for all pieces. */
+  end(): Promise<number | undefined>;
+}
+
+function pieceComparer(): PieceComparer {
+  const buffers = bufferPool(2 * PARALLEL, CHUNK_BYTES);
+  const turns = inOrder(true);
+  let found: number | undefined;
+  return {
+    get found() {
+      return found;
+    },
+    async add(offset, length, nodes) {
+      const taken = [await buffers.take(), await buffers.take()];
+      turns.next().start(async () => {
+        const parts = taken.map((buffer) => buffer.subarray(0, length));
+        await Promise.all(nodes.map((node, i) => node.read(offset, parts[i])));
+        const at = nodes.length === 2 ? firstDifference(parts[0], parts[1]) : firstNonZero(parts[0]);
+        if (at >= 0) found = Math.min(found ?? Number.POSITIVE_INFINITY, offset + at);
+        for (const buffer of taken) buffers.giveBack(buffer);
+      });
+      turns.check();
+    },
+    async end() {
+      await turns.drain();
+      return found;
+    },
+  };
+}
+
+interface Part {
+  readonly node: BlockNode;
+  readonly end: number;
+  readonly zero: boolean;
+  readonly allocated: boolean;
+}
+
+/** What an image has at an offset; beyond its end, zeros. Offsets must not go back. */
+function sideOf(image: OpenedImage): { at(offset: number, size: number): Promise<Part> } {
+  const { node } = image;
+  const cursor = extentCursor(chainExtents(image, 0, node.sizeBytes));
+  return {
+    async at(offset, size) {
+      const extent = offset < node.sizeBytes ? await cursor.at(offset) : undefined;
+      if (extent === undefined) return { node, end: size, zero: true, allocated: false };
+      const { length, zero, allocated } = extent;
+      return { node, end: extent.offset + length, zero: zero || !allocated, allocated };
+    },
+  };
+}
+
+function firstDifference(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b) === 0 ? -1 : a.findIndex((byte, i) => byte !== b[i]);
+}
+
+function firstNonZero(bytes: Uint8Array): number {
+  return isZero(bytes) ? -1 : bytes.findIndex((byte) => byte !== 0);
 }
 
 export async function measureCommand(argv: readonly string[]): Promise<number> {
@@ -135,15 +205,13 @@ async function dataBytes(image: OpenedImage, cluster: number): Promise<number> {
   const { sizeBytes } = image.node;
   let clusters = 0;
   let countedTo = 0;
-  for (let offset = 0; offset < sizeBytes; ) {
-    const { length, zero, allocated } = await chainExtent(image, offset, sizeBytes - offset);
+  for await (const { offset, length, zero, allocated } of chainExtents(image, 0, sizeBytes)) {
     if (!zero && allocated) {
       const first = Math.max(Math.floor(offset / cluster), countedTo);
       const end = Math.ceil((offset + length) / cluster);
       if (end > first) clusters += end - first;
       countedTo = Math.max(countedTo, end);
     }
-    offset += length;
   }
   return clusters * cluster;
 }

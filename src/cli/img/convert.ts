@@ -86,6 +86,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
     compress,
     topOnly,
     parallel: parallelOf(args),
+    anyOrder: args.has('W'),
     onProgress: () => {},
   };
   const path = filenameOf(targetName, args.has('target-image-opts'));

@@ -1,9 +1,8 @@
-/** Copying one chain's content into a node: holes stay holes, and many clusters are compressed at once. */
-
-import { alignDown, type ImageNode, isZero, zeroRange } from '../../block/index.ts';
-import type { BlockNode } from '../../contract/index.ts';
-import { chainExtent } from './chain.ts';
+/** Copying one chain's content into a node: holes stay holes, and reading, compressing and writing overlap. */
+import { alignDown, alignUp, type ImageNode, isZero, zeroRange } from '../../block/index.ts';
+import { chainExtents } from './chain.ts';
 import type { OpenedImage } from './images.ts';
+import { bufferPool, inOrder, type Turn } from './pipeline.ts';
 
 export interface CopyOptions {
   /** Neighbouring zeros, at least this many bytes, become holes; 0 writes everything. */
@@ -13,12 +12,18 @@ export interface CopyOptions {
   readonly compress: boolean;
   /** Copy only what the source's top image holds itself. */
   readonly topOnly: boolean;
-  /** Most requests under way at once. */
+  /** Most pieces under way at once. */
   readonly parallel: number;
+  /** Pieces may be written in any order; else each is begun after those before it. */
+  readonly anyOrder: boolean;
+  /** What cannot be read becomes zeros and is reported, instead of an error. */
+  readonly onUnreadable?: (offset: number, error: unknown) => void;
   readonly onProgress: (copiedBytes: number) => void;
 }
 
 const CHUNK_BYTES = 2 * 2 ** 20;
+/** What is read again when a piece cannot be read whole. */
+const SALVAGE_BYTES = 512;
 
 /** Copies all of `source` to `target` at `base`. */
 export async function copyImage(
@@ -27,133 +32,159 @@ export async function copyImage(
   base: number,
   options: CopyOptions,
 ): Promise<void> {
-  const size = source.node.sizeBytes;
   const unit = options.compress ? target.limits.preferredBytes : 1;
-  const chunkBytes = Math.max(CHUNK_BYTES, unit);
-  const pool = requestPool(options.parallel);
-  for (let offset = 0; offset < size; ) {
-    let extent = await extentFor(source, offset, size - offset, options.topOnly);
-    if (extent.kind !== 'data' && options.sparseBytes === 0 && extent.kind === 'zero')
-      extent = { ...extent, kind: 'data' };
-    // A compressed cluster is written once and whole.
-    let length = Math.min(extent.length, extent.kind === 'data' ? chunkBytes : extent.length);
-    if (unit > 1) length = wholeUnits(base + offset, length, unit, size - offset, extent.kind === 'data');
-    if (length === 0) {
-      length = Math.min(unit - ((base + offset) % unit), size - offset);
-      extent = { kind: 'data', length };
+  const buffers = bufferPool(options.parallel, Math.max(CHUNK_BYTES, unit));
+  const turns = inOrder(options.anyOrder);
+  for await (const piece of piecesOf(source, base, unit, buffers.bufferBytes, options)) {
+    if (piece.kind === 'zero') {
+      if (!options.targetIsZero) {
+        const turn = turns.next();
+        turn.start(async () => {
+          await turn.mine;
+          const request = zeroRange(target, base + piece.offset, piece.length, true);
+          turn.pass();
+          await request;
+        });
+        await turns.room(options.parallel);
+      }
+    } else if (piece.kind === 'data') {
+      const buffer = await buffers.take();
+      const bytes = buffer.subarray(0, piece.length);
+      const turn = turns.next();
+      turn.start(async () => {
+        try {
+          await readPiece(source, piece.offset, bytes, options);
+          await writeData(target, base + piece.offset, bytes, options, turn);
+        } finally {
+          buffers.giveBack(buffer);
+        }
+      });
     }
-    if (extent.kind === 'data') {
-      const [at, bytes] = [base + offset, new Uint8Array(length)];
-      await source.node.read(offset, bytes);
-      await writeData(target, at, bytes, options, pool);
-    } else if (extent.kind === 'zero' && !options.targetIsZero) {
-      await zeroRange(target, base + offset, length, true);
-    }
-    offset += length;
-    options.onProgress(offset);
+    turns.check();
+    options.onProgress(piece.offset + piece.length);
   }
-  await pool.drain();
+  await turns.drain();
 }
 
-interface SourceExtent {
-  readonly kind: 'data' | 'zero' | 'backing';
+interface Piece {
+  readonly offset: number;
   readonly length: number;
+  readonly kind: 'data' | 'zero' | 'backing';
 }
 
-async function extentFor(source: OpenedImage, offset: number, length: number, topOnly: boolean): Promise<SourceExtent> {
-  if (!topOnly) {
-    const extent = await chainExtent(source, offset, length);
-    return { kind: extent.zero || !extent.allocated ? 'zero' : 'data', length: extent.length };
+/** What to copy, in order; data in pieces that fit a buffer, and in whole units of the target where it wants them. */
+async function* piecesOf(
+  source: OpenedImage,
+  base: number,
+  unit: number,
+  maxBytes: number,
+  options: CopyOptions,
+): AsyncGenerator<Piece> {
+  const size = source.node.sizeBytes;
+  let done = 0;
+  for await (const { offset, length, kind } of extentsOf(source, options)) {
+    let end = offset + length;
+    if (end <= done) continue;
+    // A unit that is data in part is data: a compressed cluster is written once and whole.
+    if (kind === 'data') end = Math.min(size, alignUp(base + end, unit) - base);
+    else {
+      if (end !== size) end = alignDown(base + end, unit) - base;
+      if (done < offset || (base + done) % unit !== 0) {
+        const edge = Math.min(size, alignUp(base + done + 1, unit) - base);
+        yield { offset: done, length: edge - done, kind: 'data' };
+        done = edge;
+      }
+    }
+    const stepBytes = kind === 'data' ? maxBytes : Number.POSITIVE_INFINITY;
+    while (done < end) {
+      const step = Math.min(end - done, stepBytes - ((base + done) % Math.min(stepBytes, maxBytes)));
+      yield { offset: done, length: step, kind };
+      done += step;
+    }
   }
-  const [extent] = await source.node.extents(offset, length);
-  return { kind: extent.allocated ? (extent.zero ? 'zero' : 'data') : 'backing', length: extent.length };
+  if (done < size) yield { offset: done, length: size - done, kind: 'data' };
 }
 
-/** The part of a range that is whole units; data is rounded up, so that its last unit is read whole. */
-function wholeUnits(at: number, length: number, unit: number, rest: number, isData: boolean): number {
-  if (length === rest) return length;
-  const end = at + length;
-  const rounded = isData && end % unit !== 0 ? end - (end % unit) + unit : alignDown(end, unit);
-  return Math.max(0, Math.min(rounded - at, rest));
-}
-
-async function writeData(target: ImageNode, at: number, bytes: Uint8Array, options: CopyOptions, pool: RequestPool) {
-  if (options.compress) {
-    const cluster = target.limits.preferredBytes;
-    for (let done = 0; done < bytes.length; done += cluster) {
-      const part = bytes.subarray(done, done + cluster);
-      if (isZero(part) && options.targetIsZero && options.sparseBytes > 0) continue;
-      await pool.add(() => target.writeCompressed!(at + done, part));
+async function* extentsOf(source: OpenedImage, { topOnly, sparseBytes }: CopyOptions): AsyncGenerator<Piece> {
+  const size = source.node.sizeBytes;
+  if (!topOnly) {
+    for await (const { offset, length, zero, allocated } of chainExtents(source, 0, size)) {
+      yield { offset, length, kind: (zero || !allocated) && sparseBytes > 0 ? 'zero' : 'data' };
     }
     return;
   }
-  for (const { from, to, zero } of runsOf(bytes, options.sparseBytes)) {
-    if (!zero) await target.write(at + from, bytes.subarray(from, to));
-    else if (!options.targetIsZero) await zeroRange(target, at + from, to - from, true);
+  for (let at = 0; at < size; ) {
+    for (const { offset, length, zero, allocated } of await source.node.extents(at, size - at)) {
+      yield { offset, length, kind: !allocated ? 'backing' : zero && sparseBytes > 0 ? 'zero' : 'data' };
+      at = offset + length;
+    }
   }
+}
+
+/** Reads a piece; with `onUnreadable`, sector by sector where it cannot be read whole. */
+async function readPiece({ node }: OpenedImage, offset: number, bytes: Uint8Array, { onUnreadable }: CopyOptions) {
+  try {
+    await node.read(offset, bytes);
+    return;
+  } catch (error) {
+    if (onUnreadable === undefined) throw error;
+  }
+  for (let at = 0; at < bytes.length; at += SALVAGE_BYTES) {
+    const part = bytes.subarray(at, at + SALVAGE_BYTES);
+    try {
+      await node.read(offset + at, part);
+    } catch (error) {
+      onUnreadable(offset + at, error);
+      part.fill(0);
+    }
+  }
+}
+
+async function writeData(target: ImageNode, at: number, bytes: Uint8Array, options: CopyOptions, turn: Turn) {
+  if (options.compress) return writeCompressed(target, at, bytes, options);
+  const runs = runsOf(bytes, options.sparseBytes);
+  await turn.mine;
+  const requests: Promise<void>[] = [];
+  for (const { from, to, zero } of runs) {
+    if (!zero) requests.push(target.write(at + from, bytes.subarray(from, to)));
+    else if (!options.targetIsZero) requests.push(zeroRange(target, at + from, to - from, true));
+  }
+  turn.pass();
+  await Promise.all(requests);
+}
+
+/** Compresses the clusters of a piece side by side; where they come to lie has no order. */
+async function writeCompressed(target: ImageNode, at: number, bytes: Uint8Array, options: CopyOptions): Promise<void> {
+  const cluster = target.limits.preferredBytes;
+  const requests: Promise<void>[] = [];
+  for (let done = 0; done < bytes.length; done += cluster) {
+    const part = bytes.subarray(done, done + cluster);
+    if (options.sparseBytes > 0 && isZero(part)) {
+      if (!options.targetIsZero) requests.push(zeroRange(target, at + done, part.length, true));
+    } else requests.push(target.writeCompressed!(at + done, part));
+  }
+  await Promise.all(requests);
 }
 
 const SCAN_BYTES = 4096;
 
-/** Runs of zeros, at least `sparseBytes` long, and the data between them. */
+/** Runs of zeros, at least `sparseBytes` long, and the data between them. `bytes` begins at a multiple of 4. */
 function runsOf(bytes: Uint8Array, sparseBytes: number): { from: number; to: number; zero: boolean }[] {
   if (sparseBytes === 0) return [{ from: 0, to: bytes.length, zero: false }];
   const unit = Math.max(SCAN_BYTES, alignDown(sparseBytes, SCAN_BYTES));
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
   const runs: { from: number; to: number; zero: boolean }[] = [];
+  let begin = 0;
+  let wasZero = false;
   for (let from = 0; from < bytes.length; from += unit) {
     const to = Math.min(bytes.length, from + unit);
-    const zero = isZero(bytes.subarray(from, to));
-    const last = runs.at(-1);
-    if (last !== undefined && last.zero === zero) last.to = to;
-    else runs.push({ from, to, zero });
+    // Data shows in its first words nearly always; only zeros are looked at to the end.
+    const isData = words[from >> 2] !== 0 || words[(from >> 2) + 1] !== 0;
+    const zero = !isData && isZero(bytes.subarray(from, to));
+    if (zero === wasZero && from > 0) continue;
+    if (from > begin) runs.push({ from: begin, to: from, zero: wasZero });
+    [begin, wasZero] = [from, zero];
   }
+  if (bytes.length > begin) runs.push({ from: begin, to: bytes.length, zero: wasZero });
   return runs;
-}
-
-interface RequestPool {
-  add(start: () => Promise<void>): Promise<void>;
-  drain(): Promise<void>;
-}
-
-/** Runs up to `parallel` requests at once; a failure shows at the next `add` or at `drain`. */
-function requestPool(parallel: number): RequestPool {
-  const running = new Set<Promise<void>>();
-  let failure: unknown;
-  const check = () => {
-    if (failure !== undefined) throw failure;
-  };
-  return {
-    async add(start) {
-      while (running.size >= parallel) await Promise.race(running);
-      check();
-      const request = start()
-        .catch((error: unknown) => {
-          failure ??= error;
-        })
-        .finally(() => running.delete(request));
-      running.add(request);
-    },
-    async drain() {
-      await Promise.all(running);
-      check();
-    },
-  };
-}
-
-/** Where two nodes differ first, or undefined; the shorter one counts as followed by zeros. */
-export async function firstDifference(
-  a: BlockNode,
-  b: BlockNode,
-  offset: number,
-  length: number,
-): Promise<number | undefined> {
-  const read = async (node: BlockNode) => {
-    const bytes = new Uint8Array(length);
-    const available = Math.max(0, Math.min(length, node.sizeBytes - offset));
-    if (available > 0) await node.read(offset, bytes.subarray(0, available));
-    return bytes;
-  };
-  const [left, right] = [await read(a), await read(b)];
-  if (Buffer.compare(left, right) === 0) return undefined;
-  return offset + left.findIndex((byte, i) => byte !== right[i]);
 }

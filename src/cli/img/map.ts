@@ -1,7 +1,7 @@
 /** vireo-img map. */
 import { UserError } from '../../base/index.ts';
 import { oneName, parseArguments, parseBytes, wantsJson } from './arguments.ts';
-import { type ChainExtent, chainExtent } from './chain.ts';
+import { type ChainExtent, chainExtents } from './chain.ts';
 import { type OpenedImage, openOptions, withImage } from './images.ts';
 
 export async function mapCommand(argv: readonly string[]): Promise<number> {
@@ -36,9 +36,7 @@ export async function mapCommand(argv: readonly string[]): Promise<number> {
 
 async function* joinedExtents(image: OpenedImage, start: number, end: number): AsyncGenerator<ChainExtent> {
   let current: ChainExtent | undefined;
-  for (let offset = start; offset < end; ) {
-    const next = await chainExtent(image, offset, end - offset);
-    offset += next.length;
+  for await (const next of chainExtents(image, start, end)) {
     if (current !== undefined && joins(current, next)) current = { ...current, length: current.length + next.length };
     else {
       if (current !== undefined) yield current;

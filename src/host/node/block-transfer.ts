@@ -21,9 +21,20 @@ export function transferFor(fd: number, io: TransferIo): Transfer {
   const here = blockingTransfer(fd);
   if (io === 'blocking') return here;
   const there = threadTransfer(fd);
+  // Writes to one file wait for one another in the kernel: this thread must not be the one that waits.
+  let writing = 0;
+  const writeThere = async (offset: number, source: Uint8Array) => {
+    writing += 1;
+    try {
+      await there.write(offset, source);
+    } finally {
+      writing -= 1;
+    }
+  };
   return {
     read: (offset, target) => (target.length < LARGE_BYTES ? here : there).read(offset, target),
-    write: (offset, source) => (source.length < LARGE_BYTES ? here : there).write(offset, source),
+    write: (offset, source) =>
+      source.length < LARGE_BYTES && writing === 0 ? here.write(offset, source) : writeThere(offset, source),
     flush: () => there.flush(),
   };
 }
