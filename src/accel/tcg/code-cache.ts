@@ -38,13 +38,25 @@ export interface HandlerSource {
   isPair(op: number): boolean;
 }
 
+/** A translated region: its function, the pages that its code is in, and the records that lead into it. */
+export interface CodeRegion {
+  readonly handler: number;
+  readonly mode: number;
+  /** Physical addresses. */
+  readonly pages: readonly number[];
+  /** Engine addresses; a record's place in the list is its `entry`. */
+  readonly entries: readonly number[];
+  /** Made with all that is known; not to be made anew when it is hot. */
+  readonly isFinal: boolean;
+}
+
 interface CodePage {
   readonly physical: number;
   readonly mode: number;
   /** Engine address of the entry table. */
   readonly table: number;
-  /** Handlers of the regions that were translated from it. */
-  readonly regions: number[];
+  /** The regions that were translated from it. */
+  readonly regions: Set<CodeRegion>;
   /** Engine addresses and counts of its records. */
   readonly records: { at: number; count: number }[];
   /** `stop` records of the page before whose instruction ends here. */
@@ -81,6 +93,11 @@ export class CodeCache {
   /** Which bytes of a physical page are decoded: a bit a byte. */
   private covered = new Map<number, Uint8Array>();
   private crossing = new Map<string, number>();
+  private pageOfTable = new Map<number, CodePage>();
+  /** By the records that lead into them. */
+  private regions = new Map<number, CodeRegion>();
+  /** Copies of records that lead or led into regions. */
+  private shadows = new Map<number, number>();
   private readonly scratch = new Uint8Array(32);
 
   constructor(
@@ -111,7 +128,10 @@ export class CodeCache {
 
   /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
   flush(): void {
-    for (const page of this.pages.values()) this.onRegionsDropped(page.regions);
+    for (const region of new Set(this.regions.values())) this.onRegionDropped(region);
+    this.regions.clear();
+    this.shadows.clear();
+    this.pageOfTable.clear();
     this.next = code.base;
     this.pages.clear();
     this.modesOf.clear();
@@ -185,8 +205,22 @@ export class CodeCache {
     return at;
   }
 
-  /** Called with the handlers of regions whose code is gone. */
-  onRegionsDropped: (handlers: readonly number[]) => void = () => {};
+  /** Called with each region that nothing leads into any more. */
+  onRegionDropped: (region: CodeRegion) => void = () => {};
+
+  /** The physical page and mode of an entry table, while the page has code. */
+  pageWithTable(table: number): { readonly physical: number; readonly mode: number } | undefined {
+    const page = this.pageOfTable.get(table);
+    return page && this.hasCode(page.physical) ? page : undefined;
+  }
+
+  /** `bytes` of the arena, zeroed; they are given back with all else. */
+  allocate(bytes: number): number {
+    const at = this.next;
+    this.next += bytes;
+    this.memory.bytes.fill(0, at, this.next);
+    return at;
+  }
 
   /** The record of the instruction at `offset`, or 0. */
   recordAt(physicalPage: number, mode: number, offset: number): number {
@@ -195,11 +229,14 @@ export class CodeCache {
 
   /**
    * A copy of the record (and of the one it is fused with), followed by a link to the next one: the way to run an
-   * instruction plainly whose own record will lead into a region.
+   * instruction plainly whose own record will lead into a region, or does already.
    */
   shadow(physicalPage: number, mode: number, at: number): number {
+    const known = this.shadows.get(at);
+    if (known !== undefined) return known;
     const page = this.page(physicalPage, mode);
     const copy = this.next;
+    this.shadows.set(at, copy);
     const count = this.handlers.isPair(this.view.getUint16(at + record.op, true)) ? 2 : 1;
     this.memory.bytes.copyWithin(copy, at, at + count * record.size);
     const last = copy + (count - 1) * record.size;
@@ -211,21 +248,45 @@ export class CodeCache {
     return copy;
   }
 
-  /** From now on the instruction at record `at` runs the region behind `handler`. */
-  installRegion(physicalPage: number, mode: number, at: number, handler: number): void {
-    this.page(physicalPage, mode).regions.push(handler);
-    this.view.setUint16(at + record.op, ops.region, true);
-    this.view.setUint16(at + record.handler, handler, true);
+  /** The region that record `at` leads into. */
+  regionAt(at: number): CodeRegion | undefined {
+    return this.regions.get(at);
+  }
+
+  /** From now on its entries, which have shadows, lead into the region, and not into one that they led into before. */
+  installRegion(region: CodeRegion): void {
+    for (const at of region.entries) this.dropRegion(this.regions.get(at));
+    for (const physical of region.pages) this.page(physical, region.mode).regions.add(region);
+    for (const [i, at] of region.entries.entries()) {
+      this.regions.set(at, region);
+      this.view.setUint16(at + record.op, ops.region, true);
+      this.view.setUint16(at + record.handler, region.handler, true);
+      this.view.setUint16(at + record.entry, i, true);
+    }
+  }
+
+  private dropRegion(region: CodeRegion | undefined): void {
+    if (!region) return;
+    for (const at of region.entries) {
+      this.regions.delete(at);
+      // Records of a page that changed are `lookup` by now, and stay so.
+      if (this.view.getUint16(at + record.op, true) !== ops.region) continue;
+      const shadow = this.shadows.get(at) as number;
+      this.memory.bytes.copyWithin(at, shadow, shadow + record.displacement - record.op);
+    }
+    for (const physical of region.pages) this.page(physical, region.mode).regions.delete(region);
+    this.onRegionDropped(region);
   }
 
   private page(physical: number, mode: number): CodePage {
     const key = physical * 256 + mode;
     let page = this.pages.get(key);
     if (!page) {
-      page = { physical, mode, table: this.next, records: [], regions: [], stops: [] };
+      page = { physical, mode, table: this.next, records: [], regions: new Set(), stops: [] };
       this.next += entryTableSize;
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
       this.pages.set(key, page);
+      this.pageOfTable.set(page.table, page);
       const modes = this.modesOf.get(physical);
       if (modes) modes.push(page);
       else this.modesOf.set(physical, [page]);
@@ -251,8 +312,7 @@ export class CodeCache {
       page.records.length = 0;
       for (const stop of page.stops) this.view.setInt32(stop + record.target, 0, true);
       page.stops.length = 0;
-      this.onRegionsDropped(page.regions);
-      page.regions.length = 0;
+      for (const region of [...page.regions]) this.dropRegion(region);
       this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
     }
     this.crossing.clear();

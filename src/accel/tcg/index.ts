@@ -78,7 +78,13 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
     tooLong: parseRow(tooLongInstruction, table.rows.length + 1),
   };
   const code = new CodeCache(memory, table, features, new Handlers(interpreter, hot), failures);
-  const translator = tier === 'interpreter' ? undefined : new Translator(memory, table, features, code, interpreter);
+  const translator =
+    tier === 'interpreter'
+      ? undefined
+      : new Translator(
+          { memory, table, features, code, interpreter, executeTable: (low, high) => mmu.executeTable(low, high) },
+          tier === 'translator',
+        );
   mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
   vcpu = new TcgVcpu({

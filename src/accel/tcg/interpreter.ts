@@ -98,8 +98,8 @@ export class Interpreter {
   addFunction(emit: (links: Links) => FunctionBody): number {
     const index = this.freeHandlers.pop() ?? this.handlerCount++;
     if (index >= tableLimit) throw new Error('too many handlers');
-    const needed = new Map<string, number>();
-    const build = (importedLibraries: readonly string[]): Uint8Array<ArrayBuffer> => {
+    const build = (importedLibraries: Set<string>): Uint8Array<ArrayBuffer> => {
+      const needed = new Map<string, number>();
       const module = new ModuleBuilder(this.options.pages);
       const runtime = this.importRuntime(module);
       for (const name of importedLibraries)
@@ -109,15 +109,15 @@ export class Interpreter {
         runtime,
         handlerType: module.type(handlerType),
         library: (name) => {
-          if (!needed.has(name)) throw new MissingLibrary(name);
-          return { index: needed.get(name) as number, function: this.library(name) };
+          importedLibraries.add(name);
+          return { index: needed.get(name) ?? 0, function: this.library(name) };
         },
       };
       module.defineFunction(handler, emit(links));
       module.exportFunction('handler', handler);
       return module.finish();
     };
-    const instance = this.instantiate(retryWithLibraries(build));
+    const instance = this.instantiate(buildWithLibraries(build));
     this.table.set(index, instance.handler);
     return index;
   }
@@ -194,19 +194,11 @@ export class Interpreter {
   }
 }
 
-class MissingLibrary extends Error {}
-
-/** Emits; each library function that turns out to be called is imported in the next try. */
-function retryWithLibraries(emit: (names: readonly string[]) => Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const names: string[] = [];
-  for (;;) {
-    try {
-      return emit(names);
-    } catch (e) {
-      if (!(e instanceof MissingLibrary)) throw e;
-      names.push(e.message);
-    }
-  }
+/** Builds a module, and again when library functions turned out to be called, which it imports then. */
+function buildWithLibraries(build: (names: Set<string>) => Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const names = new Set<string>();
+  const first = build(names);
+  return names.size === 0 ? first : build(names);
 }
 
 /** A handler as a function (record) → status. */
@@ -385,6 +377,13 @@ export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local
   f.set(rec, f.loadRaw(add(table, shl(and(low, i32(0xfff)), i32(2))), 0, 'i32', 4));
   f.if(rec, () => {}, miss);
   f.storeRaw(zero, stateBase + state.page.offset, pageStart, 8);
+}
+
+/** Whether the execute TLB gives the page at linear address `page` this entry table. */
+export function isMapped(f: FunctionEmitter, page: Expr, table: number): Expr {
+  const entry = executeEntry(f, f.let(toI32(page)));
+  const known = eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), page);
+  return and(known, eq(f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4), i32(table)));
 }
 
 /** Goes from a `stop` record to the instruction's own, when the page behind is still what it was made for. */

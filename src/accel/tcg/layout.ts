@@ -102,8 +102,12 @@ export const record = {
   immediate2: 48,
   /** u16: the vector register that a gather's index names. */
   vectorIndex: 52,
+  /** u16: by which of its region's entries, where the record leads into one. */
+  entry: 54,
   /** i32: branch target's distance from the start of the page. */
   branch: 56,
+  /** i32: how often a first translation ran the block that starts here, and 1; 0: it is in none. */
+  runs: 60,
 } as const;
 
 if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');

@@ -141,8 +141,9 @@ export class TcgVcpu implements Vcpu {
   }
 
   /** Translates, which takes long enough that the clock should be looked at. */
-  private translate(page: number, mode: number, offset: number): void {
-    this.parts.translator?.translate(page, mode, offset);
+  private translate(page: number): void {
+    const { cpu } = this.parts.system;
+    this.parts.translator?.translate(page, cpu.get(state.mode), cpu.get(state.linear), cpu.high(state.linear));
     this.parts.system.cpu.set(state.budget, 0);
   }
 
@@ -166,7 +167,8 @@ export class TcgVcpu implements Vcpu {
         cpu.set(state.modeDirty, 0);
         return 0;
       default:
-        if (cpu.get(state.budget) === -1) this.sample();
+        // A region that ends for want of budget leaves another branch to count.
+        if (cpu.get(state.budget) >= -2) this.sample();
         return 0;
     }
   }
@@ -180,7 +182,7 @@ export class TcgVcpu implements Vcpu {
       const page = mmu.fetchPage(cpu.get(state.linear), cpu.high(state.linear));
       // A page that changed just now is not guarded against writes until it is fetched from again.
       if (page >= 0 && this.parts.code.hasCode(page))
-        translator.translate(page, cpu.get(state.mode), cpu.get(state.linear) & 0xfff);
+        translator.translate(page, cpu.get(state.mode), cpu.get(state.linear), cpu.high(state.linear));
     } catch (e) {
       // The page went away meanwhile: its next fetch will fault in order.
       if (!(e instanceof CpuFault)) throw e;
@@ -246,7 +248,7 @@ export class TcgVcpu implements Vcpu {
       mmu.setExecuteEntry(low, high, table);
       code.ensure(page, mode, offset);
       cpu.set(state.budget, cpu.get(state.budget) - branchesPerFetch);
-      if (this.parts.translatesAtOnce) this.translate(page, mode, offset);
+      if (this.parts.translatesAtOnce) this.translate(page);
       if (fresh) mmu.protectPage(page);
       const at = this.view.getInt32(table + 4 * offset, true);
       if (this.view.getUint16(at + record.op, true) === ops.stop) return this.fetchCrossing(page, low, high, mode);

@@ -9,8 +9,10 @@
  * (Untranslatable) and stay with the interpreter.
  */
 import {
+  add,
   and,
   type Expr,
+  eq,
   eqz,
   type Field,
   type IntSize,
@@ -23,9 +25,12 @@ import {
   shl,
   shrU,
   state,
+  sub,
+  toI32,
   type ValueType,
   type Variable,
   type Variant,
+  xor,
 } from '../../../target/index.ts';
 import type { Links } from '../emit/builder.ts';
 import { status } from '../emit/core-types.ts';
@@ -42,6 +47,8 @@ export class RegionFrame {
   readonly result: Variable;
   readonly page: Variable;
   readonly tlb: Variable;
+  /** What is left of state `budget`. */
+  readonly budget: Variable;
   private readonly locals = new Map<number, Variable>();
   private readonly written = new Set<number>();
 
@@ -50,6 +57,7 @@ export class RegionFrame {
     this.result = f.lasting('i32');
     this.page = f.lasting('i64');
     this.tlb = f.lasting('i32');
+    this.budget = f.lasting('i32');
   }
 
   /** The local of a slot (a state offset where a cached register starts). */
@@ -66,16 +74,13 @@ export class RegionFrame {
     this.written.add(offset);
   }
 
-  /** Reads every slot of `other` (a frame of a first emission, which found out what is used). */
-  loadAll(other: RegionFrame, load: (offset: number, type: ValueType) => Expr): void {
-    for (const [offset, local] of other.locals) this.f.set(this.slot(offset, local.type), load(offset, local.type));
+  /** Reads every slot that is used. */
+  loadAll(load: (offset: number, type: ValueType) => Expr): void {
+    for (const [offset, local] of this.locals) this.f.set(local, load(offset, local.type));
   }
 
-  storeWritten(other: RegionFrame, store: (offset: number, value: Expr) => void): void {
-    for (const offset of other.written) {
-      const local = other.locals.get(offset) as Variable;
-      store(offset, this.slot(offset, local.type));
-    }
+  storeWritten(store: (offset: number, value: Expr) => void): void {
+    for (const offset of this.written) store(offset, this.locals.get(offset) as Variable);
   }
 }
 
@@ -83,9 +88,21 @@ export class RegionFrame {
 export interface RegionControl {
   readonly frame: RegionFrame;
   readonly exit: Label;
-  /** Emits the way to an offset of the page: a branch within the region, or the way out. */
+  /** Linear distance of the instruction's page from the entry's. */
+  readonly delta: number;
+  /** Emits the way to a place (see region.ts): a branch within the region, or the way out. */
   goTo(offset: number): void;
+  /** Places in the region where the instruction, an indirect branch, may go. */
+  readonly targets: readonly number[];
+  /** Engine address of the i32s that keep where an indirect branch goes otherwise (see `seenSlots`), or 0. */
+  readonly seen: number;
 }
+
+/** How many targets of an indirect branch are remembered: the low halves of linear addresses, by a hash of them. */
+export const seenSlots = 16;
+/** Up to so many targets are compared one after the other. */
+const comparedTargets = 4;
+const maxTable = 256;
 
 const firstGpr = state.gpr[0].offset;
 const lastGpr = state.gpr[15].offset + 8;
@@ -173,7 +190,7 @@ export class RegionBuilder extends HandlerBuilder {
     const at = (offset.value as number) + displacement;
     const { frame } = this.control;
     if (at === state.zero.offset) return i64(0);
-    if (at === state.page.offset) return frame.page;
+    if (at === state.page.offset) return add(frame.page, i64(this.control.delta));
     if (flagFields.has(at)) return this.f.let(frame.slot(at, type));
     if (at >= firstGpr && at < lastGpr) return this.f.let(this.readGpr(at, type, bytes));
     if (at >= firstVector && at < lastVector) return this.f.let(this.readVectorSlot(at, type, bytes));
@@ -333,18 +350,55 @@ export class RegionBuilder extends HandlerBuilder {
 
   override goto(i: number): void {
     if (this.osize === 2) throw new Untranslatable();
-    this.control.goTo(this.view.getInt32(this.recordAddress + record.branch, true));
+    this.control.goTo(this.control.delta + this.view.getInt32(this.recordAddress + record.branch, true));
     void i;
   }
 
   override jump(ip: Expr): void {
+    const { targets, seen } = this.control;
+    if (targets.length) this.goToKnown(targets, this.f.let(sub(ip, this.control.frame.page)));
+    if (seen) {
+      const low = this.f.let(toI32(ip));
+      const hash = and(xor(xor(low, shrU(low, i32(4))), shrU(low, i32(8))), i32(seenSlots - 1));
+      this.f.storeRaw(shl(hash, i32(2)), seen, low, 4);
+    }
     super.jump(ip);
     this.f.set(this.control.frame.result, i32(status.jump));
     this.f.branch(this.control.exit);
   }
 
+  /** Branches to the target at `distance` (i64) from the entry's page, if it is one of those. */
+  private goToKnown(targets: readonly number[], distance: Expr): void {
+    const goIf = (target: number) =>
+      this.f.if(eq(distance, i64(target)), () => this.f.inScope(() => this.control.goTo(target)));
+    const hash = targets.length > comparedTargets ? perfectHash(targets) : undefined;
+    if (!hash) {
+      for (const target of targets) goIf(target);
+      return;
+    }
+    const index = this.f.let(and(shrU(toI32(distance), i32(hash.shift)), i32(hash.mask)));
+    this.f.block((miss) => {
+      const labels: Label[] = new Array(hash.mask + 1).fill(miss);
+      const nest = (i: number): void => {
+        if (i < 0) {
+          this.f.branchTable(index, labels, miss);
+          return;
+        }
+        this.f.block((label) => {
+          labels[(targets[i] >>> hash.shift) & hash.mask] = label;
+          nest(i - 1);
+        });
+        goIf(targets[i]);
+        this.f.branch(miss);
+      };
+      nest(targets.length - 1);
+    });
+  }
+
   /** Lets the interpreter run this instruction. */
   private leaveHere(): void {
+    const { frame, delta } = this.control;
+    if (delta !== 0) super.putAt(i32(state.page.offset), 0, add(frame.page, i64(delta)), 8);
     this.f.set(this.control.frame.result, i32(this.leaveAddress));
     this.f.branch(this.control.exit);
   }
@@ -375,4 +429,15 @@ export class RegionBuilder extends HandlerBuilder {
   protected override leaveWithFault(): void {
     this.leaveUnchanged();
   }
+}
+
+/** A shift and mask that give each target its own number, the smallest mask that there is; or undefined. */
+function perfectHash(targets: readonly number[]): { shift: number; mask: number } | undefined {
+  for (let size = 1; size <= maxTable; size *= 2) {
+    if (size < targets.length) continue;
+    for (let shift = 0; shift < 12; shift++)
+      if (new Set(targets.map((t) => (t >>> shift) & (size - 1))).size === targets.length)
+        return { shift, mask: size - 1 };
+  }
+  return undefined;
 }

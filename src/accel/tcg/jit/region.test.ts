@@ -17,11 +17,12 @@ describe('finding a region', () => {
 
   /** The page's code; HLT can not be translated. */
   function source(page: Uint8Array): InstructionSource {
-    return (offset) => {
-      if (offset >= pageSize || page[offset] === hlt) return undefined;
-      const instruction = decode(table, new Set(), long64, page, offset, pageSize);
-      return typeof instruction === 'string' ? undefined : { offset, instruction, record: 64 * offset };
+    const instruction = (offset: number) => {
+      if (offset < 0 || offset >= pageSize || page[offset] === hlt) return undefined;
+      const decoded = decode(table, new Set(), long64, page, offset, pageSize);
+      return typeof decoded === 'string' ? undefined : { offset, instruction: decoded, record: 64 * offset };
     };
+    return { instruction, isCold: () => false, seenTargets: () => [] };
   }
 
   function pageOf(at: number, code: readonly number[]): Uint8Array {
@@ -35,7 +36,7 @@ describe('finding a region', () => {
     blocks.map((b, i) => [b.offset, b.instructions.length, b.fallThrough, successors[i]]);
 
   it('straight code to a return', () => {
-    assert.deepEqual(shape(find(0x100, '90 90 C3')), [[0x100, 3, -1, []]]);
+    assert.deepEqual(shape(find(0x100, '90 90 C3')), [[0x100, 3, undefined, []]]);
   });
 
   it('an instruction that can not be translated ends it', () => {
@@ -50,7 +51,7 @@ describe('finding a region', () => {
     // loop: dec ecx; jnz loop; ret
     assert.deepEqual(shape(find(0x100, 'FF C9 75 FC C3')), [
       [0x100, 2, 0x104, [1, 0]],
-      [0x104, 1, -1, []],
+      [0x104, 1, undefined, []],
     ]);
   });
 
@@ -58,7 +59,7 @@ describe('finding a region', () => {
     // nop; loop: nop; jmp loop
     assert.deepEqual(shape(find(0x100, '90 90 EB FD')), [
       [0x100, 1, 0x101, [1]],
-      [0x101, 2, -1, [1]],
+      [0x101, 2, undefined, [1]],
     ]);
   });
 
@@ -66,8 +67,8 @@ describe('finding a region', () => {
     // mov eax, 9090C3C3h; je back to its immediate; ret
     assert.deepEqual(shape(find(0x100, 'B8 90 C3 90 90 74 FA C3')), [
       [0x100, 2, 0x107, [2, 1]],
-      [0x101, 2, -1, []],
-      [0x107, 1, -1, []],
+      [0x101, 2, undefined, []],
+      [0x107, 1, undefined, []],
     ]);
   });
 
@@ -75,11 +76,11 @@ describe('finding a region', () => {
     const backward = find(0, '74 F0 C3');
     assert.deepEqual(shape(backward), [
       [0, 1, 2, [1]],
-      [2, 1, -1, []],
+      [2, 1, undefined, []],
     ]);
     assert.equal(branchTarget(backward.blocks[0].instructions[0]), -14);
     const forward = find(0xffe, 'EB 10');
-    assert.deepEqual(shape(forward), [[0xffe, 1, -1, []]]);
+    assert.deepEqual(shape(forward), [[0xffe, 1, undefined, []]]);
     assert.equal(branchTarget(forward.blocks[0].instructions[0]), 0x1010);
   });
 
@@ -88,11 +89,11 @@ describe('finding a region', () => {
     assert.deepEqual(shape(find(0xffe, '90 B8')), [[0xffe, 1, 0xfff, []]]);
   });
 
-  it('a call ends a block and its target is a part', () => {
+  it('a call ends a block; its target and where that returns to are parts', () => {
     const region = find(0x100, 'E8 01 00 00 00 C3 90 C3');
     assert.deepEqual(
       region.blocks.map((b) => b.offset),
-      [0x100, 0x106],
+      [0x100, 0x106, 0x105],
     );
     assert.deepEqual(region.successors[0], [1]);
   });
@@ -151,7 +152,7 @@ function assertConsistent({ blocks, blockAt, successors, instructionCount }: Reg
       at += instruction.length;
     }
     assert.ok(at <= pageSize);
-    if (block.fallThrough >= 0) assert.equal(block.fallThrough, at);
+    if (block.fallThrough !== undefined) assert.equal(block.fallThrough, at);
     const last = block.instructions.at(-1);
     const ways = last ? [block.fallThrough, branchTarget(last)] : [];
     for (const to of successors[i]) assert.ok(ways.includes(blocks[to].offset));

@@ -8,6 +8,10 @@
 /** Nodes are numbered from 0, the entry, in any order; `successors[n]` lists the nodes that n can go to. */
 export interface Graph {
   readonly successors: readonly (readonly number[])[];
+  /** Where it is entered; 0 if not given. */
+  readonly root?: number;
+  /** Nodes that are to be merges, however they are reached. */
+  readonly merges?: ReadonlySet<number>;
 }
 
 export interface Structure {
@@ -21,6 +25,8 @@ export interface Structure {
   isBackEdge(from: number, to: number): boolean;
   /** Whether the edge enters a loop other than by its header: it can not be structured. */
   isIrreducible(from: number, to: number): boolean;
+  /** Whether there is a way from the root. */
+  isReached(node: number): boolean;
 }
 
 export function analyze(graph: Graph): Structure {
@@ -44,7 +50,7 @@ export function analyze(graph: Graph): Structure {
       else if (dominates(to, from)) isLoopHeader[to] = true;
     }
   }
-  const isMerge = Array.from(forwardPredecessors, (n) => n > 1);
+  const isMerge = Array.from(forwardPredecessors, (n, node) => n > 1 || graph.merges?.has(node) === true);
   const mergeChildren: number[][] = Array.from({ length: count }, () => []);
   for (const node of order) if (node !== order[0] && isMerge[node]) mergeChildren[dominator[node]].push(node);
   return {
@@ -53,6 +59,7 @@ export function analyze(graph: Graph): Structure {
     mergeChildren,
     isBackEdge: (from, to) => position[to] <= position[from],
     isIrreducible: (from, to) => position[to] <= position[from] && !dominates(to, from),
+    isReached: (node) => position[node] >= 0,
   };
 }
 
@@ -66,7 +73,7 @@ function reversePostorder(graph: Graph): number[] {
     for (const next of [...graph.successors[node]].reverse()) visit(next);
     out.push(node);
   };
-  visit(0);
+  visit(graph.root ?? 0);
   return out.reverse();
 }
 
@@ -97,4 +104,50 @@ function dominators(graph: Graph, order: readonly number[], position: Int32Array
     }
   }
   return idom;
+}
+
+/** A graph made reducible: some nodes are reached by a dispatcher, a node of its own at the root. */
+export interface Dispatch {
+  readonly structure: Structure;
+  /** The dispatcher's number, or -1 when there is none. */
+  readonly dispatcher: number;
+  /** What the dispatcher goes to; the graph's entries first, in order. */
+  readonly targets: readonly number[];
+  /** Whether the edge goes by way of the dispatcher. */
+  isDispatched(from: number, to: number): boolean;
+}
+
+/** @param entries the nodes where the graph may be entered, node 0 first */
+export function withDispatcher(successors: Graph['successors'], entries: readonly number[]): Dispatch {
+  const dispatcher = successors.length;
+  const targets = [...entries];
+  const dispatched = successors.map(() => new Set<number>());
+  for (;;) {
+    const needed = targets.length > 1 || dispatched.some((s) => s.size > 0);
+    const direct = successors.map((list, from) => list.filter((to) => !dispatched[from].has(to)));
+    const graph = needed
+      ? {
+          successors: [...direct.map((list, i) => (dispatched[i].size ? [...list, dispatcher] : list)), targets],
+          root: dispatcher,
+          merges: new Set(targets),
+        }
+      : { successors };
+    const structure = analyze(graph);
+    let isReducible = true;
+    for (const [from, list] of direct.entries()) {
+      for (const to of list) {
+        if (!structure.isReached(from) || !structure.isIrreducible(from, to)) continue;
+        isReducible = false;
+        dispatched[from].add(to);
+        if (!targets.includes(to)) targets.push(to);
+      }
+    }
+    if (isReducible)
+      return {
+        structure,
+        dispatcher: needed ? dispatcher : -1,
+        targets,
+        isDispatched: (from, to) => dispatched[from].has(to),
+      };
+  }
 }

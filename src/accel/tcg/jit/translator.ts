@@ -11,7 +11,7 @@ import {
   and,
   decode,
   type Expr,
-  eq,
+  eqz,
   type Feature,
   type InstructionTable,
   i32,
@@ -22,117 +22,232 @@ import {
   normalizeVariant,
   state,
   sub,
+  type ValueType,
   variantKey,
 } from '../../../target/index.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { Links } from '../emit/builder.ts';
 import { handlerType, status } from '../emit/core-types.ts';
 import type { Sequence } from '../emit/handler.ts';
-import { emitInstruction, emitLookup, type Interpreter, ops } from '../interpreter.ts';
+import { emitInstruction, emitLookup, type Interpreter, isMapped, ops } from '../interpreter.ts';
 import { record, stateBase } from '../layout.ts';
 import type { TcgMemory } from '../memory.ts';
 import { FunctionEmitter, type Label } from '../wasm/function.ts';
-import { RegionBuilder, type RegionControl, RegionFrame, Untranslatable } from './builder.ts';
-import { type BasicBlock, findRegion, type Region, type RegionInstruction } from './region.ts';
-import { analyze } from './structure.ts';
+import type { FunctionBody } from '../wasm/writer.ts';
+import { RegionBuilder, type RegionControl, RegionFrame, seenSlots, Untranslatable } from './builder.ts';
+import {
+  branchTarget,
+  findRegion,
+  type InstructionSource,
+  pageOf,
+  type Region,
+  type RegionInstruction,
+} from './region.ts';
+import { analyze, type Dispatch, withDispatcher } from './structure.ts';
 
-/** Samples at one target before it is translated. */
+/** Samples at one target before it is translated, and before that is done again with all that has been seen. */
 const hotSamples = 2;
+const hotterSamples = 3;
 /** Targets that are watched; beyond that the counts start again. */
 const maxWatched = 4096;
-/** Regions of fewer instructions are not worth entering. */
-const minInstructions = 1;
+/** The most ways into a region. */
+const maxEntries = 8;
+/** What runs less often than the entry by this power of two is not taken in. */
+const coldShift = 7;
+/** A region's value for `result` that means: go to the record at this address less the mark, which is in the page. */
+const recordMark = 2;
+/** The most pages of a region. */
+const maxPages = 8;
 const zero = i32(0);
 
 /** The translator's figures since the start. */
 export interface TranslatorStatistics {
   regions: number;
   instructions: number;
-  emitMillis: number;
   refused: number;
 }
 
+export interface TranslatorParts {
+  readonly memory: TcgMemory;
+  readonly table: InstructionTable;
+  readonly features: ReadonlySet<Feature>;
+  readonly code: CodeCache;
+  readonly interpreter: Interpreter;
+  /** Entry table of the page at a linear address, or 0 where nothing was executed of late. */
+  executeTable(low: number, high: number): number;
+}
+
+/** A page that a region may have code of. */
+interface SourcePage {
+  readonly physical: number;
+  readonly table: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What a region is made from: its entry's page and place, and the other pages near it. */
+interface Source extends InstructionSource {
+  readonly mode: number;
+  /** The page at a distance (a multiple of 4096) from the entry's, if code of it can be a part. */
+  page(delta: number): SourcePage | undefined;
+}
+
 export class Translator {
-  readonly statistics: TranslatorStatistics = { regions: 0, instructions: 0, emitMillis: 0, refused: 0 };
+  readonly statistics: TranslatorStatistics = { regions: 0, instructions: 0, refused: 0 };
   private readonly samples = new Map<number, number>();
   private readonly able = new Map<string, boolean>();
-  private readonly memory: TcgMemory;
+  /** Where the targets of indirect branches are remembered, by record. */
+  private readonly seen = new Map<number, number>();
+  private readonly parts: TranslatorParts;
   private readonly view: DataView;
-  private readonly table: InstructionTable;
-  private readonly features: ReadonlySet<Feature>;
-  private readonly code: CodeCache;
-  private readonly interpreter: Interpreter;
+  private readonly atOnce: boolean;
 
-  constructor(
-    memory: TcgMemory,
-    table: InstructionTable,
-    features: ReadonlySet<Feature>,
-    code: CodeCache,
-    interpreter: Interpreter,
-  ) {
-    this.memory = memory;
-    this.view = new DataView(memory.buffer);
-    this.table = table;
-    this.features = features;
-    this.code = code;
-    this.interpreter = interpreter;
-    code.onRegionsDropped = (handlers) => {
-      for (const handler of handlers) interpreter.removeHandler(handler);
-    };
+  /** @param atOnce everything is translated when it is first run */
+  constructor(parts: TranslatorParts, atOnce: boolean) {
+    this.parts = parts;
+    this.atOnce = atOnce;
+    this.view = new DataView(parts.memory.buffer);
+    parts.code.onRegionDropped = (region) => parts.interpreter.removeHandler(region.handler);
   }
 
-  /**
-   * A time slice ended at the instruction at `offset` of a page with code; true
-   * when it is hot and not translated yet.
-   */
+  /** A time slice ended at the instruction of a record; true when it is hot and there is something to translate. */
   sample(entryRecord: number): boolean {
-    if (this.view.getUint16(entryRecord + record.op, true) === ops.region) return false;
+    const region = this.parts.code.regionAt(entryRecord);
+    if (region?.isFinal) return false;
     const count = (this.samples.get(entryRecord) ?? 0) + 1;
     if (this.samples.size >= maxWatched) this.samples.clear();
     this.samples.set(entryRecord, count);
-    return count === hotSamples;
+    return count === (this.atOnce ? 1 : region ? hotSamples + hotterSamples : hotSamples);
   }
 
   /** All code is gone. */
   forget(): void {
     this.samples.clear();
+    this.seen.clear();
   }
 
-  /** Translates the region at `offset` of a physical page with code, unless that was done. */
-  translate(physicalPage: number, mode: number, offset: number): void {
+  /**
+   * Translates the region at a linear address, whose page with code is `physicalPage`, unless that was done. The first
+   * time it is what is reached within the page; when that turns out to be hot, calls and returns and other pages are
+   * taken in, as they were seen meanwhile.
+   */
+  translate(physicalPage: number, mode: number, low: number, high: number): void {
     if ((mode & (modeBits.flat | modeBits.step)) !== modeBits.flat) return;
-    if (this.code.full || !this.interpreter.hasRoom) return;
-    this.code.ensure(physicalPage, mode, offset);
-    const entryRecord = this.code.recordAt(physicalPage, mode, offset);
-    if (this.view.getUint16(entryRecord + record.op, true) === ops.region) return;
-    const source = this.instructionSource(physicalPage, mode);
+    const { code, interpreter } = this.parts;
+    if (code.full || !interpreter.hasRoom) return;
+    const offset = low & 0xfff;
+    code.ensure(physicalPage, mode, offset);
+    const entryRecord = code.recordAt(physicalPage, mode, offset);
+    const before = code.regionAt(entryRecord);
+    if (before?.isFinal) return;
+    const isFinal = before !== undefined;
+    const source = this.source(physicalPage, mode, low & ~0xfff, high, isFinal, entryRecord);
     const region = findRegion(offset, source);
-    if (region.blocks[0].instructions.length === 0 || region.instructionCount < minInstructions) {
+    if (region.blocks[0].instructions.length === 0) {
       this.statistics.refused++;
       return;
     }
-    const shadow = this.code.shadow(physicalPage, mode, entryRecord);
-    const leaveAt = (at: RegionInstruction) => (at.record === entryRecord ? shadow : at.record);
-    const handler = this.interpreter.addFunction((links) => {
-      const trial = this.emit(links, region, leaveAt, undefined);
-      return this.emit(links, region, leaveAt, trial.frame).f.finish();
-    });
-    this.code.installRegion(physicalPage, mode, entryRecord, handler);
+    this.install(region, source, isFinal);
     this.statistics.regions++;
     this.statistics.instructions += region.instructionCount;
   }
 
-  private instructionSource(physicalPage: number, mode: number): (offset: number) => RegionInstruction | undefined {
-    const start = this.memory.hostAddress(physicalPage);
-    const bytes = this.memory.bytes.slice(start, start + 4096);
-    return (offset) => {
-      if (offset >= 4096 || this.code.full) return undefined;
-      const instruction = decode(this.table, this.features, mode, bytes, offset, 4096);
-      if (typeof instruction === 'string') return undefined;
-      this.code.ensure(physicalPage, mode, offset);
-      const at = { offset, instruction, record: this.code.recordAt(physicalPage, mode, offset) };
+  private install(region: Region, source: Source, isFinal: boolean): void {
+    const { code, interpreter } = this.parts;
+    const { mode } = source;
+    const recordOf = (block: number) => region.blocks[block].instructions[0].record;
+    const loops = isFinal ? analyze(region).isLoopHeader : [];
+    const extra = region.blocks.flatMap(({ offset, instructions }, i) =>
+      i > 0 && loops[i] && instructions.length && pageOf(offset) === 0 && !code.regionAt(recordOf(i))?.isFinal
+        ? [i]
+        : [],
+    );
+    const entries = [0, ...extra.slice(0, maxEntries - 1)];
+    const here = source.page(0) as SourcePage;
+    const shadows = new Map(entries.map((i) => [recordOf(i), code.shadow(here.physical, mode, recordOf(i))]));
+    const deltas = new Set(region.blocks.map((b) => pageOf(b.offset)));
+    const pages = [...deltas].map((delta) => (source.page(delta) as SourcePage).physical);
+    const plan: Plan = {
+      region,
+      source,
+      dispatch: withDispatcher(region.successors, entries),
+      counts: !isFinal,
+      leaveAt: (at) => shadows.get(at.record) ?? at.record,
+    };
+    if (plan.counts) {
+      for (const { instructions } of region.blocks)
+        if (instructions.length) this.view.setInt32(instructions[0].record + record.runs, 1, true);
+    }
+    const handler = interpreter.addFunction((links) => this.emit(links, plan));
+    code.installRegion({ handler, mode, pages: [...new Set(pages)], entries: entries.map(recordOf), isFinal });
+  }
+
+  private source(
+    physical: number,
+    mode: number,
+    low: number,
+    high: number,
+    beyond: boolean,
+    entryRecord: number,
+  ): Source {
+    const { memory, code, table, features } = this.parts;
+    const pages = new Map<number, SourcePage | undefined>();
+    const read = (page: number): SourcePage => {
+      const start = memory.hostAddress(page);
+      return { physical: page, table: code.entryTable(page, mode), bytes: memory.bytes.slice(start, start + 4096) };
+    };
+    pages.set(0, read(physical));
+    const page = (delta: number): SourcePage | undefined => {
+      if (!pages.has(delta)) pages.set(delta, beyond && mode & modeBits.long64 ? near(delta) : undefined);
+      return pages.get(delta);
+    };
+    const near = (delta: number): SourcePage | undefined => {
+      const sum = (low >>> 0) + delta;
+      // The high half stays: regions do not reach over 4 GiB.
+      if (sum < 0 || sum > 0xffff_ffff || pages.size >= maxPages) return undefined;
+      const entryTable = this.parts.executeTable(sum | 0, high);
+      const found = entryTable === 0 ? undefined : code.pageWithTable(entryTable);
+      return found?.mode === mode ? read(found.physical) : undefined;
+    };
+    const known = new Map<number, RegionInstruction | undefined>();
+    const instruction = (offset: number): RegionInstruction | undefined => {
+      if (!known.has(offset)) known.set(offset, decodeAt(offset));
+      return known.get(offset);
+    };
+    const decodeAt = (offset: number): RegionInstruction | undefined => {
+      const delta = pageOf(offset);
+      const from = code.full ? undefined : page(delta);
+      if (!from) return undefined;
+      const decoded = decode(table, features, mode, from.bytes, offset - delta, 4096);
+      if (typeof decoded === 'string') return undefined;
+      code.ensure(from.physical, mode, offset - delta);
+      const at = { offset, instruction: decoded, record: code.recordAt(from.physical, mode, offset - delta) };
       return this.isAble(at) ? at : undefined;
     };
+    const seenTargets = (at: RegionInstruction): number[] => {
+      const slots = this.seen.get(at.record);
+      if (!beyond || slots === undefined) return [];
+      const found = Array.from({ length: seenSlots }, (_, i) => this.view.getUint32(slots + 4 * i, true));
+      return found.filter((x) => x !== 0).map((x) => x - (low >>> 0));
+    };
+    const least = (this.view.getInt32(entryRecord + record.runs, true) >> coldShift) + 1;
+    const isCold = (offset: number): boolean => {
+      const at = beyond ? instruction(offset) : undefined;
+      const runs = at ? this.view.getInt32(at.record + record.runs, true) : 0;
+      return runs > 0 && runs <= least;
+    };
+    return { mode, page, instruction, isCold, seenTargets };
+  }
+
+  /** Where an indirect branch's targets are remembered; 0 for other instructions. */
+  private seenAt(at: RegionInstruction): number {
+    const { row } = at.instruction.parsed;
+    if (!row.ends || !at.instruction.variant.long64 || branchTarget(at) !== undefined) return 0;
+    let slots = this.seen.get(at.record);
+    if (slots === undefined) {
+      slots = this.parts.code.full ? 0 : this.parts.code.allocate(4 * seenSlots);
+      this.seen.set(at.record, slots);
+    }
+    return slots;
   }
 
   /** Whether the row's semantics, in this variant, can be part of a region; found out once by emitting it. */
@@ -152,7 +267,7 @@ export class Translator {
 
   private tryEmit(at: RegionInstruction): boolean {
     const f = new FunctionEmitter(handlerType.params);
-    const links: Links = this.interpreter.trialLinks();
+    const links: Links = this.parts.interpreter.trialLinks();
     try {
       f.block((exit) => {
         this.emitOne(
@@ -160,7 +275,7 @@ export class Translator {
           links,
           at,
           at.record,
-          { frame: new RegionFrame(f), exit, goTo: () => {} },
+          { frame: new RegionFrame(f), exit, delta: 0, goTo: () => {}, targets: [], seen: 0 },
           { known: undefined },
         );
       });
@@ -187,112 +302,174 @@ export class Translator {
     );
   }
 
-  /** Emits the region's function; `known` is the frame of an earlier emission, which says what to load and store. */
-  private emit(
-    links: Links,
-    region: Region,
-    leaveAt: (at: RegionInstruction) => number,
-    known: RegionFrame | undefined,
-  ): { f: FunctionEmitter; frame: RegionFrame } {
+  private emit(links: Links, plan: Plan): FunctionBody {
     const f = new FunctionEmitter(handlerType.params);
     const frame = new RegionFrame(f);
-    const field = (x: { offset: number; type: 'i32' | 'i64' | 'f32' | 'f64' | 'v128' }) =>
-      f.loadRaw(zero, stateBase + x.offset, x.type, 8);
-    f.set(frame.page, field(state.page));
-    f.set(frame.tlb, field(state.tlbBase));
-    if (known) frame.loadAll(known, (offset, type) => f.loadRaw(zero, stateBase + offset, type, 8));
-    f.block((exit) => this.emitBlocks(f, links, region, leaveAt, frame, exit));
-    if (known) frame.storeWritten(known, (offset, value) => f.storeRaw(zero, stateBase + offset, value, 8));
-    f.if(eq(frame.result, i32(status.jump)), () => this.emitChain(f, links));
+    const load = (offset: number, type: ValueType) => f.loadRaw(zero, stateBase + offset, type, 8);
+    f.block((exit) => this.emitBlocks(f, links, plan, frame, exit));
+    frame.storeWritten((offset, value) => f.storeRaw(zero, stateBase + offset, value, 8));
+    f.storeRaw(zero, stateBase + state.budget.offset, frame.budget, 4);
+    this.emitChain(f, links, frame);
     f.expr(frame.result);
-    return { f, frame };
+    // What the blocks use is known now.
+    f.prepend(() => {
+      f.set(frame.page, load(state.page.offset, 'i64'));
+      f.set(frame.tlb, load(state.tlbBase.offset, 'i32'));
+      f.set(frame.budget, load(state.budget.offset, 'i32'));
+      frame.loadAll(load);
+    });
+    return f.finish();
   }
 
-  /** Goes straight on in the region at state `linear`, if there is one; else falls through to the interpreter's loop. */
-  private emitChain(f: FunctionEmitter, links: Links): void {
+  /** Goes straight on in the region where `result` leads, if there is one; else falls through to the interpreter's loop. */
+  private emitChain(f: FunctionEmitter, links: Links, frame: RegionFrame): void {
+    const { result } = frame;
     const next = f.lasting('i32');
     f.block((miss) => {
-      emitLookup(f, next, () => f.branch(miss));
+      f.if(
+        and(result, i32(recordMark)),
+        () => {
+          f.set(result, sub(result, i32(recordMark)));
+          f.set(next, result);
+        },
+        () => {
+          f.branchIf(ne(result, i32(status.jump)), miss);
+          emitLookup(f, next, () => f.branch(miss));
+        },
+      );
       f.branchIf(ne(f.loadRaw(next, record.op, 'i32', 2), i32(ops.region)), miss);
-      this.emitBudget(f, () => f.branch(miss));
+      this.emitBudget(f, frame, () => {
+        f.storeRaw(zero, stateBase + state.budget.offset, frame.budget, 4);
+        f.branch(miss);
+      });
+      f.storeRaw(zero, stateBase + state.budget.offset, frame.budget, 4);
       f.returnCallIndirect(links.handlerType, f.loadRaw(next, record.handler, 'i32', 2), [next]);
     });
   }
 
-  private emitBlocks(
-    f: FunctionEmitter,
-    links: Links,
-    region: Region,
-    leaveAt: (at: RegionInstruction) => number,
-    frame: RegionFrame,
-    exit: Label,
-  ): void {
-    const structure = analyze({ successors: region.successors });
+  private emitBlocks(f: FunctionEmitter, links: Links, plan: Plan, frame: RegionFrame, exit: Label): void {
+    const { region, source, dispatch } = plan;
+    const { structure } = dispatch;
     const labels = new Map<number, Label>();
     const loops = new Map<number, Label>();
+    /** The dispatcher's target. */
+    const choice = f.lasting('i32');
+    if (dispatch.dispatcher >= 0) f.set(choice, f.loadRaw(f.param(0), record.entry, 'i32', 2));
 
-    const leaveFor = (offset: number): void => {
-      const target: Expr = add(frame.page, i64(offset));
-      const wraps = !region.blocks[0].instructions[0].instruction.variant.long64;
-      f.storeRaw(zero, stateBase + state.linear.offset, wraps ? and(target, i64(0xffffffffn)) : target, 8);
-      f.set(frame.result, i32(status.jump));
+    const leaveFor = (from: number, offset: number): void => {
+      const delta = pageOf(offset);
+      const at = delta === from ? (source.page(delta) as SourcePage) : undefined;
+      const to = at ? this.view.getInt32(at.table + 4 * (offset - delta), true) : 0;
+      if (to) {
+        if (delta) f.storeRaw(zero, stateBase + state.page.offset, add(frame.page, i64(delta)), 8);
+        f.set(frame.result, i32(to + recordMark));
+      } else {
+        const target: Expr = add(frame.page, i64(offset));
+        const wrapped = source.mode & modeBits.long64 ? target : and(target, i64(0xffffffffn));
+        f.storeRaw(zero, stateBase + state.linear.offset, wrapped, 8);
+        f.set(frame.result, i32(status.jump));
+      }
       f.branch(exit);
     };
-    const goTo = (from: number, offset: number): void => {
+    const goTo = (from: number, offset: number, sequence: Sequence): void => {
       const to = region.blockAt.get(offset);
-      if (to === undefined || !region.successors[from].includes(to) || structure.isIrreducible(from, to))
-        leaveFor(offset);
-      else if (structure.isBackEdge(from, to)) {
-        this.emitBudget(f, () => leaveFor(offset));
-        f.branch(loops.get(to) as Label);
-      } else if (structure.isMerge[to]) f.branch(labels.get(to) as Label);
-      else tree(to);
+      const here = pageOf(region.blocks[from].offset);
+      if (to === undefined || !region.successors[from].includes(to)) {
+        leaveFor(here, offset);
+        return;
+      }
+      const delta = pageOf(offset);
+      if (delta !== here) {
+        const { table } = source.page(delta) as SourcePage;
+        f.ifUnlikely(eqz(isMapped(f, f.let(add(frame.page, i64(delta))), table)), () => leaveFor(here, offset));
+      }
+      const isDispatched = dispatch.isDispatched(from, to);
+      if (isDispatched || structure.isBackEdge(from, to)) this.emitBudget(f, frame, () => leaveFor(delta, offset));
+      if (isDispatched) {
+        f.set(choice, i32(dispatch.targets.indexOf(to)));
+        f.branch(loops.get(dispatch.dispatcher) as Label);
+      } else if (structure.isBackEdge(from, to)) f.branch(loops.get(to) as Label);
+      else if (structure.isMerge[to]) f.branch(labels.get(to) as Label);
+      else tree(to, { known: sequence.known });
     };
-    const tree = (node: number): void => {
-      const body = () => within(node, structure.mergeChildren[node].length - 1);
-      if (structure.isLoopHeader[node]) {
+    const tree = (node: number, sequence: Sequence): void => {
+      const isLoop = structure.isLoopHeader[node];
+      const body = () =>
+        within(node, structure.mergeChildren[node].length - 1, isLoop ? { known: undefined } : sequence);
+      if (isLoop) {
         f.loop((label) => {
           loops.set(node, label);
           body();
         });
       } else body();
     };
-    const within = (node: number, last: number): void => {
+    const within = (node: number, last: number, sequence: Sequence): void => {
       if (last < 0) {
-        block(node);
+        block(node, sequence);
         return;
       }
       const merge = structure.mergeChildren[node][last];
       f.block((label) => {
         labels.set(merge, label);
-        within(node, last - 1);
+        within(node, last - 1, sequence);
       });
-      tree(merge);
+      tree(merge, { known: undefined });
     };
-    const block = (node: number): void => {
-      f.inScope(() =>
-        this.emitBlock(f, links, region.blocks[node], leaveAt, { frame, exit, goTo: (offset) => goTo(node, offset) }),
-      );
+    const block = (node: number, sequence: Sequence): void => {
+      if (node === dispatch.dispatcher) {
+        const choices = dispatch.targets.map((to) => labels.get(to) as Label);
+        f.branchTable(choice, choices, choices[0]);
+        return;
+      }
+      f.inScope(() => this.emitBlock(f, links, plan, node, sequence, { frame, exit, goTo }));
     };
-    tree(0);
+    tree(Math.max(dispatch.dispatcher, 0), { known: undefined });
   }
 
   private emitBlock(
     f: FunctionEmitter,
     links: Links,
-    block: BasicBlock,
-    leaveAt: (at: RegionInstruction) => number,
-    control: RegionControl,
+    { region, counts, leaveAt }: Plan,
+    node: number,
+    sequence: Sequence,
+    { frame, exit, goTo }: BlockFrame,
   ): void {
-    const sequence: Sequence = { known: undefined };
-    for (const at of block.instructions) this.emitOne(f, links, at, leaveAt(at), control, sequence);
-    if (block.fallThrough >= 0) control.goTo(block.fallThrough);
+    const block = region.blocks[node];
+    const delta = pageOf(block.offset);
+    const follow = (offset: number) => goTo(node, offset, sequence);
+    if (counts && block.instructions.length) {
+      const at = i32(block.instructions[0].record);
+      f.storeRaw(at, record.runs, add(f.loadRaw(at, record.runs, 'i32', 4), i32(1)), 4);
+    }
+    for (const at of block.instructions) {
+      const isLast = at === block.instructions.at(-1);
+      const targets = isLast ? block.targets : [];
+      const control = { frame, exit, delta, goTo: follow, targets, seen: isLast ? this.seenAt(at) : 0 };
+      this.emitOne(f, links, at, leaveAt(at), control, sequence);
+    }
+    if (block.fallThrough !== undefined) follow(block.fallThrough);
   }
 
   /** A look at the budget, as every taken branch of the interpreter has one. */
-  private emitBudget(f: FunctionEmitter, leave: () => void): void {
-    const left = f.let(sub(f.loadRaw(zero, stateBase + state.budget.offset, 'i32', 4), i32(1)));
-    f.storeRaw(zero, stateBase + state.budget.offset, left, 4);
-    f.ifUnlikely(ltS(left, i32(0)), leave);
+  private emitBudget(f: FunctionEmitter, { budget }: RegionFrame, leave: () => void): void {
+    f.set(budget, sub(budget, i32(1)));
+    f.ifUnlikely(ltS(budget, i32(0)), leave);
   }
+}
+
+/** A region about to be emitted. */
+interface Plan {
+  readonly region: Region;
+  readonly source: Source;
+  readonly dispatch: Dispatch;
+  /** Count how often blocks run. */
+  readonly counts: boolean;
+  /** The record that the interpreter goes on with when an instruction leaves. */
+  leaveAt(at: RegionInstruction): number;
+}
+
+interface BlockFrame {
+  readonly frame: RegionFrame;
+  readonly exit: Label;
+  goTo(from: number, offset: number, sequence: Sequence): void;
 }

@@ -8,14 +8,14 @@ export interface Label {
 }
 
 export class FunctionEmitter {
-  readonly code: ByteWriter = new ByteWriter();
+  private code: ByteWriter = new ByteWriter();
   private readonly localTypes: ValueType[] = [];
   private readonly paramCount: number;
   private readonly free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private scope: Variable[] | undefined;
   private depth = 0;
   /** Where in `code` the branches are that are hardly ever taken. */
-  private readonly unlikely: number[] = [];
+  private unlikely: number[] = [];
 
   constructor(params: readonly ValueType[]) {
     this.paramCount = params.length;
@@ -279,6 +279,17 @@ export class FunctionEmitter {
     this.code.u8(0x21);
     this.code.unsigned(variable.index);
     return variable;
+  }
+
+  /** What `emit` emits comes before all that was emitted so far. */
+  prepend(emit: () => void): void {
+    const { code, unlikely } = this;
+    this.code = new ByteWriter();
+    this.unlikely = [];
+    emit();
+    const start = this.code.length;
+    this.code.append(code.bytes.subarray(0, code.length));
+    this.unlikely.push(...unlikely.map((at) => start + at));
   }
 
   finish(): FunctionBody {
