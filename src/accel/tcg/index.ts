@@ -82,7 +82,7 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
     tier === 'interpreter'
       ? undefined
       : new Translator(
-          { memory, table, features, code, interpreter, executeTable: (low, high) => mmu.executeTable(low, high) },
+          { memory, table, features, code, interpreter, executeTable: (low, high) => mmu.tlb.executeTable(low, high) },
           tier === 'translator',
         );
   mmu.connect(system.walker, code);

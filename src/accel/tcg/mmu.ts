@@ -257,14 +257,6 @@ export class Mmu implements MemoryPorts {
     if (this.walker.sizeBits > 12) this.tlb.noteLargePage(low, high, this.walker.sizeBits);
   }
 
-  /** Entry table of the page at a linear address as the execute TLB has it, or 0. */
-  executeTable(low: number, high: number): number {
-    const index = (this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low)) >> 2;
-    const { words } = this;
-    const isThere = words[index] === (low & pageMask) && words[index + 1] === high;
-    return isThere ? words[index + (tlb.table >> 2)] : 0;
-  }
-
   /** Withdraws write permission from all entries of a physical page: it has code now. */
   protectPage(physicalPage: number): void {
     this.tlb.protect(this.memory.hostAddress(physicalPage) | 0);

@@ -82,6 +82,14 @@ export class Tlb {
     this.remember(set, flags, -index);
   }
 
+  /** Entry table of the page at a linear address, as the set in use has it, or 0. */
+  executeTable(low: number, high: number): number {
+    const { words } = this;
+    const index = (this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low)) >> 2;
+    const isThere = words[index] === (low & pageMask) && words[index + 1] === high;
+    return isThere ? words[index + (tlb.table >> 2)] : 0;
+  }
+
   /** Puts an entry into the list that its kind of page is forgotten by, unless it is there. */
   private remember(set: number, flags: number, index: number): void {
     const { words } = this;
