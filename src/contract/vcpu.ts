@@ -93,4 +93,7 @@ export interface VcpuEnvironment {
   readonly ports: Bus;
   readonly clock: Clock;
   readonly apic: LocalApic;
+  /** Number of the vCPU, which is its APIC id, and how many there are; default 0 of 1. */
+  readonly index?: number;
+  readonly count?: number;
 }

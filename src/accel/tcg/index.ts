@@ -1,5 +1,5 @@
 /** The software CPU: guest x86 code decoded and run by generated WebAssembly. */
-import type { Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import type { Bus, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
 import {
   buildTable,
   type CpuModel,
@@ -15,6 +15,7 @@ import {
   x87Library,
 } from '../../target/index.ts';
 import { CodeCache } from './code-cache.ts';
+import { TcgEngine } from './engine.ts';
 import { Handlers } from './handlers.ts';
 import { hotCases } from './hot.ts';
 import { Interpreter } from './interpreter.ts';
@@ -24,7 +25,7 @@ import { TcgMemory } from './memory.ts';
 import { Mmu } from './mmu.ts';
 import { EnginePorts } from './ports.ts';
 import { TcgSystem } from './system.ts';
-import { TcgVcpu } from './vcpu.ts';
+import { TcgVcpu, type VcpuParts } from './vcpu.ts';
 
 export type Tier = 'auto' | 'interpreter' | 'translator';
 
@@ -41,20 +42,33 @@ export interface TcgOptions {
 
 export interface TcgAccelerator {
   readonly memory: TcgMemory;
+  /** Called once for each vCPU; they are run by turns, in one thread. */
   createVcpu(environment: VcpuEnvironment): Vcpu;
 }
 
 /** Reserves guest RAM. Throws UserError for an unknown CPU model. */
 export async function createTcg(options: TcgOptions): Promise<TcgAccelerator> {
-  const model = resolveModel(options.cpuModel);
+  resolveModel(options.cpuModel);
   const memory = new TcgMemory(options.ramRanges);
-  return { memory, createVcpu: (environment) => createVcpu(memory, model, environment, options.tier ?? 'auto') };
+  let engine: EngineParts | undefined;
+  return {
+    memory,
+    createVcpu(environment) {
+      const { index = 0, count = 1 } = environment;
+      const model = resolveModel(options.cpuModel, { cpus: count, index });
+      engine ??= createEngine(memory, model, environment.mmio, options.tier ?? 'auto');
+      return addVcpu(engine, model, environment);
+    },
+  };
 }
 
-function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnvironment, tier: Tier): TcgVcpu {
+/** What all vCPUs of a machine share. */
+type EngineParts = Omit<VcpuParts, 'system' | 'environment'>;
+
+function createEngine(memory: TcgMemory, model: CpuModel, mmio: Bus, tier: Tier): EngineParts {
   const cpu = new X86State(memory.buffer, stateBase);
-  const mmu = new Mmu(memory, cpu, environment.mmio);
-  let vcpu: TcgVcpu;
+  const mmu = new Mmu(memory, cpu, mmio);
+  const engine = new TcgEngine<TcgVcpu>(cpu, mmu);
   const table = buildTable(x86Rows);
   const hot = hotCases(table);
   const interpreter = new Interpreter({
@@ -67,11 +81,9 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
       storeSlow: (low, high, size) => mmu.storeSlow(low, high, size),
       probeSlow: (low, high, size) => mmu.probeSlow(low, high, size),
       segmentSlow: (segment, offset, access) => mmu.segmentSlow(segment, offset, access),
-      helper: (id) => vcpu.helper(id),
+      helper: (id) => engine.active.helper(id),
     },
   });
-  const ports = new EnginePorts(mmu, environment, randomWord);
-  const system = new TcgSystem(cpu, mmu, ports, model);
   const features = new Set(table.rows.flatMap(({ row }) => (row.cpuid && model.has(row.cpuid) ? [row.cpuid] : [])));
   const failures = {
     undefinedOpcode: parseRow(undefinedOpcode, table.rows.length),
@@ -85,19 +97,17 @@ function createVcpu(memory: TcgMemory, model: CpuModel, environment: VcpuEnviron
           { memory, table, features, code, interpreter, executeTable: (low, high) => mmu.tlb.executeTable(low, high) },
           tier === 'translator',
         );
-  mmu.connect(system.walker, code);
   memory.onWritten = (base, length) => code.invalidate(base, length);
-  vcpu = new TcgVcpu({
-    memory,
-    mmu,
-    code,
-    interpreter,
-    translator,
-    system,
-    environment,
-    translatesAtOnce: tier === 'translator',
-  });
-  return vcpu;
+  return { engine, memory, mmu, code, interpreter, translator, translatesAtOnce: tier === 'translator' };
+}
+
+function addVcpu(parts: EngineParts, model: CpuModel, environment: VcpuEnvironment): TcgVcpu {
+  const { engine, mmu, code } = parts;
+  const ports = new EnginePorts(mmu, environment, randomWord);
+  const system = new TcgSystem(engine.cpu, mmu, ports, model);
+  // Each CPU's walker works on the state of the CPU that runs; the last one serves for all.
+  mmu.connect(system.walker, code);
+  return new TcgVcpu({ ...parts, system, environment });
 }
 
 /** For RDRAND: a guest's entropy is no better than the host's Math.random here. */

@@ -156,7 +156,7 @@ export class TcgSystem {
   }
 
   /** Recomputes the decoding mode and the TLB set after a change of privilege, paging or segments. */
-  private updateMode(): void {
+  updateMode(): void {
     const { cpu } = this;
     const mode = decodingMode(cpu);
     cpu.set(state.modeDirty, 1);

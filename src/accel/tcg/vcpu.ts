@@ -1,8 +1,9 @@
-/** One guest x86 CPU on the interpreter: the loop around generated code. */
+/** One guest x86 CPU: the loop around generated code. */
 import type { BootEntry, DeviceRecord, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
-import { CpuFault, modeBits, state, X86_CPU } from '../../target/index.ts';
+import { CpuFault, modeBits, state, stateSize, X86_CPU } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
 import { exit, status } from './emit/core-types.ts';
+import { type EngineCpu, emptyImage, type TcgEngine } from './engine.ts';
 import { type Interpreter, ops } from './interpreter.ts';
 import type { Translator } from './jit/translator.ts';
 import { record } from './layout.ts';
@@ -16,6 +17,7 @@ const branchesPerSlice = 5000;
 const branchesPerFetch = 200;
 
 export interface VcpuParts {
+  readonly engine: TcgEngine<TcgVcpu>;
   readonly memory: TcgMemory;
   readonly mmu: Mmu;
   readonly code: CodeCache;
@@ -27,7 +29,8 @@ export interface VcpuParts {
   readonly environment: VcpuEnvironment;
 }
 
-export class TcgVcpu implements Vcpu {
+export class TcgVcpu implements Vcpu, EngineCpu {
+  readonly image = emptyImage(stateSize);
   private readonly parts: VcpuParts;
   private readonly view: DataView;
   private pendingNmi = false;
@@ -40,12 +43,17 @@ export class TcgVcpu implements Vcpu {
     this.reset();
   }
 
+  /** Called by the engine that gives itself to this vCPU. */
+  selectMode(): void {
+    this.parts.system.updateMode();
+  }
+
   // --- Signals: between instructions, in this thread.
 
   interruptRequest(): void {
-    const { cpu } = this.parts.system;
-    cpu.set(state.interruptPending, 1);
-    cpu.set(state.budget, 0);
+    const { engine } = this.parts;
+    engine.stateOf(this).set(state.interruptPending, 1);
+    engine.interrupt(this);
   }
 
   nmi(): void {
@@ -64,24 +72,29 @@ export class TcgVcpu implements Vcpu {
   }
 
   setA20(enabled: boolean): void {
+    this.parts.engine.activate(this);
     this.parts.system.setA20(enabled);
   }
 
   reset(): void {
     this.pendingNmi = this.pendingInit = false;
     this.pendingStartup = -1;
+    this.parts.engine.activate(this);
     this.parts.mmu.tlb.flush(false);
     this.parts.system.reset();
   }
 
   setEntry(entry: BootEntry): void {
+    this.parts.engine.activate(this);
     this.parts.mmu.tlb.flush(false);
     this.parts.system.setEntry(entry);
   }
 
   get haltedForever(): boolean {
-    const { system } = this.parts;
-    return system.halted && !system.interruptsEnabled && !this.pendingNmi && !this.pendingInit;
+    const cpu = this.parts.engine.stateOf(this);
+    const isHalted = cpu.get(state.activity) === state.activities.halted;
+    const takesInterrupts = (cpu.get(state.eflags) & state.flag.IF) !== 0;
+    return isHalted && !takesInterrupts && !this.pendingNmi && !this.pendingInit;
   }
 
   nanosFromTsc(low: number, high: number): number {
@@ -91,10 +104,12 @@ export class TcgVcpu implements Vcpu {
   }
 
   describe(): string {
+    this.parts.engine.activate(this);
     return this.parts.system.describe();
   }
 
   snapshot(): DeviceRecord {
+    this.parts.engine.activate(this);
     const { pendingNmi, pendingInit, pendingStartup } = this;
     const record = this.parts.system.save({
       nmiPending: pendingNmi,
@@ -106,6 +121,7 @@ export class TcgVcpu implements Vcpu {
 
   restore(record: DeviceRecord): void {
     const cpu = X86_CPU.load(record);
+    this.parts.engine.activate(this);
     this.parts.system.load(cpu);
     this.pendingNmi = cpu.nmiPending;
     this.pendingInit = cpu.initPending;
@@ -116,7 +132,10 @@ export class TcgVcpu implements Vcpu {
   // --- Running.
 
   run(sliceNanos: number): RunExit {
-    const { system, environment } = this.parts;
+    const { engine, system, environment } = this.parts;
+    if (this.sleeps()) return { kind: 'halt' };
+    engine.activate(this);
+    engine.takeYield();
     const { cpu } = system;
     const end = environment.clock.nowNanos() + sliceNanos;
     let record = 0;
@@ -133,11 +152,20 @@ export class TcgVcpu implements Vcpu {
         cpu.set(state.budget, 1);
       } else if (cpu.get(state.budget) <= 0) {
         // A record in hand is run first: to find it again could use up the next slice.
-        if (record === 0 && environment.clock.nowNanos() >= end) return { kind: 'slice' };
+        if (record === 0 && (environment.clock.nowNanos() >= end || engine.takeYield())) return { kind: 'slice' };
         cpu.set(state.budget, branchesPerSlice);
       }
       record = this.enter(record);
     }
+  }
+
+  /** Nothing to do, which is known without taking the engine from another vCPU. */
+  private sleeps(): boolean {
+    const { engine, environment } = this.parts;
+    if (engine.has(this) || this.pendingNmi || this.pendingInit || this.pendingStartup >= 0) return false;
+    const activity = this.image.get(state.activity);
+    if (activity === state.activities.waiting) return true;
+    return activity === state.activities.halted && environment.apic.pendingVector() < 0;
   }
 
   /** Translates, which takes long enough that the clock should be looked at. */

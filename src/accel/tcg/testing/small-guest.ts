@@ -2,7 +2,7 @@
  * A 64-bit ring 0 for code of a few instructions: the first 2 MiB are mapped 1:1 in 4-KiB pages, and every exception and
  * interrupt leads to a HLT of its own.
  */
-import type { RunExit, Vcpu } from '../../../contract/index.ts';
+import type { RunExit, Vcpu, VcpuEnvironment } from '../../../contract/index.ts';
 import { state, X86State } from '../../../target/index.ts';
 import { createTcg, type TcgAccelerator, type Tier } from '../index.ts';
 import { stateBase } from '../layout.ts';
@@ -43,7 +43,7 @@ export class SmallGuest {
   onPortWrite: (port: number) => void = () => {};
   private readonly tcg: TcgAccelerator;
 
-  constructor(tcg: TcgAccelerator) {
+  constructor(tcg: TcgAccelerator, place: Pick<VcpuEnvironment, 'index' | 'count'> = {}) {
     this.tcg = tcg;
     this.cpu = new X86State(tcg.memory.buffer, stateBase);
     this.ram = tcg.memory.view(0, ramSize) as Uint8Array;
@@ -55,6 +55,7 @@ export class SmallGuest {
     let now = 0;
     this.vcpu = tcg.createVcpu({
       ...plain,
+      ...place,
       clock: {
         ...plain.clock,
         nowNanos: () => {

@@ -135,7 +135,7 @@ export interface System {
   stepBoundary(): boolean;
   /** After a return to the loop in which no instruction was done (a fetch): no single-step trap follows. */
   cancelStep(): void;
-  /** RESET, of the local APIC too. */
+  /** RESET, of the local APIC too; processors beside the boot processor wait for `startup`. */
   reset(): void;
   /** INIT: the boot processor goes to the reset vector, others wait for `startup`. */
   init(): void;
@@ -176,6 +176,7 @@ export function createSystem(cpu: X86State, ports: SystemPorts, model: CpuModel)
     reset() {
       ports.apic.reset();
       reset(s);
+      if ((ports.apic.readBase().low & bootProcessor) === 0) cpu.set(activity, activities.waiting);
     },
     init() {
       ports.apic.reset();
