@@ -406,7 +406,7 @@ export class CodeCache {
     this.linkBranch(run, decoded);
     run.at += record.size;
     run.offset += length;
-    return decoded.parsed.row.ends === true;
+    return decoded.parsed.row.ends !== undefined;
   }
 
   /** A direct branch to code of this page that is decoded already goes there without a look-up. */

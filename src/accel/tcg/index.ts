@@ -81,6 +81,7 @@ function createEngine(memory: TcgMemory, model: CpuModel, mmio: Bus, tier: Tier)
       storeSlow: (low, high, size) => mmu.storeSlow(low, high, size),
       probeSlow: (low, high, size) => mmu.probeSlow(low, high, size),
       segmentSlow: (segment, offset, access) => mmu.segmentSlow(segment, offset, access),
+      readTsc: () => engine.active.readTsc(),
       helper: (id) => engine.active.helper(id),
     },
   });

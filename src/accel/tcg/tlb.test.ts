@@ -1,7 +1,7 @@
 /** Which translations the TLB keeps over a switch of address space, INVLPG, INVPCID and flushes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { X86State } from '../../target/index.ts';
+import { cr4Bits, state, X86State } from '../../target/index.ts';
 import { ramBase, stateBase, tlb, tlbSets } from './layout.ts';
 import { TcgMemory } from './memory.ts';
 import { entryFlags, entryOffset, setBase, Tlb } from './tlb.ts';
@@ -12,7 +12,8 @@ const globalPage = 0x40_6000;
 
 function newTlb() {
   const memory = new TcgMemory([{ base: 0, size: 0x10_0000 }]);
-  const entries = new Tlb(memory, new X86State(memory.buffer, stateBase));
+  const cpu = new X86State(memory.buffer, stateBase);
+  const entries = new Tlb(memory, cpu);
   const view = new DataView(memory.buffer);
   const enter = (set: number, low: number, flags = 0) =>
     entries.enter(set, (set + entryOffset(low)) >> 2, low, 0, ramBase + (low & 0xf000), true, true, flags);
@@ -22,7 +23,7 @@ function newTlb() {
     assert.equal(view.getBigUint64(entry + tlb.writeTag, true), read, 'both or none in these tests');
     return read === BigInt(low);
   };
-  return { entries, enter, knows, view };
+  return { entries, enter, knows, view, cpu };
 }
 
 test('a context keeps its entries while others run, if its load of CR3 says so', () => {
@@ -96,6 +97,19 @@ test('INVLPG anywhere in a large page forgets all of it', () => {
   entries.noteLargePage(page, 0, 21);
   entries.flushPage(0x40_0000, 0);
   assert.ok(!knows(kernel, page));
+});
+
+test('after a flush of everything the PCID in use is that of CR3', () => {
+  const { entries, enter, knows, cpu } = newTlb();
+  entries.enterContext(3, false);
+  cpu.set(state.cr4, cr4Bits.PCIDE);
+  cpu.set(state.cr3, 0x1005);
+  entries.flush(false);
+  enter(entries.userSet, page);
+  entries.enterContext(3, true);
+  assert.ok(!knows(entries.userSet, page));
+  entries.enterContext(5, true);
+  assert.ok(knows(entries.userSet, page));
 });
 
 test('one PCID is flushed', () => {

@@ -5,7 +5,7 @@
  * translations (CR3 bit 63) costs nothing. The kernel's sets are shared by all of them: their entries that are not
  * global go with the context.
  */
-import { state, type X86State } from '../../target/index.ts';
+import { cr4Bits, state, type X86State } from '../../target/index.ts';
 import { tlb, tlbSets } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 
@@ -123,6 +123,10 @@ export class Tlb {
       range.from = Infinity;
       range.to = -Infinity;
     }
+    // CR3 may have come by another way than a load of it (reset, a boot protocol, a snapshot).
+    const { cpu } = this;
+    this.pcids.fill(-1);
+    this.pcids[this.context] = cpu.get(state.cr4) & cr4Bits.PCIDE ? cpu.get(state.cr3) & 0xfff : 0;
   }
 
   /** Forgets what is not global of one PCID. */

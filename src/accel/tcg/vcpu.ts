@@ -313,6 +313,13 @@ export class TcgVcpu implements Vcpu, EngineCpu {
 
   // --- Called by generated code.
 
+  /** Puts the ticks of the TSC's clock into state `slow`. */
+  readTsc(): number {
+    const ticks = this.parts.environment.clock.nowNanos();
+    this.parts.system.cpu.setPair(state.slow, ticks | 0, Math.floor(ticks / 0x1_0000_0000));
+    return 0;
+  }
+
   /** Runs a helper; returns a handler status. */
   helper(id: number): number {
     const { system, mmu } = this.parts;

@@ -118,8 +118,15 @@ export interface X86Builder extends Builder, Variant {
    */
   bulkMove(destination: Expr, source: Expr, bytes: Expr): Expr;
   bulkFill(destination: Expr, value: Expr, bytes: Expr, width: number): Expr;
-  /** STAC and CLAC: sets or clears EFLAGS.AC at CPL 0; `helper` does it where that is not simple. */
-  setAc(value: 0 | 1, helper: HelperName): void;
+  /**
+   * The TLB set of a privilege, for state `tlbBase`. Only when `ready` (i32 0 or 1) is it for code of the decoding mode
+   * in use; else a helper must change the privilege.
+   */
+  privilegeTlb(which: 'kernel' | 'kernelAc' | 'user'): { readonly base: Expr; readonly ready: Expr };
+  /** Ticks of the TSC's clock (i64), the guest's offset not in it. */
+  readTsc(): Expr;
+  /** Before anything else, where the interrupt flag may get set with effect one instruction later. */
+  interruptWindow(): void;
   /** Starts this instruction again (REP strings), leaving first if the budget is spent. */
   repeat(): void;
 }

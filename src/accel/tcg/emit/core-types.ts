@@ -37,6 +37,8 @@ export const runtimeImports = {
   probeSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
   /** (segment, offset, size | write << 8) → 1 on a fault; the linear address is in state `slow`. */
   segmentSlow: { params: ['i32', 'i32', 'i32'], results: ['i32'] },
+  /** () → 0; the ticks of the TSC's clock are in state `slow`. */
+  readTsc: { params: [], results: ['i32'] },
   /** (helper number, record) → a status. */
   helper: { params: ['i32', 'i32'], results: ['i32'] },
 } as const satisfies Record<string, FunctionType>;

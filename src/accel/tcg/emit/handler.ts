@@ -6,7 +6,6 @@ import {
   dynamicCondition,
   type Expr,
   eq,
-  eqz,
   type FlagsKind,
   flagsCode,
   type HelperName,
@@ -391,15 +390,19 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.f.if(answer, () => this.completion.helperStatus(answer));
   }
 
-  setAc(value: 0 | 1, helper: HelperName): void {
-    const set = value ? tlbSets.kernelAc : tlbSets.kernel;
-    const setMode = this.f.loadRaw(i32(0), tlb.base + set * tlb.stride + tlb.mode, 'i32', 4);
-    const isSimple = and(eqz(this.get(state.cpl)), eq(setMode, this.get(state.mode)));
-    this.if(eqz(isSimple), () => this.helper(helper));
-    const others = and(this.get(state.eflags), i32(~state.flag.AC));
-    this.put(state.eflags, value ? or(others, i32(state.flag.AC)) : others);
-    this.put(state.tlbBase, i32(tlb.base + set * tlb.stride));
+  privilegeTlb(which: 'kernel' | 'kernelAc' | 'user'): { base: Expr; ready: Expr } {
+    const base = which === 'user' ? this.get(state.userTlb) : i32(tlb.base + tlbSets[which] * tlb.stride);
+    const setMode = this.f.loadRaw(base, tlb.mode, 'i32', 4);
+    return { base, ready: eq(setMode, this.get(state.mode)) };
   }
+
+  readTsc(): Expr {
+    this.f.call(this.links.runtime.readTsc, [], 'i32');
+    return this.get({ ...state.slow, type: 'i64' });
+  }
+
+  /** The loop looks for interrupts behind the next instruction (`check` records). */
+  interruptWindow(): void {}
 
   /** Ends the instruction: a helper may have changed what the rest of the block was decoded for. */
   finish(): void {

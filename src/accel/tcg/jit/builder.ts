@@ -420,6 +420,11 @@ export class RegionBuilder extends HandlerBuilder {
     throw new Untranslatable();
   }
 
+  /** No interrupt comes up within a region but by what leaves it. */
+  override interruptWindow(): void {
+    this.f.if(this.get(state.interruptPending), () => this.leaveUnchanged());
+  }
+
   override endBlock(): void {
     throw new Untranslatable();
   }

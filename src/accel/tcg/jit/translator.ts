@@ -254,7 +254,7 @@ export class Translator {
   private isAble(at: RegionInstruction): boolean {
     const { parsed, variant } = at.instruction;
     const { row } = parsed;
-    if (row.shadow || (row.ends && row.size64 !== 'branch')) return false;
+    if (row.shadow === true || (row.ends === true && row.size64 !== 'branch')) return false;
     const normal = normalizeVariant(parsed, variant);
     const key = `${parsed.id}:${variantKey(normal)}`;
     let able = this.able.get(key);

@@ -18,6 +18,8 @@ const gdt = 0x5000;
 const idt = 0x6000;
 const handlers = 0x7000;
 const stackTop = 0xa000;
+const tss = 0xb000;
+const userBit = 4;
 const handlerSize = 16;
 const vectors = 64;
 const present = 3n; // and writable
@@ -41,6 +43,7 @@ export class SmallGuest {
   /** The vector that the local APIC offers, or -1. */
   pendingVector = -1;
   onPortWrite: (port: number) => void = () => {};
+  private hasUser = false;
   private readonly tcg: TcgAccelerator;
 
   constructor(tcg: TcgAccelerator, place: Pick<VcpuEnvironment, 'index' | 'count'> = {}) {
@@ -91,11 +94,26 @@ export class SmallGuest {
     }
   }
 
+  /** Lets CPL 3 use the 16 pages from each of these addresses, and gives it segments and ring 0 a stack for its faults. */
+  allowUser(...addresses: readonly number[]): void {
+    for (let table = pml4; table < pageTable; table += 0x1000) this.ram[table] |= userBit;
+    for (const address of addresses)
+      for (let i = 0; i < 16; i++) this.ram[pageTable + 8 * ((address >> 12) + i)] |= userBit;
+    this.view.setBigUint64(gdt + 0x20, 0x00cf_f300_0000_ffffn, true);
+    this.view.setBigUint64(gdt + 0x28, 0x00af_fb00_0000_ffffn, true);
+    this.view.setBigUint64(tss + 4, BigInt(tss + 0x1000), true);
+    this.hasUser = true;
+  }
+
   /** A copy of the page tables at `at` (three pages and the last level's). */
   copyTables(at: number): void {
     this.ram.copyWithin(at, pml4, pageTable + 0x1000);
     for (let level = 0; level < 3; level++)
-      this.view.setBigUint64(at + level * 0x1000, BigInt(at + (level + 1) * 0x1000) | present, true);
+      this.view.setBigUint64(
+        at + level * 0x1000,
+        BigInt((at + (level + 1) * 0x1000) | (this.ram[pml4] & userBit)) | present,
+        true,
+      );
   }
 
   /** Places bytes in RAM, as a device would. */
@@ -117,8 +135,13 @@ export class SmallGuest {
       rip,
       registers: { rsp: stackTop, ...registers },
       cr3: pml4,
-      gdt: { base: gdt, limit: 0x1f },
+      gdt: { base: gdt, limit: this.hasUser ? 0x2f : 0x1f },
     });
+    if (this.hasUser) {
+      this.cpu.setBig(state.tr.base, BigInt(tss));
+      this.cpu.set(state.tr.limit, 0x67);
+      this.cpu.set(state.tr.rights, 0x8b);
+    }
     this.cpu.setBig(state.idtr.base, BigInt(idt));
     this.cpu.set(state.idtr.limit, 16 * vectors - 1);
     // CR4.OSFXSR and OSXMMEXCPT, by an instruction, so that the engine learns of it.

@@ -20,6 +20,7 @@ import type { Semantics, X86Builder } from '../builder.ts';
 import { cr4, cs, vector } from '../state.ts';
 import { readRegister, size, writeRegister } from './arithmetic.ts';
 import { conditionNames, drop, peek, push, stackOffset } from './move.ts';
+import { iret } from './privilege.ts';
 import { type Row, row } from './row.ts';
 
 const near = { size64: 'branch', ends: true } as const;
@@ -180,7 +181,7 @@ export const controlRows: readonly Row[] = [
   row('CALLF', 'FF /3', 'M', farIndirect('farCall'), far),
   row('RETF', 'CB', '', farReturn(false), far),
   row('RETF', 'CA', 'Iw', farReturn(true), far),
-  row('IRET', 'CF', '', (b) => b.helper('iret', i64(b.osize)), far),
+  row('IRET', 'CF', '', iret, { ...far, ends: 'jump' }),
   row('INT3', 'CC', '', (b) => b.helper('interrupt', i64(vector.BP), i64(1)), { ends: true }),
   row('INT', 'CD', 'Ibu', (b) => b.helper('interrupt', and(b.immediate(0), i32(0xff)), i64(0)), { ends: true }),
   row('INTO', 'CE', '', into, { mode: 'no64' }),

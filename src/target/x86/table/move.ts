@@ -232,6 +232,7 @@ const pushf: Semantics = (b) => {
 };
 
 const popf: Semantics = (b) => {
+  b.interruptWindow();
   const value = b.let(convert(peek(b, b.osize), b.osize, 4, false));
   if (!b.long64 || b.osize === 2) {
     b.helper('popf', toI64(value), i64(b.osize));
@@ -303,7 +304,7 @@ export const moveRows: readonly Row[] = [
   row('PUSHA', '60', '', pusha, { ...stack, mode: 'no64' }),
   row('POPA', '61', '', popa, { ...stack, mode: 'no64' }),
   row('PUSHF', '9C', '', pushf, { ...stack, by: ['ssize', 'osize', 'long64'] }),
-  row('POPF', '9D', '', popf, { ...stack, by: ['ssize', 'osize', 'long64'], shadow: true }),
+  row('POPF', '9D', '', popf, { ...stack, by: ['ssize', 'osize', 'long64'], shadow: 'window' }),
   row('LES', 'C4 /r', 'Gv,M', farLoad(0), { mode: 'no64' }),
   row('LDS', 'C5 /r', 'Gv,M', farLoad(3), { mode: 'no64' }),
   row('LSS', '0F B2 /r', 'Gv,M', farLoad(2)),

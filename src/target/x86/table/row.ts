@@ -83,10 +83,16 @@ export interface RowOptions {
   readonly size64?: 'stack' | 'branch';
   /** Facts beyond the operands' sizes that the semantics look at: each value gets a handler of its own. */
   readonly by?: readonly (keyof Variant)[];
-  /** The instruction always leaves the straight line (jump, return, most helpers that change mode). */
-  readonly ends?: true;
-  /** The next instruction is the last of its block, so that a changed interrupt flag is seen (STI, POPF, MOV SS). */
-  readonly shadow?: true;
+  /**
+   * The instruction always leaves the straight line (jump, return, most helpers that change mode); `jump`: by a jump of
+   * its own, as near branches do.
+   */
+  readonly ends?: true | 'jump';
+  /**
+   * The next instruction is the last of its block, so that a changed interrupt flag is seen (STI, POPF, MOV SS);
+   * `window`: the semantics call `interruptWindow`.
+   */
+  readonly shadow?: true | 'window';
   /** CPL must be 0, else #GP(0). Checked before anything else. */
   readonly privileged?: true;
   /** Only without REX.B: 90 is NOP, but 41 90 is XCHG. */

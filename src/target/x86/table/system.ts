@@ -1,9 +1,45 @@
 /** System instructions: thin calls of the helpers in system/ (SDM vol. 2 and vol. 3). */
-import { add, and, convert, type Expr, i32, i64, op, or, shl, toI32, toI64 } from '../../ir/index.ts';
+import {
+  add,
+  and,
+  convert,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  op,
+  or,
+  select,
+  shl,
+  shrS,
+  shrU,
+  sub,
+  toI32,
+  toI64,
+} from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import type { HelperName } from '../helpers.ts';
-import { cpl, eflags, flag, gdtr, gs, idtr, kernelGsBase } from '../state.ts';
+import {
+  cpl,
+  cr0,
+  cr2,
+  cr3,
+  cr4,
+  eflags,
+  flag,
+  fs,
+  gdtr,
+  gpr,
+  gs,
+  idtr,
+  kernelGsBase,
+  tscAux,
+  tscOffset,
+} from '../state.ts';
+import { cr4Bits } from '../system/context.ts';
 import { writeRegister } from './arithmetic.ts';
+import { setAc, syscall, sysret } from './privilege.ts';
 import { type Row, row } from './row.ts';
 
 const plain =
@@ -22,13 +58,32 @@ const moveToControl =
   (b) =>
     b.helper(name, b.read(0), toI64(b.let(b.read(1))));
 
-const moveFromControl =
-  (name: 'moveFromCr' | 'moveFromDr'): Semantics =>
-  (b) => {
-    b.helper(name, b.read(1));
-    const value = b.argument(1);
-    b.write(0, b.width(0) === 8 ? value : toI32(value));
-  };
+function writeControl(b: X86Builder, value: Expr): void {
+  b.write(0, b.width(0) === 8 ? value : toI32(value));
+}
+
+const moveFromDr: Semantics = (b) => {
+  b.helper('moveFromDr', b.read(1));
+  writeControl(b, b.argument(1));
+};
+
+const moveFromCr: Semantics = (b) => {
+  const number = b.let(b.read(1));
+  const value = b.variable(i64(0));
+  const is = (n: number) => eq(number, i32(n));
+  b.if(
+    and(eqz(b.get(cpl)), or(or(is(0), is(2)), or(is(3), is(4)))),
+    () => {
+      const narrow = select(is(0), b.get(cr0), b.get(cr4));
+      b.set(value, select(is(2), b.get(cr2), select(is(3), b.get(cr3), toI64(narrow))));
+    },
+    () => {
+      b.helper('moveFromCr', number);
+      b.set(value, b.argument(1));
+    },
+  );
+  writeControl(b, value);
+};
 
 const tableWidth = (b: X86Builder): 4 | 8 => (b.long64 ? 8 : 4);
 
@@ -108,6 +163,7 @@ const cli: Semantics = (b) => {
 
 const sti: Semantics = (b) => {
   if (!b.long64) return b.helper('sti');
+  b.interruptWindow();
   b.if(
     b.get(cpl),
     () => b.helper('sti'),
@@ -115,14 +171,35 @@ const sti: Semantics = (b) => {
   );
 };
 
-const baseAccess =
-  (name: 'rdfsbase' | 'wrfsbase', which: 0 | 1): Semantics =>
+/** Whether FSGSBASE instructions are on. */
+const hasBases = (b: X86Builder): Expr => and(b.get(cr4), i32(cr4Bits.FSGSBASE));
+
+const readBase =
+  (which: 0 | 1): Semantics =>
   (b) => {
-    if (name === 'rdfsbase') {
-      b.helper(name, i64(which));
-      const value = b.argument(1);
-      b.write(0, b.width(0) === 8 ? value : toI32(value));
-    } else b.helper(name, i64(which), toI64(b.let(b.read(0))));
+    b.if(eqz(hasBases(b)), () => b.helper('rdfsbase', i64(which)));
+    const value = b.get((which ? gs : fs).base);
+    b.write(0, b.width(0) === 8 ? value : toI32(value));
+  };
+
+const writeBase =
+  (which: 0 | 1): Semantics =>
+  (b) => {
+    const value = b.let(toI64(b.let(b.read(0))));
+    const isCanonical = eq(shrS(shl(value, i64(16)), i64(16)), value);
+    b.if(eqz(and(eqz(eqz(hasBases(b))), isCanonical)), () => b.helper('wrfsbase', i64(which), value));
+    b.put((which ? gs : fs).base, value);
+  };
+
+/** The TSC's clock and offset as EDX:EAX; RDTSCP gives TSC_AUX too. #GP by the helper. */
+const rdtsc =
+  (name: 'rdtsc' | 'rdtscp'): Semantics =>
+  (b) => {
+    b.if(and(and(b.get(cr4), i32(cr4Bits.TSD)), sub(i32(0), eqz(eqz(b.get(cpl))))), () => b.helper(name));
+    const count = b.let(add(b.readTsc(), b.get(tscOffset)));
+    b.put(gpr[0], and(count, i64(0xffffffffn)));
+    b.put(gpr[2], shrU(count, i64(32)));
+    if (name === 'rdtscp') b.put(gpr[1], and(b.get(tscAux), i64(0xffffffffn)));
   };
 
 const random: Semantics = (b) => {
@@ -175,14 +252,14 @@ const privileged = { privileged: true } as const;
 const leaves = { ends: true } as const;
 
 export const systemRows: readonly Row[] = [
-  row('SYSCALL', '0F 05', '', withSize('syscall'), { ...leaves, cpuid: 'syscall' }),
-  row('SYSRET', '0F 07', '', withSize('sysret'), { ...leaves, cpuid: 'syscall', by: ['osize'] }),
+  row('SYSCALL', '0F 05', '', syscall, { ends: 'jump', cpuid: 'syscall' }),
+  row('SYSRET', '0F 07', '', sysret, { ends: 'jump', cpuid: 'syscall', by: ['osize'] }),
   row('SYSENTER', '0F 34', '', withSize('sysenter'), { ...leaves, cpuid: 'sep' }),
   row('SYSEXIT', '0F 35', '', withSize('sysexit'), { ...leaves, cpuid: 'sep', by: ['osize'] }),
   // Not `privileged`: that the register exists is checked first, by the helper.
-  row('MOV', '0F 20 /r', 'Rr,Cd', moveFromControl('moveFromCr')),
+  row('MOV', '0F 20 /r', 'Rr,Cd', moveFromCr),
   row('MOV', '0F 22 /r', 'Cd,Rr', moveToControl('moveToCr'), { ends: true }),
-  row('MOV', '0F 21 /r', 'Rr,Dd', moveFromControl('moveFromDr')),
+  row('MOV', '0F 21 /r', 'Rr,Dd', moveFromDr),
   row('MOV', '0F 23 /r', 'Dd,Rr', moveToControl('moveToDr'), { ends: true }),
   row('LMSW', '0F 01 /6', 'Ew', (b) => b.helper('lmsw', and(b.let(b.read(0)), i32(0xffff))), {
     ...privileged,
@@ -205,8 +282,8 @@ export const systemRows: readonly Row[] = [
   row('ARPL', '63 /r', 'Ew,Gw', arpl, { mode: 'no64', protectedOnly: true }),
   row('RDMSR', '0F 32', '', plain('rdmsr'), { ...privileged, cpuid: 'msr' }),
   row('WRMSR', '0F 30', '', plain('wrmsr'), { ...privileged, cpuid: 'msr', ends: true }),
-  row('RDTSC', '0F 31', '', plain('rdtsc'), { cpuid: 'tsc' }),
-  row('RDTSCP', '0F 01 =F9', '', plain('rdtscp'), { cpuid: 'rdtscp' }),
+  row('RDTSC', '0F 31', '', rdtsc('rdtsc'), { cpuid: 'tsc' }),
+  row('RDTSCP', '0F 01 =F9', '', rdtsc('rdtscp'), { cpuid: 'rdtscp' }),
   row('RDPMC', '0F 33', '', plain('rdpmc')),
   row('CPUID', '0F A2', '', plain('cpuid')),
   row('XGETBV', 'NP 0F 01 =D0', '', plain('xgetbv'), { cpuid: 'xsave' }),
@@ -223,14 +300,14 @@ export const systemRows: readonly Row[] = [
   row('MONITOR', '0F 01 =C8', '', plain('monitor'), { cpuid: 'monitor' }),
   row('MWAIT', '0F 01 =C9', '', plain('mwait'), { cpuid: 'monitor', ends: true }),
   row('SWAPGS', '0F 01 =F8', '', swapgs, { mode: 'only64' }),
-  row('CLAC', 'NP 0F 01 =CA', '', (b) => b.setAc(0, 'clac'), { cpuid: 'smap' }),
-  row('STAC', 'NP 0F 01 =CB', '', (b) => b.setAc(1, 'stac'), { cpuid: 'smap' }),
-  row('RDFSBASE', 'F3 0F AE /0', 'Ry', baseAccess('rdfsbase', 0), { mode: 'only64', cpuid: 'fsgsbase' }),
-  row('RDGSBASE', 'F3 0F AE /1', 'Ry', baseAccess('rdfsbase', 1), { mode: 'only64', cpuid: 'fsgsbase' }),
-  row('WRFSBASE', 'F3 0F AE /2', 'Ry', baseAccess('wrfsbase', 0), { mode: 'only64', cpuid: 'fsgsbase' }),
-  row('WRGSBASE', 'F3 0F AE /3', 'Ry', baseAccess('wrfsbase', 1), { mode: 'only64', cpuid: 'fsgsbase' }),
+  row('CLAC', 'NP 0F 01 =CA', '', setAc(0), { cpuid: 'smap' }),
+  row('STAC', 'NP 0F 01 =CB', '', setAc(1), { cpuid: 'smap' }),
+  row('RDFSBASE', 'F3 0F AE /0', 'Ry', readBase(0), { mode: 'only64', cpuid: 'fsgsbase' }),
+  row('RDGSBASE', 'F3 0F AE /1', 'Ry', readBase(1), { mode: 'only64', cpuid: 'fsgsbase' }),
+  row('WRFSBASE', 'F3 0F AE /2', 'Ry', writeBase(0), { mode: 'only64', cpuid: 'fsgsbase' }),
+  row('WRGSBASE', 'F3 0F AE /3', 'Ry', writeBase(1), { mode: 'only64', cpuid: 'fsgsbase' }),
   row('CLI', 'FA', '', cli, { by: ['long64'] }),
-  row('STI', 'FB', '', sti, { by: ['long64'], shadow: true }),
+  row('STI', 'FB', '', sti, { by: ['long64'], shadow: 'window' }),
   row('RDRAND', '0F C7 /6', 'Rv', random, { cpuid: 'rdrand' }),
   row('RDSEED', '0F C7 /7', 'Rv', random, { cpuid: 'rdseed' }),
   row('RDPID', 'F3 0F C7 /7', 'Rr', rdpid, { cpuid: 'rdpid' }),
