@@ -14,10 +14,19 @@ export class StateError extends UserError {
   override name = 'StateError';
   /** Path of the field inside the record, e.g. `channels[1].count`. */
   readonly field: string;
+  readonly #expected: string;
+  readonly #found: unknown;
 
   constructor(field: string, expected: string, found: unknown) {
     super(`device state: field ${field} must be ${expected}, not ${describe(found)}`);
     this.field = field;
+    this.#expected = expected;
+    this.#found = found;
+  }
+
+  /** The same, for a record that lies at `path` in a larger one. */
+  within(path: string): StateError {
+    return new StateError(`${path}.${this.field}`, this.#expected, this.#found);
   }
 }
 

@@ -1,6 +1,12 @@
 /** Machines in Node: threads are workers, guests run on the software CPU. */
 import { nodeThreads } from '../host/node/index.ts';
-import { createMachineOn, type Machine, type MachineOptions } from '../machine/index.ts';
+import {
+  createMachineOn,
+  type Machine,
+  type MachineOptions,
+  type RestoreOptions,
+  restoreMachineOn,
+} from '../machine/index.ts';
 
 /** What a machine's thread runs; beside this file, in the sources and when built. */
 const THREAD_MODULE = import.meta.url.endsWith('.ts') ? './machine-thread.ts' : './machine-thread.js';
@@ -11,4 +17,15 @@ const THREAD_MODULE = import.meta.url.endsWith('.ts') ? './machine-thread.ts' : 
  */
 export function createMachine(options: MachineOptions): Promise<Machine> {
   return createMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, options);
+}
+
+/**
+ * A machine as it was when a snapshot was taken (`saveMachine`), in a thread of its own; it stands still until `start`.
+ * @throws UserError when the snapshot is damaged, or the options do not give what its devices need
+ */
+export function restoreMachine(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: RestoreOptions = {},
+): Promise<Machine> {
+  return restoreMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, source, options);
 }

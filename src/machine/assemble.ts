@@ -84,7 +84,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
   const balloon = config.balloon && virtioBalloon({ name: 'balloon0' });
-  addDisks(board, config, disks, slots);
+  const idlers = addDisks(board, config, disks, slots);
   addNetworks(board, config, links, slots);
   if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
   const closeShares = addShares(board, config, attached.shares, slots);
@@ -97,12 +97,13 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     const rsdp = putAcpiTables(memory, { cpuCount: 1, keyboardController: board.hasKeyboardController });
     vcpu.setEntry(loadKernel({ ...config.boot, rsdp }, memory).entry);
   };
-  reset();
+  if (!config.isIncoming) reset();
   return {
     clock,
     vcpu,
     memory,
     balloon,
+    devices: board.devices,
     reset,
     pressPowerButton: () => board.pressPowerButton(),
     disks: () => disks.map(diskState),
@@ -115,6 +116,15 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       const taken = request;
       request = undefined;
       return taken;
+    },
+    hold() {
+      clock.pause();
+      io.hold();
+    },
+    release: () => io.release(),
+    async settled() {
+      await io.idle();
+      await Promise.all(idlers.map((device) => device.idle()));
     },
     ioPending: () => io.pending,
     async close() {
@@ -185,16 +195,32 @@ function slotTable({ disks, networks, rng, balloon }: MachineConfig) {
 
 type Slots = ReturnType<typeof slotTable>;
 
-function addDisks(board: PcBoard, config: MachineConfig, disks: readonly BlockNode[], slots: Slots): void {
+/** @returns the devices, which may have requests under way */
+function addDisks(
+  board: PcBoard,
+  config: MachineConfig,
+  disks: readonly BlockNode[],
+  slots: Slots,
+): { idle(): Promise<void> }[] {
+  const devices: { idle(): Promise<void> }[] = [];
   const units: ScsiUnitOptions[] = [];
   for (const [index, node] of disks.entries()) {
     const disk = config.disks[index];
     const name = `disk${index}`;
     const serial = disk.serial ?? name;
     if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
-    else board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), virtioBlk({ name, node, serial }));
+    else {
+      const device = virtioBlk({ name, node, serial });
+      devices.push(device);
+      board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), device);
+    }
   }
-  if (units.length > 0) board.addVirtio(slots.take(undefined, SLOT.scsi), virtioScsi({ name: 'scsi0', units }));
+  if (units.length > 0) {
+    const device = virtioScsi({ name: 'scsi0', units });
+    devices.push(device);
+    board.addVirtio(slots.take(undefined, SLOT.scsi), device);
+  }
+  return devices;
 }
 
 function isOnScsi({ bus, media }: DiskOptions): boolean {

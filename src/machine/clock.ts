@@ -34,6 +34,12 @@ export class VirtualClock implements Clock {
     return timer;
   }
 
+  /** Sets the time of a clock that stands still. */
+  set(nanos: number): void {
+    this.pause();
+    this.#base = nanos;
+  }
+
   /** Nanoseconds until the next timer is due: 0 when one is, Infinity when none is armed. */
   untilNextNanos(): number {
     let next = Number.POSITIVE_INFINITY;

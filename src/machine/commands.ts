@@ -1,4 +1,5 @@
 /** What may be asked of a machine while it lives, and what it tells by itself. */
+import type { DeviceRecord } from '../contract/index.ts';
 
 /** As QEMU's run states are called, those that there are. */
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error' | 'debug';
@@ -66,6 +67,10 @@ export interface MachineCommands {
   'press-power-button': [undefined, undefined];
   nmi: [undefined, undefined];
   'set-actions': [Partial<MachineActions>, undefined];
+  /** The state of everything but RAM, once nothing is in flight; the machine must stand still. */
+  'save-state': [undefined, DeviceRecord];
+  /** Into a machine that was made for it and has not run. */
+  'load-state': [DeviceRecord, undefined];
   /** The CPU's registers as text. */
   'describe-cpu': [undefined, string];
   /** Guest physical memory; rejects where there is none. */

@@ -88,6 +88,8 @@ export interface MachineConfig {
   readonly rng: { readonly slot?: number } | false;
   readonly balloon: { readonly slot?: number } | undefined;
   readonly actions: MachineActions;
+  /** Its RAM and state come from a snapshot: nothing is loaded to begin with. */
+  readonly isIncoming: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -127,7 +129,7 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
   const devices = { disks, networks, shares, rng, balloon };
-  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, ...devices, actions };
+  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, ...devices, actions, isIncoming: false };
 }
 
 function checkNetworks(networks: readonly NetworkOptions[]): void {

@@ -3,6 +3,7 @@ import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import type { MachineActions, MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
 import { DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
+import { loadMachineRecord, saveMachineRecord } from './machine-record.ts';
 import type { AssembledMachine } from './parts.ts';
 
 /** What the run loop asks and tells. */
@@ -14,7 +15,9 @@ export interface RunControl {
 }
 
 export type CommandHandlers = {
-  readonly [Name in MachineCommandName]: (argument: MachineCommands[Name][0]) => MachineCommands[Name][1];
+  readonly [Name in MachineCommandName]: (
+    argument: MachineCommands[Name][0],
+  ) => MachineCommands[Name][1] | Promise<MachineCommands[Name][1]>;
 };
 
 export class MachineControl implements RunControl {
@@ -55,7 +58,7 @@ export class MachineControl implements RunControl {
     machine: AssembledMachine,
     name: Name,
     argument: MachineCommands[Name][0],
-  ): MachineCommands[Name][1] {
+  ): MachineCommands[Name][1] | Promise<MachineCommands[Name][1]> {
     return this.#handlers(machine)[name](argument);
   }
 
@@ -77,6 +80,7 @@ export class MachineControl implements RunControl {
       },
       resume: () => {
         if (this.#state === 'shutdown') throw new UserError('Resetting the Virtual Machine is required');
+        machine.release();
         this.enter('running');
         this.#thread.wake();
         return undefined;
@@ -99,6 +103,18 @@ export class MachineControl implements RunControl {
       },
       'set-actions': (changes) => {
         this.changeActions(changes);
+        return undefined;
+      },
+      'save-state': async () => {
+        if (this.#state === 'running') throw new UserError('the machine must be paused for a snapshot');
+        machine.hold();
+        await machine.settled();
+        machine.flush();
+        return saveMachineRecord(machine);
+      },
+      'load-state': (record) => {
+        if (this.#state !== 'prelaunch') throw new UserError('a machine that ran takes no snapshot');
+        loadMachineRecord(machine, record);
         return undefined;
       },
       'describe-cpu': () => machine.vcpu.describe(),

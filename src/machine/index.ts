@@ -19,3 +19,4 @@ export { createMachineOn } from './machine.ts';
 export type { Accelerator, CreateAccelerator, MachineBackends, Network } from './parts.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
+export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';

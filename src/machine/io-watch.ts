@@ -9,6 +9,8 @@ export class IoWatch {
   #inFlight = 0;
   #lastFrameNanos = Number.NEGATIVE_INFINITY;
   #idleWaiters: (() => void)[] = [];
+  #held = false;
+  readonly #links: NetLink[] = [];
 
   constructor(nowNanos: () => number) {
     this.#nowNanos = nowNanos;
@@ -21,6 +23,17 @@ export class IoWatch {
   /** Resolves when no request is under way. */
   async idle(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** From here to `release` no frame comes in. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    for (const link of this.#links) link.resume();
   }
 
   /** The same node, whose requests count. */
@@ -44,6 +57,8 @@ export class IoWatch {
 
   /** The same link, whose frames count. */
   watchLink(link: NetLink): NetLink {
+    this.#links.push(link);
+    const isHeld = () => this.#held;
     const seen = () => {
       this.#lastFrameNanos = this.#nowNanos();
     };
@@ -59,6 +74,7 @@ export class IoWatch {
             return receiver.takes;
           },
           receive(frame, unfinished) {
+            if (isHeld()) return false;
             seen();
             return receiver.receive(frame, unfinished);
           },

@@ -2,10 +2,10 @@
 import { InternalError, UserError } from '../base/index.ts';
 import type { HostThread, ThreadHost } from '../contract/index.ts';
 import type { MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
-import type { MachineOptions } from './config.ts';
+import type { MachineConfig, MachineOptions } from './config.ts';
 import { checkOptions } from './config.ts';
 import type { MachineExit } from './exit.ts';
-import type { FromMachine, ToMachine } from './protocol.ts';
+import type { FromMachine, MachineMemory, ToMachine } from './protocol.ts';
 import { SERIAL_PORTS } from './protocol.ts';
 import type { SerialConsole, SerialStreams } from './serial-streams.ts';
 import { serialStreams } from './serial-streams.ts';
@@ -23,6 +23,10 @@ export interface Machine extends AsyncDisposable {
     name: Name,
     ...argument: MachineCommands[Name][0] extends undefined ? [] : [MachineCommands[Name][0]]
   ): Promise<MachineCommands[Name][1]>;
+  /** What it is made of. */
+  readonly config: MachineConfig;
+  /** The guest's RAM, shared with the machine's thread. */
+  readonly memory: MachineMemory;
   /** Calls `listener` for every event from now on; a machine has one listener. */
   onEvent(listener: (event: MachineEvent) => void): void;
   /** Ends the machine as pulling its plug would; resolves when it has ended, however it did. */
@@ -47,11 +51,19 @@ export async function createMachineOn(
   threadModule: string,
   options: MachineOptions,
 ): Promise<Machine> {
-  const config = checkOptions(options);
+  return createMachineFrom(threads, threadModule, checkOptions(options));
+}
+
+/** The same from checked options. */
+export async function createMachineFrom(
+  threads: ThreadHost,
+  threadModule: string,
+  config: MachineConfig,
+): Promise<Machine> {
   const thread = threads.startThread(threadModule);
   const post = (message: ToMachine) => thread.post(message);
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => serialStreams(port, post));
-  const created = Promise.withResolvers<void>();
+  const created = Promise.withResolvers<MachineMemory>();
   const exit = Promise.withResolvers<MachineExit>();
   const calls = commandCalls(post);
   const end = (how: MachineExit) => {
@@ -65,14 +77,15 @@ export async function createMachineOn(
   });
   thread.connect((data) => receive(data as FromMachine, { serial, created, calls, end }));
   post({ kind: 'create', config });
+  let memory: MachineMemory;
   try {
-    await created.promise;
+    memory = await created.promise;
   } catch (error) {
     await thread.terminate();
     throw error;
   }
   void exit.promise.then(() => thread.terminate());
-  return machineProxy(thread, { serial, calls, end }, exit.promise);
+  return machineProxy(thread, { serial, calls, end }, { config, memory, exited: exit.promise });
 }
 
 interface Ends {
@@ -126,11 +139,11 @@ function commandCalls(post: (message: ToMachine) => void) {
 
 function receive(
   message: FromMachine,
-  { serial, created, calls, end }: Ends & { readonly created: PromiseWithResolvers<void> },
+  { serial, created, calls, end }: Ends & { readonly created: PromiseWithResolvers<MachineMemory> },
 ): void {
   switch (message.kind) {
     case 'created':
-      created.resolve();
+      created.resolve(message.memory);
       return;
     case 'failed':
       created.reject(message.forUser ? new UserError(message.message) : new Error(message.message));
@@ -156,7 +169,7 @@ function receive(
 function machineProxy(
   thread: HostThread,
   { serial: streams, calls, end }: Ends,
-  exited: Promise<MachineExit>,
+  { config, memory, exited }: Pick<Machine, 'config' | 'memory' | 'exited'>,
 ): Machine {
   const post = (message: ToMachine) => thread.post(message);
   const stopped: MachineExit = { reason: 'stopped', message: 'the machine was stopped' };
@@ -181,6 +194,8 @@ function machineProxy(
       return calls.state();
     },
     command: (name, ...argument) => calls.call(name, argument[0]) as Promise<never>,
+    config,
+    memory,
     onEvent: (listener) => calls.listen(listener),
     stop,
     exited,

@@ -1,5 +1,5 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type { BlockNode, Clock, GuestMemory, NetLink, SharedNode, Vcpu, VcpuEnvironment } from '../contract/index.ts';
+import type { BlockNode, Clock, Device, GuestMemory, NetLink, SharedNode, Vcpu, VcpuEnvironment } from '../contract/index.ts';
 import type { Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
 import type { DiskState } from './commands.ts';
@@ -47,6 +47,8 @@ export interface AssembledMachine {
   readonly vcpu: Vcpu;
   readonly memory: GuestMemory;
   readonly balloon: VirtioBalloon | undefined;
+  /** Every device with state, in the order of restoring. */
+  readonly devices: readonly Device[];
   /** Power-up state of everything, and the kernel in RAM again. */
   reset(): void;
   /** A short press: asks the guest to shut down. */
@@ -58,6 +60,11 @@ export interface AssembledMachine {
   flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;
+  /** From here to `release` nothing but the host's answers to requests under way changes the machine. */
+  hold(): void;
+  release(): void;
+  /** Resolves when no request of a device is under way; in a guest that stands still none is begun. */
+  settled(): Promise<void>;
   /** True while the host is at work for a device: its completions come through the event loop. */
   ioPending(): boolean;
   /** Ends the devices' work and closes what they had open. */

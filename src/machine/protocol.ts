@@ -1,7 +1,11 @@
 /** The messages between a machine's thread and the thread that made it. */
+import type { GuestMemory } from '../contract/index.ts';
 import type { MachineCommandName, MachineEvent } from './commands.ts';
 import type { MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
+
+/** The guest's RAM, which both sides share. */
+export type MachineMemory = Pick<GuestMemory, 'buffer' | 'ranges'>;
 
 export type ToMachine =
   | { readonly kind: 'create'; readonly config: MachineConfig }
@@ -13,7 +17,7 @@ export type ToMachine =
   | { readonly kind: 'serial-output-taken'; readonly port: number; readonly count: number };
 
 export type FromMachine =
-  | { readonly kind: 'created' }
+  | { readonly kind: 'created'; readonly memory: MachineMemory }
   /** `forUser`: the message is a UserError's. */
   | { readonly kind: 'failed'; readonly forUser: boolean; readonly message: string }
   | { readonly kind: 'serial-output'; readonly port: number; readonly bytes: Uint8Array }

@@ -32,7 +32,8 @@ export function serveMachine(
       noReboot = config.noReboot;
       control.changeActions(config.actions);
       machine = await assemble(config, { thread, serial, panic, createAccelerator, backends });
-      post({ kind: 'created' });
+      const { buffer, ranges } = machine.memory;
+      post({ kind: 'created', memory: { buffer, ranges } });
     } catch (error) {
       const forUser = error instanceof UserError;
       post({ kind: 'failed', forUser, message: forUser ? error.message : stackOf(error) });
@@ -56,10 +57,10 @@ export function serveMachine(
       await machine.close();
     }
   };
-  const answer = (id: number, name: keyof MachineCommands, argument: unknown) => {
+  const answer = async (id: number, name: keyof MachineCommands, argument: unknown) => {
     try {
       if (machine === undefined) throw new UserError('the machine is not made yet');
-      const result = control.handle(machine, name, argument as never);
+      const result = await control.handle(machine, name, argument as never);
       post({ kind: 'answer', id, result });
     } catch (error) {
       const failure = error instanceof UserError ? error.message : internalErrorText(error);
@@ -79,7 +80,7 @@ export function serveMachine(
         stopRequested = true;
         return;
       case 'command':
-        answer(message.id, message.name, message.argument);
+        void answer(message.id, message.name, message.argument);
         return;
       case 'serial-input':
         if (message.port === 0) panic.forget();

@@ -1,0 +1,135 @@
+/** Machines to and from snapshots, on the side of whoever made them. */
+import { InternalError, UserError } from '../base/index.ts';
+import type { DeviceRecord, DeviceValue, ThreadHost } from '../contract/index.ts';
+import { damaged, SnapshotReader, snapshotBytes } from '../migration/index.ts';
+import { type BootOptions, checkOptions, type MachineConfig, type MachineOptions } from './config.ts';
+import { createMachineFrom, type Machine } from './machine.ts';
+
+/**
+ * What a restored machine is connected to. Its hardware is the snapshot's; what the devices lead to is not in
+ * the snapshot, so that a snapshot cannot name files of the host: as many disks and network cards must be given as the
+ * machine had, in the same order.
+ */
+export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'actions' | 'noReboot'>;
+
+/**
+ * The machine as a snapshot. It stands still from the first piece to the last, and goes on then if it ran.
+ * The disks' contents are not in it. Pieces may be views of the guest's memory: use each before asking for the next.
+ */
+export async function* saveMachine(machine: Machine): AsyncGenerator<Uint8Array, void> {
+  const { config, memory } = machine;
+  const ran = machine.state === 'running';
+  await machine.command('pause');
+  try {
+    const { kernel, initrd, commandLine } = config.boot;
+    const state = {
+      hardware: hardwareOf(config),
+      boot: { hasInitrd: initrd !== undefined, ...(commandLine === undefined ? {} : { commandLine }) },
+      machine: await machine.command('save-state'),
+    };
+    yield* snapshotBytes({ state, blobs: initrd === undefined ? [kernel] : [kernel, initrd], memory });
+  } finally {
+    if (ran) await machine.command('resume');
+  }
+}
+
+/**
+ * A machine as it was when the snapshot was taken; it stands still until `start`.
+ * @throws UserError when the snapshot is damaged, or the options do not give what its devices need
+ */
+export async function restoreMachineOn(
+  threads: ThreadHost,
+  threadModule: string,
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: RestoreOptions = {},
+): Promise<Machine> {
+  const reader = new SnapshotReader();
+  let machine: Machine | undefined;
+  try {
+    for await (const piece of source) {
+      const taken = reader.feed(piece);
+      if (!reader.isWaitingForMemory) continue;
+      machine = await createMachineFrom(threads, threadModule, configOf(reader, options));
+      reader.connectMemory(ramOf(machine));
+      reader.feed(piece.subarray(taken));
+    }
+    reader.end();
+    if (machine === undefined) throw new InternalError('a snapshot without a machine');
+    await machine.command('load-state', recordAt(reader.state, 'machine'));
+    return machine;
+  } catch (error) {
+    await machine?.stop();
+    throw error;
+  }
+}
+
+function ramOf({ memory: { buffer, ranges } }: Machine) {
+  return (address: number, length: number): Uint8Array | undefined => {
+    const range = ranges.find(({ base, size }) => address >= base && address + length <= base + size);
+    return range && new Uint8Array(buffer, range.offset + address - range.base, length);
+  };
+}
+
+type Plain = { readonly [field: string]: DeviceValue | undefined };
+
+/** What a machine is made of, without what its devices lead to: equal for a machine and its restored self. */
+function hardwareOf({ memoryBytes, cpu, disks, networks, rng, balloon }: MachineConfig): DeviceRecord {
+  return {
+    memoryBytes,
+    cpu,
+    disks: disks.map(({ bus, media, readOnly, serial, slot }) => plain({ bus, media, readOnly, serial, slot })),
+    networks: networks.map(({ mac, slot }) => plain({ mac, slot })),
+    ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
+    ...(balloon ? { balloon: plain({ slot: balloon.slot }) } : {}),
+  };
+}
+
+function plain(fields: Plain): DeviceRecord {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as DeviceRecord;
+}
+
+/** The snapshot's hardware with the options' files and networks. */
+function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): MachineConfig {
+  const hardware = recordAt(state, 'hardware');
+  const boot = recordAt(state, 'boot');
+  const { memoryBytes, cpu, rng, balloon } = hardware as { [field: string]: never };
+  const config = checkOptions({
+    ...options,
+    memoryBytes,
+    cpu,
+    rng: rng ?? false,
+    balloon,
+    disks: merged(hardware.disks, options.disks ?? [], 'disk'),
+    networks: merged(hardware.networks, options.networks ?? [], 'network card'),
+    boot: bootOf(boot, blobs),
+  });
+  return { ...config, isIncoming: true };
+}
+
+/** Each given option with what the snapshot says of its device. */
+function merged<T extends object>(saved: DeviceValue, given: readonly T[], what: string): T[] {
+  if (!Array.isArray(saved)) throw damaged(`its list of ${what}s`);
+  if (saved.length !== given.length) {
+    throw new UserError(
+      `the machine of the snapshot has ${count(saved.length, what)}: give as many, not ${given.length}`,
+    );
+  }
+  return given.map((option, index) => ({ ...option, ...(saved[index] as object) }));
+}
+
+function count(number: number, what: string): string {
+  return `${number === 0 ? 'no' : number} ${what}${number === 1 ? '' : 's'}`;
+}
+
+function bootOf({ hasInitrd, commandLine }: DeviceRecord, blobs: readonly Uint8Array[]): BootOptions {
+  if (blobs.length !== (hasInitrd ? 2 : 1)) throw damaged('the number of its files');
+  const [kernel, initrd] = blobs;
+  return { kernel, initrd, commandLine: commandLine as string | undefined };
+}
+
+function recordAt(state: DeviceRecord, name: string): DeviceRecord {
+  const value = state[name];
+  if (typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array))
+    return value as DeviceRecord;
+  throw damaged(`its state, which lacks ${name},`);
+}
