@@ -22,9 +22,10 @@ export type {
   MachineExitReason,
   MachineOptions,
   NetworkOptions,
+  RestoreOptions,
   SerialConsole,
   ShareOptions,
 } from '../machine/index.ts';
-export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES } from '../machine/index.ts';
-export { createMachine } from './create-machine.ts';
+export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, saveMachine } from '../machine/index.ts';
+export { createMachine, restoreMachine } from './create-machine.ts';
 export { type ExecOptions, type ExecResult, exec } from './exec.ts';

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { UserError } from '../base/index.ts';
 import { suggestion, UsageError } from './options.ts';
 import { RUN_SUMMARY, runCommand } from './run.ts';
+import { SNAPSHOT_SUMMARY, snapshotCommand } from './snapshot.ts';
 
 interface Command {
   readonly summary: string;
@@ -12,13 +13,14 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: { summary: RUN_SUMMARY, run: runCommand },
+  snapshot: { summary: SNAPSHOT_SUMMARY, run: snapshotCommand },
 };
 
 const HELP = `Usage: vireo COMMAND [options]
 
 Commands:
 ${Object.entries(COMMANDS)
-  .map(([name, { summary }]) => `  ${name}  ${summary}\n`)
+  .map(([name, { summary }]) => `  ${name.padEnd(8)}  ${summary}\n`)
   .join('')}
 vireo COMMAND -h tells a command's options; vireo --version tells the version.
 `;

@@ -10,16 +10,18 @@ import {
   MEMORY_MAX_BYTES,
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
-import { createMachine } from './create-machine.ts';
+import { createMachine, restoreMachine } from './create-machine.ts';
 import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, guestKernelFor, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
 import { NET_VALUE, parseNetwork } from './network-option.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
+import { PlainText } from './plain-text.ts';
 import { parseShares, SHARE_VALUE } from './share-option.ts';
+import { LAST_LINE, readSnapshot } from './snapshot-file.ts';
 import { runOnTerminal, write } from './terminal.ts';
 
-const OPTIONS = {
+export const RUN_OPTIONS = {
   kernel: { value: 'FILE', help: "boot this: a Linux bzImage, a PVH ELF or a multiboot kernel (default: Debian's)" },
   initrd: { value: 'FILE', help: "the kernel's initial RAM disk (default guest: busybox)" },
   append: { value: 'STRING', help: "the kernel's command line; with the default guest, added to its own" },
@@ -29,6 +31,7 @@ const OPTIONS = {
   cdrom: { value: 'FILE', repeats: true, help: 'a disc in a SCSI drive' },
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
   share: { value: SHARE_VALUE, repeats: true, help: 'a folder of the host; the default guest has it at /mnt/TAG' },
+  'from-snapshot': { value: 'FILE', help: 'go on where vireo snapshot left off; give its disks and networks again' },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
 } as const;
@@ -41,11 +44,11 @@ Boots a machine with its serial console on this terminal: the default guest
 (Debian's cloud kernel and busybox), or what --kernel and --initrd give.
 On a terminal, Ctrl-A x quits and Ctrl-A h helps; Ctrl-C goes to the guest.
 
-${describeOptions(OPTIONS)}`;
+${describeOptions(RUN_OPTIONS)}`;
 
 /** @returns the exit code */
 export async function runCommand(args: readonly string[]): Promise<number> {
-  const options = parseOptions(OPTIONS, args);
+  const options = parseOptions(RUN_OPTIONS, args);
   if (options.help) {
     process.stdout.write(HELP);
     return 0;
@@ -55,16 +58,16 @@ export async function runCommand(args: readonly string[]): Promise<number> {
   return options.exec === undefined ? runInteractive(options, memoryBytes) : runOne(options, options.exec, memoryBytes);
 }
 
-type RunOptions = OptionValues<typeof OPTIONS>;
+export type RunOptions = OptionValues<typeof RUN_OPTIONS>;
 
-type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares'>;
+export type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares'>;
 
-function devicesOf({ disk = [], cdrom = [], net = [], share = [] }: RunOptions): Devices {
+export function devicesOf({ disk = [], cdrom = [], net = [], share = [] }: RunOptions): Devices {
   const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
   return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork), shares: parseShares(share) };
 }
 
-function memoryOf(text: string | undefined): number {
+export function memoryOf(text: string | undefined): number {
   if (text === undefined) return DEFAULT_MEMORY_BYTES;
   const [min, max] = [MEMORY_MIN_BYTES, MEMORY_MAX_BYTES].map((bytes) => `${bytes / 1024 ** 2}M`);
   const bytes = asUsage('--memory', () => parseSize(text, 'M'));
@@ -73,7 +76,7 @@ function memoryOf(text: string | undefined): number {
 }
 
 /** Complains before a machine is made; the instruction tables are loaded here only when there is something to check. */
-async function checkCpu(model: string): Promise<void> {
+export async function checkCpu(model: string): Promise<void> {
   const { resolveModel } = await import('../target/index.ts');
   asUsage('--cpu', () => resolveModel(model));
 }
@@ -96,6 +99,7 @@ const progress: DefaultGuestOptions = {
 };
 
 async function runOne(options: RunOptions, command: string, memoryBytes: number): Promise<number> {
+  if (options['from-snapshot'] !== undefined) throw new UsageError('--exec does not go with --from-snapshot');
   if (options.initrd !== undefined) throw new UsageError("--exec needs the default guest's initrd, not --initrd");
   if (options.append !== undefined) throw new UsageError('--exec does not go with --append');
   const devices = devicesOf(options);
@@ -115,6 +119,8 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
 }
 
 async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
+  const snapshot = options['from-snapshot'];
+  if (snapshot !== undefined) return runSnapshot(options, snapshot);
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
   const devices = devicesOf(options);
   const boot = await bootOptions(options, memoryBytes, devices);
@@ -123,11 +129,24 @@ async function runInteractive(options: RunOptions, memoryBytes: number): Promise
   return exitCodeOf(machine);
 }
 
+async function runSnapshot(options: RunOptions, path: string): Promise<number> {
+  for (const name of ['kernel', 'initrd', 'append', 'memory', 'cpu', 'share'] as const) {
+    if (options[name] !== undefined)
+      throw new UsageError(`--${name} does not go with --from-snapshot, which has its own`);
+  }
+  const machine = await readSnapshot(path, (source) => restoreMachine(source, devicesOf(options)));
+  // What the guest printed last, without the questions that it asked its terminal.
+  await write(process.stdout, new PlainText().feed(Buffer.from(machine.notes[LAST_LINE] ?? '', 'latin1')));
+  await runOnTerminal(machine, { readyText: '' });
+  return exitCodeOf(machine);
+}
+
 /** What to boot: a file for each part that is given, and the default guest's parts when no kernel is. */
-async function bootOptions(
+export async function bootOptions(
   { kernel, initrd, append }: RunOptions,
   memoryBytes: number,
   { shares }: Devices,
+  variables = terminalVariables(),
 ): Promise<BootOptions> {
   const guestKernel = guestKernelFor(shares);
   const guest = kernel === undefined ? await defaultGuest({ ...progress, guestKernel }) : undefined;
@@ -136,7 +155,7 @@ async function bootOptions(
     initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),
   };
   if (guest === undefined) return { kernel: files.kernel!, initrd: files.initrd, commandLine: append };
-  const commandLine = [guest.commandLine, ...terminalVariables(), append ?? ''].join(' ').trimEnd();
+  const commandLine = [guest.commandLine, ...variables, append ?? ''].join(' ').trimEnd();
   return { kernel: guest.kernel, initrd: files.initrd ?? guest.initramfs, commandLine };
 }
 

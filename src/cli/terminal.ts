@@ -6,7 +6,7 @@ import { PlainText } from './plain-text.ts';
 export interface ConsoleOptions {
   /**
    * Says that the guest reads its console, and ends by Ctrl-D: input that is
-   * not typed waits until the guest has printed this text, and its end is sent as Ctrl-D.
+   * not typed waits until the guest has printed this text (none: not at all), and its end is sent as Ctrl-D.
    */
   readonly readyText?: string;
 }
@@ -19,7 +19,7 @@ const MAX_TYPED_AHEAD_BYTES = 4096;
 export async function runOnTerminal(machine: Machine, { readyText }: ConsoleOptions): Promise<void> {
   const { stdin } = process;
   const ready = Promise.withResolvers<void>();
-  if (readyText === undefined) ready.resolve();
+  if (readyText === undefined || readyText === '') ready.resolve();
   const output = pumpOutput(machine, readyText ?? '', ready.resolve);
   const detach = stdin.isTTY ? attachKeyboard(machine) : attachPipe(machine, ready.promise, readyText !== undefined);
   try {

@@ -117,6 +117,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       request = undefined;
       return taken;
     },
+    hasShares: attached.shares.length > 0,
     hold() {
       clock.pause();
       io.hold();

@@ -107,6 +107,8 @@ export class MachineControl implements RunControl {
       },
       'save-state': async () => {
         if (this.#state === 'running') throw new UserError('the machine must be paused for a snapshot');
+        if (machine.hasShares)
+          throw new UserError('a machine with shared folders cannot be saved: what the guest has open there is lost');
         machine.hold();
         await machine.settled();
         machine.flush();

@@ -25,6 +25,8 @@ export interface Machine extends AsyncDisposable {
   ): Promise<MachineCommands[Name][1]>;
   /** What it is made of. */
   readonly config: MachineConfig;
+  /** Of a restored machine: what was noted when its snapshot was taken. */
+  readonly notes: Readonly<Record<string, string>>;
   /** The guest's RAM, shared with the machine's thread. */
   readonly memory: MachineMemory;
   /** Calls `listener` for every event from now on; a machine has one listener. */
@@ -59,6 +61,7 @@ export async function createMachineFrom(
   threads: ThreadHost,
   threadModule: string,
   config: MachineConfig,
+  notes: Machine['notes'] = {},
 ): Promise<Machine> {
   const thread = threads.startThread(threadModule);
   const post = (message: ToMachine) => thread.post(message);
@@ -85,7 +88,7 @@ export async function createMachineFrom(
     throw error;
   }
   void exit.promise.then(() => thread.terminate());
-  return machineProxy(thread, { serial, calls, end }, { config, memory, exited: exit.promise });
+  return machineProxy(thread, { serial, calls, end }, { config, notes, memory, exited: exit.promise });
 }
 
 interface Ends {
@@ -169,7 +172,7 @@ function receive(
 function machineProxy(
   thread: HostThread,
   { serial: streams, calls, end }: Ends,
-  { config, memory, exited }: Pick<Machine, 'config' | 'memory' | 'exited'>,
+  { config, notes, memory, exited }: Pick<Machine, 'config' | 'notes' | 'memory' | 'exited'>,
 ): Machine {
   const post = (message: ToMachine) => thread.post(message);
   const stopped: MachineExit = { reason: 'stopped', message: 'the machine was stopped' };
@@ -195,6 +198,7 @@ function machineProxy(
     },
     command: (name, ...argument) => calls.call(name, argument[0]) as Promise<never>,
     config,
+    notes,
     memory,
     onEvent: (listener) => calls.listen(listener),
     stop,

@@ -1,5 +1,14 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
-import type { BlockNode, Clock, Device, GuestMemory, NetLink, SharedNode, Vcpu, VcpuEnvironment } from '../contract/index.ts';
+import type {
+  BlockNode,
+  Clock,
+  Device,
+  GuestMemory,
+  NetLink,
+  SharedNode,
+  Vcpu,
+  VcpuEnvironment,
+} from '../contract/index.ts';
 import type { Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
 import type { DiskState } from './commands.ts';
@@ -60,6 +69,8 @@ export interface AssembledMachine {
   flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;
+  /** Folders of the host are shared with the guest. */
+  readonly hasShares: boolean;
   /** From here to `release` nothing but the host's answers to requests under way changes the machine. */
   hold(): void;
   release(): void;

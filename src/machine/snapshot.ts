@@ -14,9 +14,14 @@ export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'action
 
 /**
  * The machine as a snapshot. It stands still from the first piece to the last, and goes on then if it ran.
- * The disks' contents are not in it. Pieces may be views of the guest's memory: use each before asking for the next.
+ * The disks' contents are not in it.
+ * @param notes what the maker of the snapshot wants to find in the restored machine's `notes`
+ * Pieces may be views of the guest's memory: use each before asking for the next.
  */
-export async function* saveMachine(machine: Machine): AsyncGenerator<Uint8Array, void> {
+export async function* saveMachine(
+  machine: Machine,
+  notes: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array, void> {
   const { config, memory } = machine;
   const ran = machine.state === 'running';
   await machine.command('pause');
@@ -26,6 +31,7 @@ export async function* saveMachine(machine: Machine): AsyncGenerator<Uint8Array,
       hardware: hardwareOf(config),
       boot: { hasInitrd: initrd !== undefined, ...(commandLine === undefined ? {} : { commandLine }) },
       machine: await machine.command('save-state'),
+      notes,
     };
     yield* snapshotBytes({ state, blobs: initrd === undefined ? [kernel] : [kernel, initrd], memory });
   } finally {
@@ -49,7 +55,7 @@ export async function restoreMachineOn(
     for await (const piece of source) {
       const taken = reader.feed(piece);
       if (!reader.isWaitingForMemory) continue;
-      machine = await createMachineFrom(threads, threadModule, configOf(reader, options));
+      machine = await createMachineFrom(threads, threadModule, configOf(reader, options), notesOf(reader.state));
       reader.connectMemory(ramOf(machine));
       reader.feed(piece.subarray(taken));
     }
@@ -68,6 +74,11 @@ function ramOf({ memory: { buffer, ranges } }: Machine) {
     const range = ranges.find(({ base, size }) => address >= base && address + length <= base + size);
     return range && new Uint8Array(buffer, range.offset + address - range.base, length);
   };
+}
+
+function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
+  const entries = Object.entries(recordAt(state, 'notes'));
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
 }
 
 type Plain = { readonly [field: string]: DeviceValue | undefined };

@@ -43,6 +43,9 @@ export function fakeMachine(disks: number): FakeMachine {
   };
   return {
     serial: undefined as never,
+    config: undefined as never,
+    memory: undefined as never,
+    notes: {},
     asked,
     happen,
     start: async () => happen({ kind: 'state', state: 'running' }),
