@@ -1,4 +1,4 @@
-/** Machines in Node: threads are workers, guests run on the software CPU. */
+/** Machines in Node: threads are workers, guests run on KVM or on the software CPU. */
 import { nodeThreads } from '../host/node/index.ts';
 import {
   createMachineOn,

@@ -1,10 +1,17 @@
 /** One command in the default guest: the host's side of the protocol that its init speaks. */
 import { UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, withExec } from '../host/node/index.ts';
-import type { DiskOptions, Machine, NetworkOptions, SerialConsole, ShareOptions } from '../machine/index.ts';
+import type {
+  DiskOptions,
+  Machine,
+  MachineOptions,
+  NetworkOptions,
+  SerialConsole,
+  ShareOptions,
+} from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 
-export interface ExecOptions extends DefaultGuestOptions {
+export interface ExecOptions extends DefaultGuestOptions, Pick<MachineOptions, 'accel' | 'cpus' | 'ram'> {
   /** RAM of the guest; default `DEFAULT_MEMORY_BYTES`. */
   readonly memoryBytes?: number;
   /** CPU model by QEMU's name. */
@@ -56,11 +63,11 @@ export function guestKernelFor(shares: readonly ShareOptions[] = []): 'cloud' | 
 
 /** A machine that will run `command` when it is started with `runExec`. */
 export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
-  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, kernel, disks, networks, shares } = options;
+  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, cpus, accel, ram, kernel, disks, networks, shares } = options;
   const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({ memoryBytes, cpu, boot, noReboot: true, disks, networks, shares });
+  return createMachine({ memoryBytes, cpu, cpus, accel, ram, boot, noReboot: true, disks, networks, shares });
 }
 
 /**

@@ -35,7 +35,7 @@ const WRONG: [args: string[], status: number, message: RegExp][] = [
   [['run', 'vmlinuz'], 2, /^unexpected argument "vmlinuz"$/],
   [['run', '--memory', 'lots'], 2, /^--memory: "lots" is not a size: /],
   [['run', '--memory', '1K'], 2, /^--memory 1K is out of range: it goes from 16M to \d+M$/],
-  [['run', '--memory', '64G'], 2, /^--memory 64G is out of range: it goes from 16M to \d+M$/],
+  [['run', '--memory', '512G'], 2, /^--memory 512G is out of range: it goes from 16M to \d+M$/],
   [['run', '--cpu', 'quemu64'], 2, /^--cpu: unknown CPU model 'quemu64' \(did you mean 'qemu64'\?\)/],
   [['run', '--exec', 'true', '--initrd', text], 2, /^--exec needs the default guest's initrd, not --initrd$/],
   [['run', '--kernel', join(folder, 'none')], 1, /^cannot read the kernel \S+none: there is no such file$/],

@@ -4,12 +4,14 @@ import { parseSize, UserError } from '../base/index.ts';
 import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
 import {
   type BootOptions,
+  KVM_MEMORY_MAX_BYTES,
   type Machine,
   type MachineExit,
   type MachineOptions,
   MEMORY_MAX_BYTES,
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
+import { ACCEL_OPTIONS, accelOptions } from './accel-option.ts';
 import { createMachine, restoreMachine } from './create-machine.ts';
 import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, guestKernelFor, runExec } from './exec.ts';
@@ -27,6 +29,7 @@ export const RUN_OPTIONS = {
   append: { value: 'STRING', help: "the kernel's command line; with the default guest, added to its own" },
   memory: { value: 'SIZE', short: 'm', help: "the guest's memory, e.g. 256M or 2G; digits alone are M (default 512M)" },
   cpu: { value: 'MODEL', help: 'the CPU model, named as QEMU names it (default max)' },
+  ...ACCEL_OPTIONS,
   disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
   cdrom: { value: 'FILE', repeats: true, help: 'a disc in a SCSI drive' },
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
@@ -53,7 +56,8 @@ export async function runCommand(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const memoryBytes = memoryOf(options.memory);
+  const { accel } = accelOptions(options);
+  const memoryBytes = memoryOf(options.memory, accel);
   if (options.cpu !== undefined) await checkCpu(options.cpu);
   return options.exec === undefined ? runInteractive(options, memoryBytes) : runOne(options, options.exec, memoryBytes);
 }
@@ -67,11 +71,12 @@ export function devicesOf({ disk = [], cdrom = [], net = [], share = [] }: RunOp
   return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork), shares: parseShares(share) };
 }
 
-export function memoryOf(text: string | undefined): number {
+export function memoryOf(text: string | undefined, accel?: MachineOptions['accel']): number {
   if (text === undefined) return DEFAULT_MEMORY_BYTES;
-  const [min, max] = [MEMORY_MIN_BYTES, MEMORY_MAX_BYTES].map((bytes) => `${bytes / 1024 ** 2}M`);
+  const most = accel?.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
+  const [min, max] = [MEMORY_MIN_BYTES, most].map((bytes) => `${bytes / 1024 ** 2}M`);
   const bytes = asUsage('--memory', () => parseSize(text, 'M'));
-  if (bytes >= MEMORY_MIN_BYTES && bytes <= MEMORY_MAX_BYTES) return bytes;
+  if (bytes >= MEMORY_MIN_BYTES && bytes <= most) return bytes;
   throw new UsageError(`--memory ${text} is out of range: it goes from ${min} to ${max}`);
 }
 
@@ -109,13 +114,20 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
     memoryBytes,
     cpu: options.cpu,
     kernel,
+    ...accelOptions(options),
     ...devices,
   });
+  sayAccelerator(machine);
   return runExec(
     machine,
     (bytes) => write(process.stdout, bytes),
     (bytes) => write(process.stderr, bytes),
   );
+}
+
+/** Which accelerator it is and why, where a person watches and there was a choice. */
+function sayAccelerator({ accelerator }: Machine): void {
+  if (accelerator.note !== undefined && process.stderr.isTTY) process.stderr.write(`vireo: ${accelerator.note}\n`);
 }
 
 async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
@@ -124,7 +136,8 @@ async function runInteractive(options: RunOptions, memoryBytes: number): Promise
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
   const devices = devicesOf(options);
   const boot = await bootOptions(options, memoryBytes, devices);
-  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...devices });
+  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...accelOptions(options), ...devices });
+  sayAccelerator(machine);
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
   return exitCodeOf(machine);
 }

@@ -12,6 +12,16 @@ export type AccessSize = 1 | 2 | 4;
 export interface BusDevice {
   read(offset: number, size: AccessSize): number;
   write(offset: number, size: AccessSize, value: number): void;
+  /**
+   * Registers whose writes only say that something is to be done, whatever is written. Where an accelerator can watch
+   * them, `ring` is called some time after one or more writes, and `write` is not.
+   */
+  readonly doorbells?: readonly Doorbell[];
+}
+
+export interface Doorbell {
+  readonly offset: number;
+  ring(): void;
 }
 
 /** One address space (port I/O or physical MMIO): devices placed at ranges. */

@@ -12,3 +12,4 @@ export type * from './net.ts';
 export type * from './share.ts';
 export type * from './sockets.ts';
 export type * from './vcpu.ts';
+export type * from './vcpu-threads.ts';

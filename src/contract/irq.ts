@@ -1,3 +1,6 @@
+import type { Device } from './device.ts';
+import type { LocalApic } from './vcpu.ts';
+
 /** The interrupt joint: one level-triggered wire. */
 export interface IrqLine {
   /** Drives the wire. Setting the level it already has does nothing. */
@@ -19,4 +22,27 @@ export interface ExternalInterrupts {
   pending(): boolean;
   /** Runs the acknowledge cycle; returns the vector, 0 to 255. */
   acknowledge(): number;
+}
+
+/** Interrupt controllers that the accelerator brings: the board wires its lines to them instead of its own. */
+export interface InterruptControllers {
+  /** An input of the 8259 pair, 0 to 15. */
+  pic(irq: number): IrqLine;
+  /** A pin of the I/O APIC, 0 to 23. */
+  ioApic(pin: number): IrqLine;
+  readonly msi: MsiSink;
+  /** What has state, in the order of resetting; the timer chip (8254, ports 40h to 43h and 61h) is among them. */
+  readonly devices: readonly Device[];
+  /** Stands in where a board names its CPU's local APIC. */
+  readonly apic: LocalApic;
+}
+
+/** Counts a guest's writes to some addresses without the CPU that writes having to wait. */
+export interface Doorbells {
+  /**
+   * @param address guest physical address of the doorbell
+   * @param onRing called in the machine's thread, once or more for any number of writes
+   * @returns how to take it away again; undefined when there are no more, and writes go over the bus as others do
+   */
+  bind(address: number, onRing: () => void): (() => void) | undefined;
 }

@@ -3,6 +3,7 @@ import { UserError } from '../base/index.ts';
 import type { BlockNode, CharPort, Clock, CpuSignals, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
 import {
   createPcBoard,
+  ELCR_INITIAL,
   loadKernel,
   type PcBoard,
   putAcpiTables,
@@ -18,9 +19,17 @@ import {
 import { type CountedNode, countNode } from './block-counters.ts';
 import { VirtualClock } from './clock.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac } from './config.ts';
+import { firstOf } from './first-vcpu.ts';
 import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
-import type { AssembledMachine, CreateAccelerator, GuestRequest, MachineBackends, Network } from './parts.ts';
+import type {
+  AssembledMachine,
+  CreateAccelerator,
+  GuestRequest,
+  MachineBackends,
+  Network,
+  SlicedAccelerator,
+} from './parts.ts';
 import type { SerialPort } from './serial-port.ts';
 import { switchedLink } from './switched-link.ts';
 
@@ -63,12 +72,19 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   const accelerator = await outside.createAccelerator({
     cpuModel: config.cpu,
     ramRanges: ramRegions(config.memoryBytes),
+    cpus: config.cpus,
+    accel: config.accel,
+    ram: config.ram,
+    monotonicNanos: () => thread.monotonicNanos(),
   });
   const { memory } = accelerator;
+  const threaded = accelerator.kind === 'threads' ? accelerator : undefined;
   const cpu = forwardingSignals(() => thread.wake());
   const board = createPcBoard({
     memory,
     clock,
+    interrupts: threaded?.createInterrupts(ELCR_INITIAL),
+    doorbells: threaded?.doorbells,
     wallClock: { nowMillis: () => thread.wallMillis() },
     cpu: cpu.signals,
     nanosFromTsc: cpu.nanosFromTsc,
@@ -83,24 +99,33 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   if (config.rng) board.addVirtio(slots.take(config.rng.slot, SLOT.rng), virtioRng({ name: 'rng0', fillRandom }));
   const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
-  const balloon = config.balloon && virtioBalloon({ name: 'balloon0' });
+  const giveUp = (base: number, length: number) => threaded?.memory.giveBack(base, length);
+  const balloon = config.balloon && virtioBalloon({ name: 'balloon0', giveUp });
   const idlers = addDisks(board, config, disks, slots);
   addNetworks(board, config, links, slots);
   if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
   const closeShares = addShares(board, config, attached.shares, slots);
-  const vcpu = accelerator.createVcpu({ memory, mmio: board.mmio, ports: board.ports, clock, apic: board.apic });
+  const vcpus = threaded?.createVcpus({ ...board, mayContinue: () => request === undefined });
+  const vcpu = vcpus
+    ? firstOf(vcpus)
+    : (accelerator as SlicedAccelerator).createVcpu({ ...board, memory, clock, apic: board.apic });
   cpu.connect(vcpu);
 
   const reset = () => {
+    const wereRunning = vcpus?.running;
+    vcpus?.pause();
     board.reset();
     vcpu.reset();
-    const rsdp = putAcpiTables(memory, { cpuCount: 1, keyboardController: board.hasKeyboardController });
+    const rsdp = putAcpiTables(memory, { cpuCount: config.cpus, keyboardController: board.hasKeyboardController });
     vcpu.setEntry(loadKernel({ ...config.boot, rsdp }, memory).entry);
+    if (wereRunning) vcpus?.resume();
   };
   if (!config.isIncoming) reset();
   return {
     clock,
     vcpu,
+    vcpus,
+    accelerator: { name: accelerator.name, note: accelerator.note },
     memory,
     balloon,
     devices: board.devices,
@@ -129,6 +154,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     },
     ioPending: () => io.pending,
     async close() {
+      await vcpus?.close();
+      threaded?.close();
       await io.idle();
       closeShares();
       await closeBackends({ ...attached, shares: [] });

@@ -9,6 +9,12 @@ export interface MachineOptions {
   readonly memoryBytes: number;
   /** CPU model by QEMU's name; default 'max', everything that works. */
   readonly cpu?: string;
+  /** CPUs, 1 to `CPUS_MAX`; default 1. */
+  readonly cpus?: number;
+  /** Who executes guest code: the first of these that can; default `['auto']`. */
+  readonly accel?: readonly AcceleratorChoice[];
+  /** How the host keeps the guest's memory, where the accelerator lets it be chosen (KVM). */
+  readonly ram?: RamOptions;
   readonly boot: BootOptions;
   /** True: a reset by the guest ends the machine with reason 'reset' instead of starting it again. */
   readonly noReboot?: boolean;
@@ -35,6 +41,25 @@ export interface ShareOptions {
   readonly readOnly?: boolean;
   /** What becomes of owners and modes on the host; default `none`. */
   readonly security?: SecurityModelName;
+}
+
+export type AcceleratorName = 'kvm' | 'tcg';
+/** `auto`: KVM where it can run whole guests, else the software CPU (tcg). */
+export type AcceleratorChoice = AcceleratorName | 'auto';
+export const ACCELERATOR_CHOICES: readonly AcceleratorChoice[] = ['kvm', 'tcg', 'auto'];
+
+/** How the host keeps the guest's memory. */
+export interface RamOptions {
+  /** `memfd`: shared memory; `hugepages`: 2-MiB pages that the administrator reserved; default anonymous memory. */
+  readonly backing?: 'anonymous' | 'memfd' | 'hugepages';
+  /** Equal pages of several guests may be shared (KSM). */
+  readonly merge?: boolean;
+  /** Transparent huge pages: advised, advised against, or as the system has it. */
+  readonly transparentHugepages?: boolean;
+  /** All of it is taken at the start. */
+  readonly preallocate?: boolean;
+  /** None of it is swapped out. */
+  readonly lock?: boolean;
 }
 
 /** One network card and what its cable leads to; who opens that is `MachineBackends.openNetwork`. */
@@ -80,6 +105,9 @@ export interface BootOptions {
 export interface MachineConfig {
   readonly memoryBytes: number;
   readonly cpu: string;
+  readonly cpus: number;
+  readonly accel: readonly AcceleratorChoice[];
+  readonly ram: RamOptions;
   readonly boot: BootOptions;
   readonly noReboot: boolean;
   readonly disks: readonly DiskOptions[];
@@ -94,8 +122,12 @@ export interface MachineConfig {
 
 const MIB = 1024 * 1024;
 export const MEMORY_MIN_BYTES = 16 * MIB;
-/** What is left of a 4 GiB WebAssembly memory beside the accelerator's own tables. */
+/** The software CPU's most: what is left of a 4 GiB WebAssembly memory beside its own tables. */
 export const MEMORY_MAX_BYTES = 4032 * MIB;
+/** KVM's most: below where 64-bit PCI BARs may be placed. */
+export const KVM_MEMORY_MAX_BYTES = 256 * 1024 * MIB;
+/** APIC ids are 8 bits, of which one means all. */
+export const CPUS_MAX = 255;
 
 /** As many as there are places for on the PCI bus, with some to spare. */
 export const DISKS_MAX = 16;
@@ -107,11 +139,17 @@ export const TAG_LENGTH_MAX = 31;
 export function checkOptions(options: MachineOptions): MachineConfig {
   const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
   const { disks = [], networks = [], shares = [], rng = {}, balloon } = options;
-  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > MEMORY_MAX_BYTES) {
+  const { cpus = 1, accel = ['auto'], ram = {} } = options;
+  checkAccelerators(accel);
+  const most = accel.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > most) {
     const asked = Number.isSafeInteger(memoryBytes) && memoryBytes >= 0 ? sizeText(memoryBytes) : String(memoryBytes);
     throw new UserError(
-      `the guest's memory cannot be ${asked}: from ${sizeText(MEMORY_MIN_BYTES)} to ${sizeText(MEMORY_MAX_BYTES)} is possible`,
+      `the guest's memory cannot be ${asked}: from ${sizeText(MEMORY_MIN_BYTES)} to ${sizeText(most)} is possible`,
     );
+  }
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > CPUS_MAX) {
+    throw new UserError(`a machine cannot have ${cpus} CPUs: from 1 to ${CPUS_MAX} are possible`);
   }
   if (memoryBytes % MIB !== 0) {
     throw new UserError(`the guest's memory of ${memoryBytes} bytes is not a whole number of MiB`);
@@ -129,7 +167,17 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
   const devices = { disks, networks, shares, rng, balloon };
-  return { memoryBytes, cpu, boot: { kernel, initrd, commandLine }, noReboot, ...devices, actions, isIncoming: false };
+  const processors = { cpu, cpus, accel, ram };
+  const kernelAndInitrd = { kernel, initrd, commandLine };
+  return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
+}
+
+function checkAccelerators(accel: readonly AcceleratorChoice[]): void {
+  if (accel.length === 0) throw new UserError(`a machine needs an accelerator: ${ACCELERATOR_CHOICES.join(', ')}`);
+  for (const name of accel) {
+    if (!ACCELERATOR_CHOICES.includes(name))
+      throw new UserError(`there is no accelerator ${name}, only ${ACCELERATOR_CHOICES.join(', ')}`);
+  }
 }
 
 function checkNetworks(networks: readonly NetworkOptions[]): void {

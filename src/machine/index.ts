@@ -11,8 +11,24 @@ export type {
   RunState,
 } from './commands.ts';
 export { MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
-export type { BootOptions, DiskOptions, MachineOptions, NetworkOptions, ShareOptions } from './config.ts';
-export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, parseMac } from './config.ts';
+export type {
+  AcceleratorChoice,
+  AcceleratorName,
+  BootOptions,
+  DiskOptions,
+  MachineOptions,
+  NetworkOptions,
+  RamOptions,
+  ShareOptions,
+} from './config.ts';
+export {
+  ACCELERATOR_CHOICES,
+  CPUS_MAX,
+  KVM_MEMORY_MAX_BYTES,
+  MEMORY_MAX_BYTES,
+  MEMORY_MIN_BYTES,
+  parseMac,
+} from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';
 export { createMachineOn } from './machine.ts';

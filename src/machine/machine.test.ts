@@ -115,8 +115,11 @@ test('short sleeps of the guest take the time they should', async () => {
 
 const kernel = bzImage(new Uint8Array(1));
 const REFUSED: readonly [string, Partial<MachineOptions>, RegExp][] = [
-  ['too little memory', { memoryBytes: MIB }, /cannot be 1 MiB: from 16 MiB to 4032 MiB is possible/],
-  ['too much memory', { memoryBytes: 8192 * MIB }, /cannot be 8192 MiB/],
+  ['too little memory', { memoryBytes: MIB, accel: ['tcg'] }, /cannot be 1 MiB: from 16 MiB to 4032 MiB is possible/],
+  ['too much memory', { memoryBytes: 8192 * MIB, accel: ['tcg'] }, /cannot be 8192 MiB/],
+  ['too much memory for any', { memoryBytes: 2 ** 40 }, /cannot be 1048576 MiB/],
+  ['no CPU', { cpus: 0 }, /cannot have 0 CPUs: from 1 to 255/],
+  ['an unknown accelerator', { accel: ['xen' as 'kvm'] }, /no accelerator xen, only kvm, tcg, auto/],
   ['memory that is no size', { memoryBytes: Number.NaN }, /cannot be NaN/],
   ['an odd size', { memoryBytes: 16 * MIB + 1 }, /16777217 bytes is not a whole number of MiB/],
   ['an unknown CPU', { cpu: 'z80' }, /no CPU model z80/],

@@ -2,7 +2,7 @@
 import { InternalError, UserError } from '../base/index.ts';
 import type { HostThread, ThreadHost } from '../contract/index.ts';
 import type { MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
-import type { MachineConfig, MachineOptions } from './config.ts';
+import type { AcceleratorName, MachineConfig, MachineOptions } from './config.ts';
 import { checkOptions } from './config.ts';
 import type { MachineExit } from './exit.ts';
 import type { FromMachine, MachineMemory, ToMachine } from './protocol.ts';
@@ -14,6 +14,8 @@ import { serialStreams } from './serial-streams.ts';
 export interface Machine extends AsyncDisposable {
   /** COM1 to COM4. */
   readonly serial: readonly [SerialConsole, SerialConsole, SerialConsole, SerialConsole];
+  /** Who executes the guest's code, and why it is that one where there was a choice, a line for people. */
+  readonly accelerator: AcceleratorUsed;
   /** Lets the guest run. A second call changes nothing. */
   start(): Promise<void>;
   /** Stands still as `prelaunch` until `start`. */
@@ -39,6 +41,11 @@ export interface Machine extends AsyncDisposable {
 
 /** Events kept for a listener that comes late. */
 const EARLY_EVENTS_MAX = 100;
+export interface AcceleratorUsed {
+  readonly name?: AcceleratorName;
+  readonly note?: string;
+}
+
 /** How long a machine may take to answer `stop` before its thread is ended from outside. */
 const STOP_TIMEOUT_MILLIS = 2000;
 
@@ -66,7 +73,7 @@ export async function createMachineFrom(
   const thread = threads.startThread(threadModule);
   const post = (message: ToMachine) => thread.post(message);
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => serialStreams(port, post));
-  const created = Promise.withResolvers<MachineMemory>();
+  const created = Promise.withResolvers<Created>();
   const exit = Promise.withResolvers<MachineExit>();
   const calls = commandCalls(post);
   const end = (how: MachineExit) => {
@@ -80,16 +87,19 @@ export async function createMachineFrom(
   });
   thread.connect((data) => receive(data as FromMachine, { serial, created, calls, end }));
   post({ kind: 'create', config });
-  let memory: MachineMemory;
+  let made: Created;
   try {
-    memory = await created.promise;
+    made = await created.promise;
   } catch (error) {
     await thread.terminate();
     throw error;
   }
   void exit.promise.then(() => thread.terminate());
-  return machineProxy(thread, { serial, calls, end }, { config, notes, memory, exited: exit.promise });
+  return machineProxy(thread, made, { serial, calls, end }, { config, notes, exited: exit.promise });
 }
+
+/** What the machine's thread says when the machine is there. */
+type Created = Pick<Machine, 'memory' | 'accelerator'>;
 
 interface Ends {
   readonly serial: readonly SerialStreams[];
@@ -142,11 +152,11 @@ function commandCalls(post: (message: ToMachine) => void) {
 
 function receive(
   message: FromMachine,
-  { serial, created, calls, end }: Ends & { readonly created: PromiseWithResolvers<MachineMemory> },
+  { serial, created, calls, end }: Ends & { readonly created: PromiseWithResolvers<Created> },
 ): void {
   switch (message.kind) {
     case 'created':
-      created.resolve(message.memory);
+      created.resolve({ memory: message.memory, accelerator: { name: message.name, note: message.note } });
       return;
     case 'failed':
       created.reject(message.forUser ? new UserError(message.message) : new Error(message.message));
@@ -171,8 +181,9 @@ function receive(
 
 function machineProxy(
   thread: HostThread,
+  { memory, accelerator }: Created,
   { serial: streams, calls, end }: Ends,
-  { config, notes, memory, exited }: Pick<Machine, 'config' | 'notes' | 'memory' | 'exited'>,
+  { config, notes, exited }: Pick<Machine, 'config' | 'notes' | 'exited'>,
 ): Machine {
   const post = (message: ToMachine) => thread.post(message);
   const stopped: MachineExit = { reason: 'stopped', message: 'the machine was stopped' };
@@ -188,6 +199,7 @@ function machineProxy(
   const [com1, com2, com3, com4] = streams.map(({ readable, writable }) => ({ readable, writable }));
   return {
     serial: [com1, com2, com3, com4],
+    accelerator,
     async start() {
       if (started) return;
       started = true;

@@ -1,29 +1,76 @@
 /** The parts that a machine is assembled from, as the run loop sees them. */
 import type {
   BlockNode,
+  Bus,
   Clock,
   Device,
+  Doorbells,
   GuestMemory,
+  InterruptControllers,
   NetLink,
   SharedNode,
   Vcpu,
   VcpuEnvironment,
+  VcpuThreads,
 } from '../contract/index.ts';
 import type { Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
 import type { DiskState } from './commands.ts';
-import type { DiskOptions, NetworkOptions, ShareOptions } from './config.ts';
+import type {
+  AcceleratorChoice,
+  AcceleratorName,
+  DiskOptions,
+  NetworkOptions,
+  RamOptions,
+  ShareOptions,
+} from './config.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
-export interface Accelerator {
+export type Accelerator = SlicedAccelerator | ThreadedAccelerator;
+
+interface AcceleratorParts {
+  /** As `accel` names it. */
+  readonly name?: AcceleratorName;
+  /** Why it is this one, a line for people. */
+  readonly note?: string;
   readonly memory: GuestMemory;
+}
+
+/** Its vCPU runs in the machine's thread, by turns with the devices. */
+export interface SlicedAccelerator extends AcceleratorParts {
+  readonly kind?: 'slices';
   createVcpu(environment: VcpuEnvironment): Vcpu;
 }
 
-/** Throws UserError for a CPU model that does not exist. */
+/** Its vCPUs run in threads of their own, and it brings interrupt controllers. */
+export interface ThreadedAccelerator extends AcceleratorParts {
+  readonly kind: 'threads';
+  readonly memory: GuestMemory & {
+    /** The host may use these pages for something else; the guest will find zeros there. */
+    giveBack(base: number, length: number): void;
+  };
+  /** @param elcr which 8259 inputs are level triggered at power-up, a bit an input */
+  createInterrupts(elcr: number): InterruptControllers;
+  readonly doorbells: Doorbells;
+  createVcpus(board: {
+    readonly mmio: Bus;
+    readonly ports: Bus;
+    /** False once a device asked for something that ends or resets the machine. */
+    mayContinue(): boolean;
+  }): VcpuThreads;
+  /** After the vCPUs' `close`. */
+  close(): void;
+}
+
+/** Throws UserError for a CPU model that does not exist, or when none of the accelerators can be had. */
 export type CreateAccelerator = (options: {
   readonly cpuModel: string;
   readonly ramRanges: readonly Region[];
+  readonly cpus?: number;
+  readonly accel?: readonly AcceleratorChoice[];
+  readonly ram?: RamOptions;
+  /** The machine's thread's clock. */
+  readonly monotonicNanos?: () => number;
 }) => Promise<Accelerator>;
 
 /** What the host gives to a machine's devices, in the machine's thread. */
@@ -53,7 +100,11 @@ export type GuestRequest =
 /** A machine ready to run. */
 export interface AssembledMachine {
   readonly clock: VirtualClock;
+  /** The first CPU; `run` only where `vcpus` is not. */
   readonly vcpu: Vcpu;
+  /** All CPUs, where they run in threads of their own. */
+  readonly vcpus?: VcpuThreads;
+  readonly accelerator: { readonly name?: AcceleratorName; readonly note?: string };
   readonly memory: GuestMemory;
   readonly balloon: VirtioBalloon | undefined;
   /** Every device with state, in the order of restoring. */

@@ -1,7 +1,7 @@
 /** The messages between a machine's thread and the thread that made it. */
 import type { GuestMemory } from '../contract/index.ts';
 import type { MachineCommandName, MachineEvent } from './commands.ts';
-import type { MachineConfig } from './config.ts';
+import type { AcceleratorName, MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
 
 /** The guest's RAM, which both sides share. */
@@ -17,7 +17,12 @@ export type ToMachine =
   | { readonly kind: 'serial-output-taken'; readonly port: number; readonly count: number };
 
 export type FromMachine =
-  | { readonly kind: 'created'; readonly memory: MachineMemory }
+  | {
+      readonly kind: 'created';
+      readonly memory: MachineMemory;
+      readonly name?: AcceleratorName;
+      readonly note?: string;
+    }
   /** `forUser`: the message is a UserError's. */
   | { readonly kind: 'failed'; readonly forUser: boolean; readonly message: string }
   | { readonly kind: 'serial-output'; readonly port: number; readonly bytes: Uint8Array }

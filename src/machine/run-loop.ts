@@ -17,7 +17,7 @@ const TURN_NANOS = 4_000_000;
 /** The same, and the length of a slice, while the host is at work for a device. */
 const IO_TURN_NANOS = 200_000;
 /** How long a panicked kernel must be silent before it counts as stopped for good. */
-const PANIC_SILENCE_NANOS = 1_000_000_000;
+export const PANIC_SILENCE_NANOS = 1_000_000_000;
 
 export interface RunOptions {
   readonly noReboot: boolean;
@@ -93,14 +93,17 @@ export async function runMachine(
 }
 
 /** Hands over serial input; true when a device took some. */
-function pumpAll(serial: readonly SerialPort[]): boolean {
+export function pumpAll(serial: readonly SerialPort[]): boolean {
   let moved = false;
   for (const port of serial) moved = port.pump() || moved;
   return moved;
 }
 
 /** How the machine ends by the guest's request, whether it starts again, or undefined when it stands still from now on. */
-function endOf(request: GuestRequest, { noReboot, panic, control }: RunOptions): MachineExit | 'reset' | undefined {
+export function endOf(
+  request: GuestRequest,
+  { noReboot, panic, control }: RunOptions,
+): MachineExit | 'reset' | undefined {
   const powerOff = (cause: 'guest-shutdown' | 'guest-reset', end: MachineExit): MachineExit | undefined => {
     control.tell({ kind: 'shutdown', cause });
     if (control.actions.powerOff === 'end') return end;
@@ -123,16 +126,16 @@ function endOf(request: GuestRequest, { noReboot, panic, control }: RunOptions):
   }
 }
 
-function panicExit(message: string): MachineExit {
+export function panicExit(message: string): MachineExit {
   return { reason: 'panic', message: `the guest's kernel panicked: ${message}` };
 }
 
-function shutdownExit(reason: string, { vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
+export function shutdownExit(reason: string, { vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
   if (panic.message !== undefined) return panicExit(panic.message);
   return { reason: 'shutdown', message: `the guest crashed: ${reason}`, details: vcpu.describe() };
 }
 
-function haltedExit({ vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
+export function haltedExit({ vcpu }: AssembledMachine, panic: PanicWatch): MachineExit {
   if (panic.message !== undefined) return panicExit(panic.message);
   return {
     reason: 'halted',

@@ -11,6 +11,7 @@ import type { AssembledMachine, CreateAccelerator, MachineBackends } from './par
 import type { FromMachine, ToMachine } from './protocol.ts';
 import { SERIAL_PORTS } from './protocol.ts';
 import { runMachine } from './run-loop.ts';
+import { runThreads } from './run-threads.ts';
 import { SerialPort } from './serial-port.ts';
 
 /** Serves one machine over the thread's port. */
@@ -33,7 +34,7 @@ export function serveMachine(
       control.changeActions(config.actions);
       machine = await assemble(config, { thread, serial, panic, createAccelerator, backends });
       const { buffer, ranges } = machine.memory;
-      post({ kind: 'created', memory: { buffer, ranges } });
+      post({ kind: 'created', memory: { buffer, ranges }, ...machine.accelerator });
     } catch (error) {
       const forUser = error instanceof UserError;
       post({ kind: 'failed', forUser, message: forUser ? error.message : stackOf(error) });
@@ -42,13 +43,9 @@ export function serveMachine(
   const run = async (): Promise<MachineExit> => {
     if (machine === undefined) return { reason: 'error', message: 'the machine was started before it was created' };
     try {
-      return await runMachine(machine, thread, {
-        noReboot,
-        serial,
-        panic,
-        control,
-        stopRequested: () => stopRequested,
-      });
+      const options = { noReboot, serial, panic, control, stopRequested: () => stopRequested };
+      if (machine.vcpus) return await runThreads(machine, machine.vcpus, thread, options);
+      return await runMachine(machine, thread, options);
     } catch (error) {
       return { reason: 'error', message: internalErrorText(error), details: stackOf(error) };
     } finally {

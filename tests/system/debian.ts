@@ -9,6 +9,7 @@ import { type Apt, openApt } from '../../src/host/node/guest/apt.ts';
 export const USERLAND_ROOT = 'debian/';
 
 const USERLAND_PACKAGES = ['bash', 'coreutils', 'dash', 'grep', 'gzip', 'perl-base', 'python3', 'sed'];
+const KVM_MODULES = ['irqbypass.ko', 'kvm.ko', 'kvm-amd.ko'];
 /** What no program of the tests reads. */
 const LEFT_OUT =
   /^(usr\/share\/(doc|man|locale|info|lintian|bash-completion|bug|i18n)|usr\/lib\/x86_64-linux-gnu\/gconv|usr\/lib\/python3.11\/(idlelib|lib2to3|pydoc_data|test))(\/|$)/;
@@ -23,6 +24,45 @@ export function genericKernel(): Promise<Uint8Array> {
     const [file] = (await readdir(join(folder, 'boot'))).filter((entry) => entry.startsWith('vmlinuz-'));
     return readFile(join(folder, 'boot', file));
   });
+}
+
+/** Debian's cloud kernel with its KVM modules, for a host of guests: vmlinuz, and modules in the order of loading. */
+export async function kvmHostKernel(): Promise<{ kernel: Uint8Array; modules: [name: string, data: Uint8Array][] }> {
+  const names = ['vmlinuz', ...KVM_MODULES];
+  const packed = await cached('kvm-host.cpio', async (apt, folder) => {
+    const meta = await apt.show('linux-image-cloud-amd64');
+    const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
+    if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
+    await apt.unpack(await apt.show(name), folder);
+    const paths = await readdir(folder, { recursive: true });
+    const find = (wanted: string) =>
+      paths.find((path) => path.endsWith(`/${wanted}`) || path.includes(`boot/${wanted}-`));
+    const entries = names.map(async (file): Promise<CpioEntry> => {
+      const path = find(file);
+      if (path === undefined) throw new Error(`package ${name} holds no ${file}`);
+      return { kind: 'file', path: file, permissions: 0o644, data: await readFile(join(folder, path)) };
+    });
+    return writeCpio(await Promise.all(entries));
+  });
+  const files = new Map(readCpioFiles(packed));
+  const take = (name: string) => files.get(name) ?? new Uint8Array(0);
+  return { kernel: take('vmlinuz'), modules: KVM_MODULES.map((name) => [name, take(name)]) };
+}
+
+/** Names and contents of an archive that `writeCpio` made of files. */
+function* readCpioFiles(archive: Uint8Array): Generator<[string, Uint8Array]> {
+  const text = Buffer.from(archive.buffer, archive.byteOffset, archive.byteLength);
+  const align = (at: number) => Math.ceil(at / 4) * 4;
+  for (let at = 0; ; ) {
+    const field = (index: number) =>
+      Number.parseInt(text.toString('latin1', at + 6 + index * 8, at + 14 + index * 8), 16);
+    const [size, nameLength] = [field(6), field(11)];
+    const name = text.toString('latin1', at + 110, at + 110 + nameLength - 1);
+    if (name === 'TRAILER!!!') return;
+    const data = align(at + 110 + nameLength);
+    yield [name, archive.subarray(data, data + size)];
+    at = align(data + size);
+  }
 }
 
 /** bash, coreutils, python3 and perl with all their libraries below `USERLAND_ROOT`: a cpio archive. */

@@ -1,4 +1,5 @@
 /** What the KVM accelerator needs of the host: calls of the kernel, injected. */
+import type { VcpuThreadData } from './mailbox.ts';
 
 /** Memory that all threads of the process share, page-aligned. */
 export interface SharedMemory {
@@ -51,6 +52,8 @@ export interface KvmHost {
   mapOver(memory: SharedMemory, offset: number, length: number, fd: number, fdOffset: number): number;
   /** Gives back what was mapped over it: zeros again. */
   discard(memory: SharedMemory, offset: number, length: number): number;
+  /** Lets the host use these pages of guest RAM for something else; the guest will find zeros there. */
+  giveBack(ram: GuestRam, offset: number, length: number): void;
   /** A new event counter, non-blocking. */
   eventfd(): number;
   /** Adds 1 to an event counter. */
@@ -59,23 +62,17 @@ export interface KvmHost {
   takeEvent(fd: number): number;
   /** Interrupts a thread that is, or is about to be, in KVM_RUN. */
   kick(threadId: number): void;
+  /** Starts the thread that runs one vCPU; it ends at the turn `end`, and with the process in any case. */
+  startVcpuThread(data: VcpuThreadData): VcpuThread;
+  createWait(): EventWait;
   /** True while a PVM module, not hardware, stands behind /dev/kvm. */
   readonly isPvm: boolean;
 }
 
-/** What a vCPU's own thread needs beside `ioctl`. */
-export interface VcpuThreadHost {
-  ioctl(fd: number, request: number, argument: number): number;
-  ioctlStruct(fd: number, request: number, argument: Uint8Array): number;
-  readonly threadId: number;
-  /**
-   * Blocks the kick signal in this thread and returns the mask without it, as KVM_SET_SIGNAL_MASK takes it (64 signals).
-   * From then on a tick comes several times a second too, so that this thread can be ended even if nobody kicks it.
-   */
-  prepareKicks(): Uint8Array;
-  /** Takes a pending kick, so that the next KVM_RUN does not return at once. */
-  takeKick(): void;
-  signalEvent(fd: number): void;
+/** A vCPU's thread, as `startVcpuThread` makes it. */
+export interface VcpuThread {
+  /** Resolves when it has ended, however it did: undefined, or what went wrong. */
+  readonly ended: Promise<string | undefined>;
 }
 
 /** Waits for several things at once, in the thread of a machine on KVM. */
@@ -85,9 +82,10 @@ export interface EventWait {
   remove(fd: number): void;
   /**
    * Blocks this thread until a counter is signalled, the thread's event loop has something to do, or `nanos` have passed.
+   * @param onEvent called with each counter that is signalled
    * @returns true when the event loop must have its turn
    */
-  wait(nanos: number): boolean;
+  wait(nanos: number, onEvent: (fd: number) => void): boolean;
   close(): void;
 }
 

@@ -1,31 +1,40 @@
 /** From the emulator's configuration to a machine. */
 import { resolve } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import type { DiskOptions, Machine, MachineOptions } from '../../machine/index.ts';
+import type { AcceleratorName, DiskOptions, Machine, MachineOptions } from '../../machine/index.ts';
 import type { BlockNodeConfig, DiskConfig, SystemConfig } from '../../monitor/index.ts';
+import { whyNotKvm } from '../create-accelerator.ts';
 import { createMachine } from '../create-machine.ts';
 import { readUserFile } from '../files.ts';
 import type { Reporter } from './report.ts';
 
 /** The first accelerator that works. @throws UserError when none does */
-export function chooseAccelerator({ accelerators }: SystemConfig, report: Reporter): string {
+export function chooseAccelerator({ accelerators }: SystemConfig, report: Reporter): AcceleratorName {
   for (const name of accelerators) {
     if (name === 'tcg') {
       if (accelerators[0] !== 'tcg') report.warning('falling back to tcg');
       return name;
     }
-    report.error(`-accel ${name}: failed to initialize ${name}: it cannot execute whole machines yet`);
+    // Where there is a choice, KVM must be able to run whole guests.
+    const complaint = whyNotKvm(accelerators.length > 1 ? 'auto' : 'kvm');
+    if (complaint === undefined) return 'kvm';
+    report.error(`-accel ${name}: failed to initialize ${name}: ${complaint}`);
   }
   throw new UserError(`no accelerator found: say -accel tcg`);
 }
 
 /** Undefined with -machine none. */
-export async function createSystemMachine(config: SystemConfig): Promise<Machine | undefined> {
+export async function createSystemMachine(
+  config: SystemConfig,
+  accelerator: AcceleratorName,
+): Promise<Machine | undefined> {
   if (config.machine === 'none') return undefined;
   const { memoryBytes, kernel, initrd, append, balloon, rng } = config;
   const options: MachineOptions = {
     memoryBytes,
     cpu: config.cpu,
+    cpus: accelerator === 'kvm' ? config.smp.cpus : 1,
+    accel: [accelerator],
     boot: {
       kernel: await readUserFile('kernel', kernel!, memoryBytes),
       initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),

@@ -1,6 +1,7 @@
 /** The vireo-system-x86_64 program: qemu-system-x86_64's command line, monitors and exit codes. */
 import { readFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
+import { CPUS_MAX } from '../../machine/index.ts';
 import {
   type Abilities,
   buildConfig,
@@ -11,13 +12,14 @@ import {
   QEMU_VERSION_TEXT,
   type SystemConfig,
 } from '../../monitor/index.ts';
+import { whyNotKvm } from '../create-accelerator.ts';
 import { programName } from '../version.ts';
 import { becomeDaemon, isDaemonChild } from './daemon.ts';
 import { PROGRAM, reporter } from './report.ts';
 import { runEmulator } from './run.ts';
 
-/** What machines can have today. */
-const ABILITIES: Abilities = { accelerators: ['tcg'], cpusMax: 1 };
+/** With the software CPU a machine has one CPU so far. */
+const abilities = (): Abilities => ({ accelerators: ['tcg'], cpusMax: whyNotKvm('auto') === undefined ? CPUS_MAX : 1 });
 
 /** Runs the program on a command line without its first two words; returns the exit code. */
 export async function runSystem(args: readonly string[]): Promise<number> {
@@ -29,7 +31,7 @@ export async function runSystem(args: readonly string[]): Promise<number> {
       process.stdout.write(text);
       return 0;
     }
-    const config = buildConfig(line, ABILITIES);
+    const config = buildConfig(line, abilities());
     if (config.daemonize && !isDaemonChild()) return await becomeDaemon(args, fdsOf(config));
     return await runEmulator(config);
   } catch (error) {

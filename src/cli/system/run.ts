@@ -12,7 +12,7 @@ export async function runEmulator(config: SystemConfig): Promise<number> {
   const report = reporter(config.timestamps, config.logFile);
   for (const warning of config.warnings) report.warning(warning);
   const accelerator = chooseAccelerator(config, report);
-  const machine = await createSystemMachine(config);
+  const machine = await createSystemMachine(config, accelerator);
   const emulator = new Emulator(config, await emulatorHost(report), machine, accelerator);
   const release = holdProcess(emulator);
   try {

@@ -7,8 +7,7 @@ export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts
 export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
-export { nodeKvmHost, nodeVcpuThreadHost } from './kvm-host.ts';
-export { nodeEventWait } from './kvm-wait.ts';
+export { nodeKvmHost } from './kvm-host.ts';
 export { systemClock } from './net-clock.ts';
 export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';

@@ -30,6 +30,7 @@ export interface KvmLibc {
   readonly signalTimedWait: Call;
   readonly timerCreate: Call;
   readonly timerSet: Call;
+  readonly timerDelete: Call;
   addressOf(bytes: ArrayBufferView | ArrayBufferLike): bigint;
   /** The epoll descriptor of this thread's event loop. */
   readonly eventLoopFd: number;
@@ -46,6 +47,9 @@ interface FullFfi {
   getRawPointer(source: ArrayBufferView | ArrayBufferLike): bigint;
   getCurrentEventLoop(): bigint;
 }
+
+/** Ends KVM_RUN. Above the signals that the C library keeps for itself; nobody handles it. */
+export const KICK_SIGNAL = 44;
 
 const SYS_GETTID = 186;
 const SYS_TGKILL = 234;
@@ -76,6 +80,7 @@ const CALLS = {
   signalTimedWait: ['sigtimedwait', i, b, p, b],
   timerCreate: ['timer_create', i, i, b, b],
   timerSet: ['timer_settime', i, p, i, b, p],
+  timerDelete: ['timer_delete', i, p],
   uvFd: ['uv_backend_fd', i, p],
   uvTimeout: ['uv_backend_timeout', i, p],
 } as const satisfies Record<string, readonly string[]>;
@@ -134,6 +139,7 @@ export function kvmLibc(): KvmLibc {
     signalTimedWait: call('signalTimedWait'),
     timerCreate: call('timerCreate'),
     timerSet: call('timerSet'),
+    timerDelete: call('timerDelete'),
     addressOf: (bytes) => ffi.getRawPointer(bytes),
     eventLoopFd: call('uvFd')(loop),
     eventLoopTimeout: () => raw.uvTimeout(loop) as number,

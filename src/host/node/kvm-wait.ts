@@ -23,7 +23,7 @@ export function nodeEventWait(libc: KvmLibc = kvmLibc()) {
   return {
     add: (counter: number) => control(EPOLL_CTL.add, counter),
     remove: (counter: number) => control(EPOLL_CTL.remove, counter),
-    wait(nanos: number): boolean {
+    wait(nanos: number, onEvent: (fd: number) => void): boolean {
       const millis = libc.eventLoopTimeout();
       if (millis === 0) return true;
       const loopNanos = millis < 0 ? Number.POSITIVE_INFINITY : millis * 1e6;
@@ -31,9 +31,13 @@ export function nodeEventWait(libc: KvmLibc = kvmLibc()) {
       timeout[0] = BigInt(Math.floor(limited / 1e9));
       timeout[1] = BigInt(Math.floor(limited % 1e9));
       const count = libc.epollWait(fd, events, EVENTS_MAX, timeoutBytes, 0n);
-      for (let i = 0; i < count; i++)
-        if (eventView.getInt32(i * EVENT_BYTES + 4, true) === libc.eventLoopFd) return true;
-      return count <= 0 && loopNanos <= nanos;
+      let loopReady = count <= 0 && loopNanos <= nanos;
+      for (let i = 0; i < count; i++) {
+        const ready = eventView.getInt32(i * EVENT_BYTES + 4, true);
+        if (ready === libc.eventLoopFd) loopReady = true;
+        else onEvent(ready);
+      }
+      return loopReady;
     },
     close: () => void libc.close(fd),
   };

@@ -7,7 +7,10 @@ import type {
   CpuSignals,
   Device,
   GuestMemory,
+  InterruptControllers,
   IrqLine,
+  LocalApic,
+  MsiSink,
   WallClock,
 } from '../../contract/index.ts';
 import { byteWide, dwordWide } from '../bus/index.ts';
@@ -83,21 +86,38 @@ export function interruptChips(options: {
   };
 }
 
+/** The same from the accelerator. */
+export function acceleratedInterrupts(
+  controllers: InterruptControllers,
+): Chips & { apic: LocalApic; fabric: MsiSink; wiring: InterruptWiring } {
+  return {
+    apic: controllers.apic,
+    fabric: controllers.msi,
+    wiring: new InterruptWiring({ line: controllers.pic }, { line: controllers.ioApic }),
+    devices: controllers.devices,
+    ports: [],
+  };
+}
+
+/** @param hasTimer the timer chip is there already */
 export function timerChips(
   options: { readonly memory: GuestMemory; readonly clock: Clock; readonly wallClock: WallClock },
   wiring: InterruptWiring,
+  hasTimer: boolean,
 ): Chips {
   const { memory, clock, wallClock } = options;
-  const pit = new Pit8254({ name: 'pit', irq: wiring.isa(IRQ.timer), clock });
-  const systemControlB = new SystemControlB({ timer: pit, clock });
   const cmos = cmosContents(memory.size);
   const rtc = new Rtc146818({ name: 'rtc', irq: wiring.isa(IRQ.rtc), clock, wallClock, cmos });
+  const clockPorts: Placement = [PORTS.rtc, byteWide(rtc), 'rtc'];
+  if (hasTimer) return { devices: [rtc], ports: [clockPorts] };
+  const pit = new Pit8254({ name: 'pit', irq: wiring.isa(IRQ.timer), clock });
+  const systemControlB = new SystemControlB({ timer: pit, clock });
   return {
     devices: [pit, systemControlB, rtc],
     ports: [
       [PORTS.pit, byteWide(pit), 'pit'],
       [PORTS.systemControlB, byteWide(systemControlB), 'system-control-b'],
-      [PORTS.rtc, byteWide(rtc), 'rtc'],
+      clockPorts,
     ],
   };
 }

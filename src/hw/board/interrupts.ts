@@ -1,11 +1,15 @@
 /** The PC's interrupt wiring: ISA lines to the 8259s and the IOAPIC, PCI lines to the IOAPIC and through the LPC bridge. */
 import type { IrqLine } from '../../contract/index.ts';
-import type { IoApic, Pic8259Pair } from '../interrupt/index.ts';
 import { fanOut, SharedLine } from '../interrupt/index.ts';
 import { INTERRUPT_OVERRIDES, IO_APIC, IRQ, PCI_INTX_GSI_BASE } from './memory-map.ts';
 
 const ISA_LINES = 16;
 const PIRQ_LINES = 4;
+
+/** An interrupt controller's inputs. */
+interface Inputs {
+  line(input: number): IrqLine;
+}
 
 export class InterruptWiring {
   /** The 8259 inputs; the LPC bridge drives some of them past the IOAPIC. */
@@ -13,7 +17,7 @@ export class InterruptWiring {
   readonly #ioApic: readonly SharedLine[];
   #pirq: readonly SharedLine[] = [];
 
-  constructor(pic: Pic8259Pair, ioApic: IoApic) {
+  constructor(pic: Inputs, ioApic: Inputs) {
     const unconnected: IrqLine = { set() {} };
     const input = (irq: number) => (irq === IRQ.cascade ? unconnected : pic.line(irq));
     this.#pic = Array.from({ length: ISA_LINES }, (_, irq) => new SharedLine(input(irq)));

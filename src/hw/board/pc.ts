@@ -5,7 +5,9 @@ import type {
   Clock,
   CpuSignals,
   Device,
+  Doorbells,
   GuestMemory,
+  InterruptControllers,
   IrqLine,
   LocalApic,
   MsiSink,
@@ -16,7 +18,15 @@ import type { PciFunction } from '../pci/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
 import type { VirtioDevice } from '../virtio/index.ts';
 import type { Chips } from './chips.ts';
-import { controlChips, debugConsoleChips, interruptChips, pciChips, serialChips, timerChips } from './chips.ts';
+import {
+  acceleratedInterrupts,
+  controlChips,
+  debugConsoleChips,
+  interruptChips,
+  pciChips,
+  serialChips,
+  timerChips,
+} from './chips.ts';
 import { PORTS } from './memory-map.ts';
 import { virtioFunction } from './virtio.ts';
 
@@ -32,6 +42,10 @@ export interface PcOptions {
   readonly debugConsole?: CharPort;
   /** When the guest's TSC has the 64-bit value high:low, in the clock's nanoseconds; may be past or infinite. */
   readonly nanosFromTsc: (low: number, high: number) => number;
+  /** The accelerator's interrupt controllers and timer chip, instead of the board's own. */
+  readonly interrupts?: InterruptControllers;
+  /** Where devices may have their doorbells watched. */
+  readonly doorbells?: Doorbells;
   /** The guest switched itself off. All its output has been handed over before any of these calls. */
   onPowerOff(): void;
   onReset(): void;
@@ -66,7 +80,7 @@ export interface PcBoard {
 }
 
 export function createPcBoard(options: PcOptions): PcBoard {
-  const buses = { ports: new PortBus(), mmio: new MmioBus() };
+  const buses = { ports: new PortBus(), mmio: new MmioBus(options.doorbells) };
   const groups: Chips[] = [];
   const add = <T extends Chips>(chips: T): T => {
     groups.push(chips);
@@ -92,8 +106,9 @@ export function createPcBoard(options: PcOptions): PcBoard {
     },
   };
 
-  const { apic, fabric, wiring } = add(interruptChips(options));
-  add(timerChips(options, wiring));
+  const { interrupts } = options;
+  const { apic, fabric, wiring } = add(interrupts ? acceleratedInterrupts(interrupts) : interruptChips(options));
+  add(timerChips(options, wiring, interrupts !== undefined));
   const { pm, resetControl } = add(controlChips(options, wiring, exits));
   const { pci } = add(pciChips(buses, wiring, resetControl));
   add(serialChips(options, wiring));

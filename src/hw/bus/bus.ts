@@ -1,7 +1,7 @@
 /** The two address spaces of a PC: 65,536 I/O ports in a table, and physical MMIO as sorted ranges. */
 
 import { allOnes, InternalError } from '../../base/index.ts';
-import type { AccessSize, Bus, BusDevice, Mapping } from '../../contract/index.ts';
+import type { AccessSize, Bus, BusDevice, Doorbells, Mapping } from '../../contract/index.ts';
 
 const PORT_COUNT = 0x1_0000;
 /** Physical addresses have at most 52 bits (AMD64 APM vol. 2, 5.3). */
@@ -73,14 +73,24 @@ export class PortBus implements Bus {
 export class MmioBus implements Bus {
   /** Sorted by base, not overlapping. */
   readonly #ranges: Range[] = [];
+  readonly #doorbells: Doorbells | undefined;
   #last: Range | undefined;
+
+  /** @param doorbells who watches the doorbells of devices that are mapped here */
+  constructor(doorbells?: Doorbells) {
+    this.#doorbells = doorbells;
+  }
 
   map(base: number, size: number, device: BusDevice, name: string): Mapping {
     checkRange(base, size, MMIO_LIMIT, name);
     const at = this.#firstEndingAfter(base);
     const next = this.#ranges[at];
     if (next && next.base < base + size) throw overlap(name, base, size, next);
-    const range = new Range(base, size, device, name, (r) => this.#unmap(r));
+    const unbind = (device.doorbells ?? []).map(({ offset, ring }) => this.#doorbells?.bind(base + offset, ring));
+    const range = new Range(base, size, device, name, (r) => {
+      for (const release of unbind.splice(0)) release?.();
+      this.#unmap(r);
+    });
     this.#ranges.splice(at, 0, range);
     return range;
   }

@@ -3,7 +3,7 @@ import type { GuestMemory } from '../../contract/index.ts';
 import { Chain, ChainBuilder } from './chain.ts';
 import { DESCRIPTOR, DESCRIPTOR_BYTES } from './constants.ts';
 import type { GuestArea, QueueState, Ring, RingAreas, RingFeatures } from './ring.ts';
-import { indirectTable, ringAreas } from './ring.ts';
+import { Fence, indirectTable, ringAreas } from './ring.ts';
 
 /** Offsets inside a descriptor: buffer id and flags lie where the split ring has flags and next. */
 const ID = 12;
@@ -28,6 +28,7 @@ class PackedRing implements Ring {
   readonly #state: QueueState;
   readonly #features: RingFeatures;
   readonly #areas: RingAreas;
+  readonly #fence = new Fence();
 
   constructor(memory: GuestMemory, state: QueueState, features: RingFeatures, areas: RingAreas) {
     this.#memory = memory;
@@ -98,6 +99,7 @@ class PackedRing implements Ring {
     const { nextAvailable, availableWrap } = this.#state;
     if (this.#features.eventIndex) this.#suppress(EVENT.descriptor, nextAvailable | (availableWrap ? 0x8000 : 0));
     else this.#suppress(EVENT.enable, 0);
+    this.#fence.pass();
     return this.#available();
   }
 
@@ -118,6 +120,7 @@ class PackedRing implements Ring {
     const { size, nextUsed, usedWrap, signalledUsed, signalledWrap } = this.#state;
     if (nextUsed === signalledUsed && usedWrap === signalledWrap) return false;
     this.#state.signalledUsed = nextUsed;
+    this.#fence.pass();
     this.#state.signalledWrap = usedWrap;
     const flags = driver.u16(2) & 3;
     if (flags !== EVENT.descriptor || !this.#features.eventIndex) return flags !== EVENT.disable;

@@ -213,6 +213,10 @@ function registerBar(core: VirtioCore, isr: Isr): BusDevice {
     },
   ];
   return {
+    doorbells: core.queues.map(({ index }) => ({
+      offset: STRUCTURE.notify.offset + index * NOTIFY_MULTIPLIER,
+      ring: () => core.notify(index),
+    })),
     read(offset, size) {
       const within = offset % PAGE;
       return within + size <= PAGE ? pages[Math.floor(offset / PAGE)].read(within, size) : 0;

@@ -34,6 +34,18 @@ export const QUEUE_STATE = stateTable({
 });
 export type QueueState = StateOf<typeof QUEUE_STATE>;
 
+/**
+ * Keeps what was written before it ahead of what is read after it, as the driver on another processor sees it
+ * (2.7.7.1, 2.7.13.4.1): the device says what it has done, then looks at what the driver has done meanwhile.
+ */
+export class Fence {
+  readonly #word = new Int32Array(new SharedArrayBuffer(4));
+
+  pass(): void {
+    Atomics.add(this.#word, 0, 1);
+  }
+}
+
 export interface RingFeatures {
   readonly indirect: boolean;
   readonly eventIndex: boolean;

@@ -2,7 +2,7 @@
 import type { GuestMemory } from '../../contract/index.ts';
 import { Chain, ChainBuilder } from './chain.ts';
 import type { QueueState, Ring, RingAreas, RingFeatures } from './ring.ts';
-import { addLinked, indirectTable, ringAreas } from './ring.ts';
+import { addLinked, Fence, indirectTable, ringAreas } from './ring.ts';
 
 const AVAILABLE = { flags: 0, index: 2, ring: 4 };
 const NO_INTERRUPT = 1;
@@ -23,6 +23,7 @@ class SplitRing implements Ring {
   readonly #state: QueueState;
   readonly #features: RingFeatures;
   readonly #areas: RingAreas;
+  readonly #fence = new Fence();
 
   constructor(memory: GuestMemory, state: QueueState, features: RingFeatures, areas: RingAreas) {
     this.#memory = memory;
@@ -68,6 +69,7 @@ class SplitRing implements Ring {
     const { size, nextAvailable } = this.#state;
     if (this.#features.eventIndex) this.#put(USED.ring + USED_ELEMENT_BYTES * size, nextAvailable);
     else this.#put(USED.flags, 0);
+    this.#fence.pass();
     return driver.u16(AVAILABLE.index) !== nextAvailable;
   }
 
@@ -81,6 +83,7 @@ class SplitRing implements Ring {
     const { size, nextUsed, signalledUsed } = this.#state;
     if (nextUsed === signalledUsed) return false;
     this.#state.signalledUsed = nextUsed;
+    this.#fence.pass();
     if (!this.#features.eventIndex) return (driver.u16(AVAILABLE.flags) & NO_INTERRUPT) === 0;
     const event = driver.u16(AVAILABLE.ring + 2 * size);
     return ((nextUsed - event - 1) & 0xffff) < ((nextUsed - signalledUsed) & 0xffff); // 2.7.7.2

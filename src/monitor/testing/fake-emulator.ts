@@ -46,6 +46,7 @@ export function fakeMachine(disks: number): FakeMachine {
     config: undefined as never,
     memory: undefined as never,
     notes: {},
+    accelerator: {},
     asked,
     happen,
     start: async () => happen({ kind: 'state', state: 'running' }),

@@ -3,6 +3,7 @@ export { cr0Bits, cr4Bits, eferBits, type HelperResult, isCanonical, outcome, ri
 export { X86State } from './cpu.ts';
 export { dataBreakpoints } from './debug.ts';
 export { CpuFault } from './fault.ts';
+export { featureBits, leafKey, wordsOf } from './features.ts';
 export { type CpuModel, modelNames, resolveModel, type Topology } from './models.ts';
 export { PageWalker, pageAccess } from './paging.ts';
 export { type Rights, rights, type SystemPorts } from './ports.ts';

@@ -1,0 +1,54 @@
+/** Who executes a machine's guest code: the first of what was asked for that can be had here. */
+import { createKvm, createTcg, openKvm, unfitForGuests } from '../accel/index.ts';
+import { UserError } from '../base/index.ts';
+import { nodeKvmHost } from '../host/node/index.ts';
+import type { Accelerator, AcceleratorChoice, CreateAccelerator } from '../machine/index.ts';
+import { MEMORY_MAX_BYTES } from '../machine/index.ts';
+
+type Options = Parameters<CreateAccelerator>[0];
+
+/** Throws UserError when none can be had, and when the one that is had cannot do what was asked for. */
+export const createAccelerator: CreateAccelerator = async (options) => {
+  const wanted = (options.accel ?? ['auto']).flatMap((choice): AcceleratorChoice[] =>
+    choice === 'auto' ? ['auto', 'tcg'] : [choice],
+  );
+  const complaints: string[] = [];
+  for (const choice of wanted) {
+    if (choice === 'tcg') return { ...(await createSoftwareCpu(options, complaints)), name: 'tcg' };
+    // Where there is a choice, KVM must be able to run whole guests.
+    const complaint = whyNotKvm(wanted.length > 1 ? 'auto' : choice);
+    if (complaint !== undefined) {
+      complaints.push(complaint);
+      continue;
+    }
+    const { monotonicNanos = () => performance.now() * 1e6 } = options;
+    return { ...createKvm(nodeKvmHost(), { ...options, monotonicNanos }), name: 'kvm' };
+  }
+  throw new UserError(complaints.join('; '));
+};
+
+/** Undefined when KVM can be had here; with `auto` it must also be able to run whole guests. */
+export function whyNotKvm(choice: AcceleratorChoice): string | undefined {
+  try {
+    const host = nodeKvmHost();
+    openKvm(host).close();
+    return choice === 'auto' ? unfitForGuests(host) : undefined;
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+}
+
+/** @param complaints why it is not another one */
+async function createSoftwareCpu(options: Options, complaints: readonly string[]): Promise<Accelerator> {
+  const because = complaints.length === 0 ? '' : ` (${complaints.join('; ')})`;
+  const { cpus = 1, ramRanges } = options;
+  if (cpus > 1) throw new UserError(`the software CPU (tcg) is one CPU, not ${cpus}${because}`);
+  const bytes = ramRanges.reduce((sum, { size }) => sum + size, 0);
+  if (bytes > MEMORY_MAX_BYTES) {
+    const most = MEMORY_MAX_BYTES / 1024 ** 2;
+    throw new UserError(`with the software CPU (tcg) a guest has at most ${most} MiB of memory${because}`);
+  }
+  const accelerator = await createTcg(options);
+  return because === '' ? accelerator : { ...accelerator, note: `the software CPU (tcg) runs this guest${because}` };
+}

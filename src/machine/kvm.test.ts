@@ -1,0 +1,121 @@
+/** The machine on KVM, with guests of a few instructions that any /dev/kvm runs. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createKvm, openKvm } from '../accel/index.ts';
+import { nodeKvmHost, nodeThreads } from '../host/node/index.ts';
+import { bzImage } from '../hw/testing/kernels.ts';
+import type { MachineOptions } from './config.ts';
+import { createMachineOn } from './machine.ts';
+
+const MIB = 1024 * 1024;
+const THREAD = new URL('./testing/kvm-thread.ts', import.meta.url).href;
+const skip = (() => {
+  try {
+    openKvm(nodeKvmHost()).close();
+    return false;
+  } catch (error) {
+    return (error as Error).message;
+  }
+})();
+
+const PRINT_K = [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x6b, 0xee]; // mov dx, 3f8h; mov al, 'k'; out dx, al
+const POWER_OFF = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef]; // mov dx, 604h; mov ax, 2000h; out dx, ax
+const RESET = [0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee]; // mov dx, cf9h; mov al, 6; out dx, al
+const HLT = 0xf4;
+const LOOP = [0xeb, 0xfe]; // jmp to itself
+
+function machineOf(code: readonly number[], options: Partial<MachineOptions> = {}) {
+  return createMachineOn(nodeThreads, THREAD, {
+    memoryBytes: 16 * MIB,
+    boot: { kernel: bzImage(Uint8Array.from(code)) },
+    accel: ['kvm'],
+    ...options,
+  });
+}
+
+async function run(code: readonly number[], options: Partial<MachineOptions> = {}) {
+  const machine = await machineOf(code, options);
+  await machine.start();
+  const chunks = await Array.fromAsync(machine.serial[0].readable);
+  return { output: Buffer.concat(chunks).toString(), exit: await machine.exited };
+}
+
+test('prints and powers off', { skip }, async () => {
+  const { output, exit } = await run([...PRINT_K, ...POWER_OFF, HLT]);
+  assert.equal(output, 'k');
+  assert.equal(exit.reason, 'poweroff');
+});
+
+test('resets: the end with noReboot', { skip }, async () => {
+  const { output, exit } = await run([...PRINT_K, ...RESET, ...LOOP], { noReboot: true });
+  assert.equal(output, 'k');
+  assert.equal(exit.reason, 'reset');
+});
+
+test('resets: everything begins again', { skip }, async () => {
+  // CMOS keeps a mark over the reset: the second run powers off.
+  const cmos = [0xb0, 0x40, 0xe6, 0x70]; // mov al, 40h; out 70h, al
+  const mark = [...cmos, 0xb0, 0x5a, 0xe6, 0x71]; // mov al, 5ah; out 71h, al
+  const rest = [...mark, ...RESET, ...LOOP];
+  const { output, exit } = await run([
+    ...PRINT_K,
+    ...cmos,
+    ...[0xe4, 0x71, 0x3c, 0x5a, 0x74, rest.length], // in al, 71h; cmp al, 5ah; je power-off
+    ...rest,
+    ...POWER_OFF,
+    HLT,
+  ]);
+  assert.equal(output, 'kk');
+  assert.equal(exit.reason, 'poweroff');
+});
+
+test('a halt that nothing can end', { skip }, async () => {
+  const { exit } = await run([HLT]);
+  assert.equal(exit.reason, 'halted');
+  assert.match(exit.details ?? '', /RIP=0{10}200201/);
+});
+
+test('a triple fault', { skip }, async () => {
+  // lidt [rip + 9] of an empty table; mov rax, [-1 MiB], which no page table has
+  const { exit } = await run([
+    0x0f, 0x01, 0x1d, 0x08, 0, 0, 0, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0xf0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  ]);
+  assert.deepEqual([exit.reason, exit.message], ['shutdown', 'the guest crashed: triple fault']);
+});
+
+test('stopped while its guest is busy, and while it sleeps', { skip }, async () => {
+  for (const code of [
+    [...PRINT_K, ...LOOP],
+    [...PRINT_K, 0xfb, HLT, 0xeb, 0xfd], // sti; l: hlt; jmp l
+  ]) {
+    const machine = await machineOf(code, { cpus: 2 });
+    await machine.start();
+    await machine.serial[0].readable.getReader().read();
+    await machine.stop();
+    assert.equal((await machine.exited).reason, 'stopped');
+  }
+});
+
+test('more memory than 4 GiB, above its line too', { skip }, async () => {
+  const { output } = await run([...PRINT_K, ...POWER_OFF, HLT], { memoryBytes: 6144 * MIB });
+  assert.equal(output, 'k');
+});
+
+test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {
+  for (const backing of ['anonymous', 'memfd'] as const) {
+    const { memory, close } = createKvm(nodeKvmHost(), {
+      cpuModel: 'max',
+      ramRanges: [{ base: 0, size: 4 * MIB }],
+      ram: { backing },
+      monotonicNanos: () => 0,
+    });
+    memory.view(MIB, 8192)!.fill(7);
+    memory.giveBack(MIB, 4096);
+    assert.deepEqual([memory.view(MIB, 1)![0], memory.view(MIB + 4096, 1)![0]], [0, 7], backing);
+    close();
+  }
+});
+
+test('more CPUs than KVM has, and a model that there is not', { skip }, async () => {
+  await assert.rejects(run([HLT], { cpu: 'qemu65' }), { name: 'UserError', message: /qemu65.*qemu64/ });
+});

@@ -1,0 +1,58 @@
+/**
+ * Whole guests on a true /dev/kvm: the host is a computer that QEMU emulates
+ * with AMD's virtualization (SVM), so that these tests run anywhere. What runs
+ * there is suite.mjs.
+ */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { kvmHostKernel } from '../system/debian.ts';
+import { tryDefaultGuest } from '../system/guest.ts';
+import { hostImage } from './host-image.ts';
+
+/** For a host with two CPUs and nothing else to do it is a minute. */
+const TIMEOUT_MILLIS = 600_000;
+
+const missing = await (async () => {
+  if (spawnSync('qemu-system-x86_64', ['--version']).status !== 0) return 'qemu-system-x86_64 is not installed';
+  const guest = await tryDefaultGuest();
+  return typeof guest === 'string' && guest;
+})();
+
+test('guests on a KVM host', { skip: missing, timeout: TIMEOUT_MILLIS }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vireo-kvm-'));
+  try {
+    const { kernel, modules } = await kvmHostKernel();
+    const [kernelPath, initrdPath] = [join(folder, 'vmlinuz'), join(folder, 'initrd')];
+    writeFileSync(kernelPath, kernel);
+    writeFileSync(initrdPath, hostImage(modules));
+    const console = await runEmulator(kernelPath, initrdPath);
+    assert.match(console, /^suite: all passed\r?$/m, console.slice(-8000));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+/** What the emulated computer prints until it powers off. */
+async function runEmulator(kernel: string, initrd: string): Promise<string> {
+  const child = spawn(
+    'qemu-system-x86_64',
+    [
+      ...['-accel', 'tcg,thread=multi', '-cpu', 'max,+svm', '-smp', '2', '-m', '1536', '-machine', 'q35'],
+      ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
+      ...['-kernel', kernel, '-initrd', initrd],
+      ...['-append', 'console=ttyS0 mitigations=off nokaslr panic=-1 quiet'],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  const ends = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MILLIS - 10_000);
+  try {
+    return await text(child.stdout);
+  } finally {
+    clearTimeout(ends);
+  }
+}
