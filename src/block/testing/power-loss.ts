@@ -8,9 +8,14 @@ export interface PowerLossFile {
   readonly node: BlockNode;
   /** Lets `requests` more writes and flushes through; those after them reject. */
   failAfter(requests: number): void;
+  /** Lets `flushes` more of them through; the one after them rejects, and all that comes later. */
+  failAtFlush(flushes: number): void;
   /** What a disk could hold if the power went now: each unflushed write is there or not. */
-  lose(random: Random): Promise<BlockNode>;
+  lose(random: Random, loss?: Loss): Promise<BlockNode>;
 }
+
+/** Which unflushed writes survive: sectors by chance, or the last writes alone: the order that barriers are there for. */
+export type Loss = 'sectors' | 'all but the last';
 
 const SECTOR_BYTES = 512;
 
@@ -23,6 +28,7 @@ export function powerLossFile(): PowerLossFile {
     pending = [];
   };
   let budget = Number.POSITIVE_INFINITY;
+  let flushBudget = Number.POSITIVE_INFINITY;
   const spend = () => {
     budget -= 1;
     if (budget < 0) throw new IoError('io', 'the power is gone');
@@ -40,6 +46,8 @@ export function powerLossFile(): PowerLossFile {
       await current.write(offset, source);
     },
     async flush() {
+      if (flushBudget === 0) budget = 0;
+      flushBudget -= 1;
       spend();
       await settle();
     },
@@ -56,13 +64,18 @@ export function powerLossFile(): PowerLossFile {
     failAfter(requests) {
       budget = requests;
     },
-    async lose(random) {
+    failAtFlush(flushes) {
+      flushBudget = flushes;
+    },
+    async lose(random, loss = 'sectors') {
       budget = Number.POSITIVE_INFINITY;
-      for (const { offset, bytes } of pending) {
+      flushBudget = Number.POSITIVE_INFINITY;
+      const kept = loss === 'sectors' ? 0 : Math.max(0, pending.length - 1 - random.next(3));
+      for (const { offset, bytes } of pending.slice(kept)) {
         // Sectors are whole or not there; a long write may be torn between them.
         for (let at = 0; at < bytes.length; ) {
           const end = Math.min(bytes.length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES));
-          if (random.next(2) === 0) await durable.write(offset + at, bytes.subarray(at, end));
+          if (loss !== 'sectors' || random.next(2) === 0) await durable.write(offset + at, bytes.subarray(at, end));
           at = end;
         }
       }
