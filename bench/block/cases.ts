@@ -6,6 +6,7 @@ export const FILES = {
   qcow2: 'disk.qcow2',
   overlay: 'overlay.qcow2',
   large: 'large.qcow2',
+  full: 'full.qcow2',
 } as const;
 
 export interface Case {
@@ -52,6 +53,18 @@ export const CASES: readonly Case[] = [
     output: qcow2Output(),
   },
   {
+    name: 'zlib, any order',
+    line: `convert -c -W -O qcow2 ${FILES.raw} out`,
+    reads: [FILES.raw],
+    output: qcow2Output(),
+  },
+  {
+    name: 'zstd, any order',
+    line: `convert -c -W -O qcow2 -o compression_type=zstd ${FILES.raw} out`,
+    reads: [FILES.raw],
+    output: qcow2Output(),
+  },
+  {
     name: 'from compressed',
     before: `convert -c -O qcow2 ${FILES.raw} out-packed`,
     line: 'convert -f qcow2 -O raw out-packed out',
@@ -66,6 +79,7 @@ export const CASES: readonly Case[] = [
     needsFormat: 'vmdk',
   },
   { name: 'check', line: `check ${FILES.qcow2}`, reads: [FILES.qcow2] },
+  { name: 'check, 256 GiB', line: `check ${FILES.full}`, reads: [] },
   { name: 'compare', line: `compare ${FILES.raw} ${FILES.qcow2}`, reads: [FILES.raw, FILES.qcow2] },
   {
     name: 'random 4k read',

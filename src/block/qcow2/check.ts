@@ -1,10 +1,11 @@
 /** Finding and repairing wrong reference counts (docs/interop/qcow2.txt, "Host cluster management"). */
 import type { CheckResult, Repair } from '../format.ts';
+import { viewOf } from '../layout.ts';
 import { alignUp } from '../request.ts';
 import { bitmapDirectory, bitmapTable } from './bitmaps.ts';
 import { EXTENSION, INCOMPATIBLE, LIMITS } from './header.ts';
 import { commit, hasDataFile, type Image, readL1, writeFlags } from './image.ts';
-import { clustersOf, decodeEntry } from './mapping.ts';
+import { COMPRESSED_HIGH, clustersOf, decodeEntry, type Entry } from './mapping.ts';
 import { refreshCopied, snapshotTableBytes } from './snapshots.ts';
 
 const MESSAGES_MAX = 1000;
@@ -18,8 +19,10 @@ interface Survey {
   readonly result: CheckResult;
   /** References found to each cluster of the file. */
   readonly found: Uint32Array;
-  /** Where the file ends, in clusters, rounded up. */
-  readonly clusters: number;
+  /** Room for one L2 table. */
+  readonly table: Uint8Array;
+  /** Clusters whose counts are not, or were not, what was found; undefined when they are too many to know them all. */
+  wrong?: ReadonlySet<number>;
 }
 
 /** Checks the image and repairs what it may. The image must have nothing in flight. */
@@ -55,7 +58,8 @@ async function surveyImage(image: Image): Promise<Survey> {
     result.checkErrors += 1;
     say(result, `ERROR the file has more clusters than can be checked: ${clusters}`);
   }
-  const survey: Survey = { image, result, found: new Uint32Array(Math.min(clusters, CLUSTERS_MAX)), clusters };
+  const found = new Uint32Array(Math.min(clusters, CLUSTERS_MAX));
+  const survey: Survey = { image, result, found, table: new Uint8Array(clusterBytes) };
   await countAll(survey);
   return survey;
 }
@@ -111,35 +115,64 @@ async function countAll(survey: Survey): Promise<void> {
 }
 
 async function countL1(survey: Survey, tables: readonly number[], isActive: boolean): Promise<void> {
-  const { image, result } = survey;
-  const { clusterBytes, l2EntryBytes } = image.geometry;
-  let expectedHost = 0;
+  const { image } = survey;
+  const { clusterBytes } = image.geometry;
   for (const table of tables) {
     if (table === 0) continue;
     refer(survey, 'an L2 table', table, clusterBytes);
     if (table + clusterBytes > alignUp(image.file.sizeBytes, clusterBytes)) continue;
-    for (let at = 0; at < clusterBytes; at += image.l2.pageBytes) {
-      const page = await image.l2.get(table + at);
-      for (let i = 0; i < page.bytes.length; i += l2EntryBytes) {
-        const entry = decodeEntry(image, page.view, i);
-        const isAtZero = entry.copied && hasDataFile(image);
-        if (entry.host === 0 && !isAtZero) continue;
-        if (isActive) {
-          result.allocatedClusters += 1;
-          if (entry.compressed) {
-            result.compressedClusters += 1;
-            result.fragmentedClusters += 1;
-          } else {
-            if (expectedHost !== 0 && entry.host !== expectedHost) result.fragmentedClusters += 1;
-            expectedHost = entry.host + clusterBytes;
-          }
-        }
-        if (clustersOf(image, entry) === undefined) continue;
-        const [what, bytes] = entry.compressed ? ['compressed data', entry.compressedBytes] : ['data', clusterBytes];
-        refer(survey, what as string, entry.host, bytes as number);
+    const place: Place = { next: 0 };
+    await image.l2.copy(table, survey.table);
+    countTable(survey, viewOf(survey.table), isActive, place);
+  }
+}
+
+/** Where the next cluster of a table would lie without fragmentation, or 0. */
+interface Place {
+  next: number;
+}
+
+function countTable(survey: Survey, view: DataView, isActive: boolean, place: Place): void {
+  const { image, result, found } = survey;
+  const { clusterBytes, l2EntryBytes } = image.geometry;
+  const isPlain = !hasDataFile(image);
+  for (let i = 0; i < view.byteLength; i += l2EntryBytes) {
+    const high = view.getUint32(i);
+    const low = view.getUint32(i + 4);
+    if (high === 0 && low === 0) continue;
+    // Nearly all entries are of this kind, and there may be millions.
+    if (isPlain && (high & COMPRESSED_HIGH) === 0) {
+      const host = (high & 0x00ffffff) * 2 ** 32 + ((low & 0xfffffe00) >>> 0);
+      const cluster = host / clusterBytes;
+      if (host === 0) continue;
+      if (cluster < found.length && Number.isInteger(cluster)) {
+        if (isActive) countAllocated(result, host, clusterBytes, place);
+        found[cluster] += 1;
+        continue;
       }
     }
+    countEntry(survey, decodeEntry(image, view, i), isActive, place);
   }
+}
+
+function countAllocated(result: CheckResult, host: number, clusterBytes: number, place: Place): void {
+  result.allocatedClusters += 1;
+  if (place.next !== 0 && host !== place.next) result.fragmentedClusters += 1;
+  place.next = host + clusterBytes;
+}
+
+function countEntry(survey: Survey, entry: Entry, isActive: boolean, place: Place): void {
+  const { image, result } = survey;
+  const { clusterBytes } = image.geometry;
+  if (entry.host === 0 && !(entry.copied && hasDataFile(image))) return;
+  if (isActive && entry.compressed) {
+    result.allocatedClusters += 1;
+    result.compressedClusters += 1;
+    result.fragmentedClusters += 1;
+  } else if (isActive) countAllocated(result, entry.host, clusterBytes, place);
+  if (clustersOf(image, entry) === undefined) return;
+  if (entry.compressed) refer(survey, 'compressed data', entry.host, entry.compressedBytes);
+  else refer(survey, 'data', entry.host, clusterBytes);
 }
 
 async function compareCounts(survey: Survey, repair: Repair): Promise<void> {
@@ -161,6 +194,7 @@ async function compareCounts(survey: Survey, repair: Repair): Promise<void> {
     result.checkErrors += 1;
     say(result, `ERROR more than ${WRONG_MAX} clusters have wrong counts; the others were not looked at`);
   }
+  if (!isTooMuch) survey.wrong = new Set(wrong.map(({ cluster }) => cluster));
   for (const { cluster, refcount, reference } of wrong) {
     if (cluster >= found.length) {
       await image.refcounts.set(cluster, 0);
@@ -194,12 +228,13 @@ async function countedClusters({ image, found }: Survey): Promise<number> {
 }
 
 /** The "copied" flag of an entry means exactly that the count of its cluster is 1. */
-async function checkCopied({ image, result }: Survey, repair: Repair): Promise<void> {
-  const { clusterBytes, l2EntryBytes } = image.geometry;
+async function checkCopied(survey: Survey, repair: Repair): Promise<void> {
+  const { image, result } = survey;
+  const { clusterBytes } = image.geometry;
   let wrong = 0;
   for (const [index, table] of image.l1.tables.entries()) {
     if (table === 0 || table + clusterBytes > alignUp(image.file.sizeBytes, clusterBytes)) continue;
-    const refcount = await image.refcounts.get(table / clusterBytes);
+    const refcount = await countOf(survey, table / clusterBytes);
     if ((refcount === 1) !== image.l1.copied[index]) {
       wrong += 1;
       say(
@@ -207,17 +242,8 @@ async function checkCopied({ image, result }: Survey, repair: Repair): Promise<v
         `ERROR OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${table.toString(16)} refcount=${refcount}`,
       );
     }
-    for (let at = 0; at < clusterBytes; at += image.l2.pageBytes) {
-      for (let i = 0; i < image.l2.pageBytes; i += l2EntryBytes) {
-        const entry = decodeEntry(image, (await image.l2.get(table + at)).view, i);
-        const span = entry.compressed ? undefined : clustersOf(image, entry);
-        if (span === undefined) continue;
-        const count = await image.refcounts.get(span.first);
-        if ((count === 1) === entry.copied) continue;
-        wrong += 1;
-        say(result, `ERROR OFLAG_COPIED data cluster: l2_entry=${entry.host.toString(16)} refcount=${count}`);
-      }
-    }
+    await image.l2.copy(table, survey.table);
+    wrong += await checkCopiedTable(survey, viewOf(survey.table));
   }
   if (repair === 'all' && wrong > 0) {
     await refreshCopied(image);
@@ -225,6 +251,37 @@ async function checkCopied({ image, result }: Survey, repair: Repair): Promise<v
   } else {
     result.corruptions += wrong;
   }
+}
+
+/** What the count of a cluster is now: what was found, unless it was wrong. */
+function countOf({ image, found, wrong }: Survey, cluster: number): number | Promise<number> {
+  return cluster < found.length && wrong !== undefined && !wrong.has(cluster)
+    ? found[cluster]
+    : image.refcounts.get(cluster);
+}
+
+async function checkCopiedTable(survey: Survey, view: DataView): Promise<number> {
+  const { image, result, found, wrong } = survey;
+  const { clusterBytes, l2EntryBytes } = image.geometry;
+  const isPlain = !hasDataFile(image) && wrong?.size === 0;
+  let faults = 0;
+  for (let i = 0; i < view.byteLength; i += l2EntryBytes) {
+    const high = view.getUint32(i);
+    const low = view.getUint32(i + 4);
+    if (high === 0 && low === 0) continue;
+    if (isPlain && (high & COMPRESSED_HIGH) === 0) {
+      const cluster = ((high & 0x00ffffff) * 2 ** 32 + ((low & 0xfffffe00) >>> 0)) / clusterBytes;
+      if (cluster < found.length && (found[cluster] === 1) === high >>> 31 > 0) continue;
+    }
+    const entry = decodeEntry(image, view, i);
+    const span = entry.compressed ? undefined : clustersOf(image, entry);
+    if (span === undefined) continue;
+    const count = await countOf(survey, span.first);
+    if ((count === 1) === entry.copied) continue;
+    faults += 1;
+    say(result, `ERROR OFLAG_COPIED data cluster: l2_entry=${entry.host.toString(16)} refcount=${count}`);
+  }
+  return faults;
 }
 
 async function clearFlags({ image, result }: Survey): Promise<void> {

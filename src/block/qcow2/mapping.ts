@@ -56,7 +56,8 @@ export interface Run {
 
 const TWO_32 = 2 ** 32;
 const COPIED_HIGH = 0x80000000;
-const COMPRESSED_HIGH = 0x40000000;
+/** In the upper half of an entry. */
+export const COMPRESSED_HIGH = 0x40000000;
 
 export function decodeEntry(image: Image, view: DataView, at: number): Entry {
   const { geometry, header } = image;

@@ -15,6 +15,8 @@ export interface MetadataCache {
   readonly dirtyCount: number;
   /** The page that begins at `offset`, a multiple of `pageBytes`; not a promise when it is here already. */
   get(offset: number): Page | Promise<Page>;
+  /** Copies [offset, offset + target.length), both multiples of `pageBytes`, as it is now, and keeps nothing. */
+  copy(offset: number, target: Uint8Array): Promise<void>;
   /** Puts zeros at [offset, offset + length) without reading what is there; they are dirty. */
   clear(offset: number, length: number): void;
   /** Forgets pages, changed or not. */
@@ -71,6 +73,14 @@ export function metadataCache(file: BlockNode, pageBytes: number, maxPages: numb
       let promise = loading.get(offset);
       if (promise === undefined) loading.set(offset, (promise = load(offset)));
       return promise;
+    },
+    async copy(offset, target) {
+      await readPadded(file, offset, target);
+      if (dirty.size === 0) return;
+      for (let at = 0; at < target.length; at += pageBytes) {
+        const page = pages.get(offset + at);
+        if (page?.dirty) target.set(page.bytes, at);
+      }
     },
     clear(offset, length) {
       for (let at = offset; at < offset + length; at += pageBytes) {
