@@ -17,6 +17,12 @@ export function weakRandom(length: number): Uint8Array {
   return Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
 }
 
+/** Encrypts and decrypts whole sectors of 512 bytes in place; the first of them is sector `sector` of the disk. */
+export interface SectorCipher {
+  encrypt(sector: number, bytes: Uint8Array): Promise<void> | void;
+  decrypt(sector: number, bytes: Uint8Array): Promise<void> | void;
+}
+
 export interface OpenOptions {
   /** Names the image in complaints. */
   readonly name: string;
@@ -28,6 +34,8 @@ export interface OpenOptions {
   /** Opens the other files that hold this image's own data: a qcow2's data file, the extents of a vmdk. */
   readonly resolveDataFile?: ResolveDataFile;
   readonly compression?: Compression;
+  /** For images whose clusters are encrypted sector by sector (a qcow's AES); without it they are refused. */
+  readonly cipher?: SectorCipher;
   /** Open for repair: dirty and corrupt images too, changing nothing by itself. */
   readonly forCheck?: boolean;
   /** Random bytes that name new states of an image (a vmdk's CID, a vhdx's GUIDs); Math.random without it. */

@@ -2,9 +2,16 @@
  * Disk images as a library: formats, protocols, filters and jobs over one
  * interface, `BlockNode` of the contract room. Runs without Node.
  */
+
+export * from './bochs/index.ts';
+export * from './cloop/index.ts';
 export * from './compression.ts';
+export * from './cow/index.ts';
+export * from './dmg/index.ts';
 export * from './format.ts';
 export { type MemoryNodeOptions, memoryNode } from './memory.ts';
+export * from './parallels/index.ts';
+export * from './qcow/index.ts';
 export * from './qcow2/index.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';

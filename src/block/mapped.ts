@@ -44,6 +44,8 @@ export interface DiskMap {
   prepare?(): Promise<void>;
   /** Makes everything so far survive a loss of power: data first, then what points to it. */
   commit?(): Promise<void>;
+  /** Changed metadata that waits in memory for a commit: with too much of it, one comes by itself. */
+  pendingBytes?(): number;
 }
 
 export interface MappedNodeOptions {
@@ -70,6 +72,7 @@ export interface MappedNodeOptions {
 /** Lookups that one request for extents makes, at most. */
 const LOOKUPS_MAX = 65_536;
 const EXTENTS_MAX = 1024;
+const PENDING_MAX_BYTES = 32 * 2 ** 20;
 
 export function mappedNode(options: MappedNodeOptions): ImageNode {
   const { name, sizeBytes, readOnly, map, backing, files } = options;
@@ -197,6 +200,7 @@ export function mappedNode(options: MappedNodeOptions): ImageNode {
       await lock.exclusive(async () => {
         await begin();
         await packed!.store(offset, bytes);
+        if ((map.pendingBytes?.() ?? 0) > PENDING_MAX_BYTES) await commit();
       });
     })();
     // The next one waits for this one, and fails for itself.
@@ -221,6 +225,7 @@ export function mappedNode(options: MappedNodeOptions): ImageNode {
       await lock.exclusive(async () => {
         await begin();
         await writeRange(offset, source);
+        if ((map.pendingBytes?.() ?? 0) > PENDING_MAX_BYTES) await commit();
       });
     },
     async writeZeroes(offset, length, { mayUnmap = false } = {}) {

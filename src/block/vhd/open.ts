@@ -213,6 +213,7 @@ function dynamicMap(state: State): DiskMap {
       }
     },
     commit: () => commit(state),
+    pendingBytes: () => state.bitmaps.dirtyCount * state.bitmapBytes,
   };
 }
 

@@ -288,6 +288,7 @@ function mapOf({ extents, opened, file, options, cid }: Parts): DiskMap {
         }
       : {}),
     prepare: cid.renew,
+    pendingBytes: () => sparse.reduce((sum, extent) => sum + extent.sparse!.pendingBytes(), 0),
     async commit() {
       for (const extent of sparse) if (!extent.file!.readOnly) await extent.sparse!.commit();
       for (const one of [...opened, file]) if (!one.readOnly) await one.flush();

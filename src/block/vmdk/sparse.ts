@@ -16,6 +16,7 @@ export interface SparseExtent extends DiskMap {
   readonly isCompressed: boolean;
   allocate(offset: number, bytes: Uint8Array): Promise<void>;
   commit(): Promise<void>;
+  pendingBytes(): number;
   /** The bytes that `allocateStored` takes: a grain, compressed, with its marker. */
   pack(offset: number, bytes: Uint8Array): Promise<Uint8Array>;
   allocateStored(offset: number, stored: Uint8Array): Promise<void>;
@@ -95,6 +96,7 @@ export async function openSparse(file: BlockNode, options: SparseOptions): Promi
     pack: (offset, bytes) => pack(state, offset, bytes),
     allocateStored: (offset, stored) => allocateStored(state, offset, stored),
     commit: () => commit(state),
+    pendingBytes: () => state.dirty.size * state.tableBytes,
     check: (result, diskOffset) => check(state, result, diskOffset),
   };
 }

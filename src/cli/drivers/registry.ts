@@ -3,7 +3,22 @@
  * protocols and filters that every program opens images by.
  */
 import { UserError } from '../../base/index.ts';
-import { type Format, type OpenOptions, qcow2, raw, vdi, vhd, vhdx, vmdk } from '../../block/index.ts';
+import {
+  bochs,
+  cloop,
+  cow,
+  dmg,
+  type Format,
+  type OpenOptions,
+  parallels,
+  qcow,
+  qcow2,
+  raw,
+  vdi,
+  vhd,
+  vhdx,
+  vmdk,
+} from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { fileProtocol } from './file.ts';
 import type { DriverOptions } from './options.ts';
@@ -57,6 +72,12 @@ export const FORMAT_DRIVERS: readonly FormatDriver[] = [
   { format: vhd },
   { format: vhdx },
   { format: vmdk },
+  { format: qcow },
+  { format: cow },
+  { format: parallels },
+  { format: dmg },
+  { format: bochs },
+  { format: cloop },
   { format: raw },
 ];
 export const PROTOCOLS: readonly Protocol[] = [fileProtocol];

@@ -4,6 +4,9 @@ import { statSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../../base/index.ts';
 import {
+  createCow,
+  createParallels,
+  createQcow,
   createVdi,
   createVhd,
   createVhdx,
@@ -177,4 +180,31 @@ const vhdx: Creator = {
   },
 };
 
-export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = { vdi, vpc, vmdk, vhdx };
+export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = {
+  vdi,
+  vpc,
+  vmdk,
+  vhdx,
+  qcow: {
+    describe: describing([['backing_file'], ['backing_fmt']]),
+    create: (path, values, sizeBytes) =>
+      makeFile(path, (file) => createQcow(file, { sizeBytes, ...backingFileOf(values) })),
+  },
+  cow: {
+    describe: describing([['backing_file'], ['backing_fmt']]),
+    create: (path, values, sizeBytes) =>
+      makeFile(path, (file) => createCow(file, { sizeBytes, ...backingFileOf(values) })),
+  },
+  parallels: {
+    describe: describing([['cluster_size', '1048576']]),
+    create(path, values, sizeBytes) {
+      const clusterBytes = parseBytes(values.get('cluster_size') ?? '1M', 'cluster_size');
+      return makeFile(path, (file) => createParallels(file, { sizeBytes, clusterBytes }));
+    },
+  },
+};
+
+function backingFileOf(values: Values): { backingFile?: string } {
+  const backingFile = values.get('backing_file');
+  return backingFile ? { backingFile } : {};
+}

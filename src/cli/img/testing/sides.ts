@@ -88,12 +88,14 @@ export function mapShape(text: string): unknown {
 export function placeless(text: string): string {
   return text
     .replace(/("?(?:parent[- ])?cid"?): \d+/g, '$1: N')
+    .replace(/,\n +"dirty-flag": false/g, '')
     .replace(/disk size: .*|"actual-size": \d+/g, 'SIZE')
     .replace(/Image end offset: \d+|"image-end-offset": \d+/g, 'END');
 }
 
 export interface Request {
-  readonly kind: 'write' | 'zero' | 'unmap';
+  /** `pack` writes one whole cluster, compressed. */
+  readonly kind: 'write' | 'zero' | 'unmap' | 'pack';
   readonly offset: number;
   readonly length: number;
   readonly pattern: number;
@@ -118,6 +120,7 @@ export function randomRequests(
 export async function replayOurs(node: ImageNode, requests: readonly Request[]): Promise<void> {
   for (const { kind, offset, length, pattern } of requests) {
     if (kind === 'write') await node.write(offset, new Uint8Array(length).fill(pattern));
+    else if (kind === 'pack') await node.writeCompressed!(offset, new Uint8Array(length).fill(pattern));
     else await node.writeZeroes!(offset, length, { mayUnmap: kind === 'unmap' });
   }
 }
@@ -125,14 +128,14 @@ export async function replayOurs(node: ImageNode, requests: readonly Request[]):
 /** What the requests leave on a disk of zeros, or on `model` as it was. */
 export function applyRequests(model: Uint8Array, requests: readonly Request[]): void {
   for (const { kind, offset, length, pattern } of requests) {
-    model.fill(kind === 'write' ? pattern : 0, offset, offset + length);
+    model.fill(kind === 'write' || kind === 'pack' ? pattern : 0, offset, offset + length);
   }
 }
 
 export function replayTheirs(cwd: string, format: string, name: string, requests: readonly Request[]): void {
-  const words = { write: 'write -P', zero: 'write -z', unmap: 'write -zu' };
+  const words = { write: 'write -P', zero: 'write -z', unmap: 'write -zu', pack: 'write -c -P' };
   const lines = requests.map(({ kind, offset, length, pattern }) =>
-    [words[kind], ...(kind === 'write' ? [pattern] : []), offset, length].join(' '),
+    [words[kind], ...(kind === 'write' || kind === 'pack' ? [pattern] : []), offset, length].join(' '),
   );
   const args = ['-d', 'unmap', '-t', 'unsafe', '-f', format, ...lines.flatMap((line) => ['-c', line]), name];
   const { status, stdout, stderr } = spawnSync('qemu-io', args, { cwd, encoding: 'utf8' });
