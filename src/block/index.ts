@@ -12,6 +12,7 @@ export * from './format.ts';
 export { type MemoryNodeOptions, memoryNode } from './memory.ts';
 export * from './parallels/index.ts';
 export * from './qcow/index.ts';
+export * from './nbd/index.ts';
 export * from './qcow2/index.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';

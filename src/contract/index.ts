@@ -11,5 +11,6 @@ export type * from './memory.ts';
 export type * from './net.ts';
 export type * from './share.ts';
 export type * from './sockets.ts';
+export type * from './stream.ts';
 export type * from './vcpu.ts';
 export type * from './vcpu-threads.ts';

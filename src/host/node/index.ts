@@ -8,6 +8,15 @@ export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeKvmHost } from './kvm-host.ts';
+export { nodeKvmHost, nodeVcpuThreadHost } from './kvm-host.ts';
+export { nodeEventWait } from './kvm-wait.ts';
+export {
+  type ByteStreamListener,
+  connectByteStream,
+  listenByteStreams,
+  type StreamOptions,
+} from './nbd-stream.ts';
+export { loadTlsCredentials, type TlsCredentials, type TlsFiles } from './nbd-tls.ts';
 export { systemClock } from './net-clock.ts';
 export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
