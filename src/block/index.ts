@@ -4,15 +4,18 @@
  */
 
 export * from './bochs/index.ts';
+export { chainOf, type DeepExtent, deepExtent } from './chain.ts';
 export * from './cloop/index.ts';
+export * from './compression.ts';
 export * from './compression.ts';
 export * from './cow/index.ts';
 export * from './dmg/index.ts';
+export * from './filters/index.ts';
 export * from './format.ts';
 export { type MemoryNodeOptions, memoryNode } from './memory.ts';
+export * from './nbd/index.ts';
 export * from './parallels/index.ts';
 export * from './qcow/index.ts';
-export * from './nbd/index.ts';
 export * from './qcow2/index.ts';
 export { raw } from './raw.ts';
 export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';

@@ -38,15 +38,37 @@ export async function openNbd(options: NbdNodeOptions): Promise<BlockNode> {
     throw new UserError(`${name}: the server exports it read-only`);
   }
   const sessions: NbdSession[] = [first];
-  if ((facts.flags & EXPORT_FLAG.multi) !== 0) {
-    try {
-      while (sessions.length < Math.min(connections, CONNECTIONS_MAX)) sessions.push(await openSession(options));
-    } catch (error) {
-      if (!(error instanceof UserError)) throw error;
-      // The server takes no more of them: those that there are do as well.
+  const wanted = (facts.flags & EXPORT_FLAG.multi) === 0 ? 1 : Math.min(connections, CONNECTIONS_MAX);
+  const stopOpening = openMore(options, sessions, wanted);
+  return nbdNode(options, sessions, options.readOnly ?? isReadOnly, stopOpening);
+}
+
+/**
+ * Opens further connections while the first is in use already: a server that serves fewer clients at
+ * once than it could lets the others wait. Returns what gives up those that are still waiting.
+ */
+function openMore(options: NbdNodeOptions, sessions: NbdSession[], wanted: number): () => void {
+  const opening = new Set<ByteStream>();
+  let isOver = false;
+  const connect = async () => {
+    const stream = await options.connect();
+    if (isOver) stream.destroy();
+    opening.add(stream);
+    return stream;
+  };
+  const run = async () => {
+    while (!isOver && sessions.length < wanted) {
+      const session = await openSession({ ...options, connect });
+      opening.clear();
+      if (isOver) session.destroy();
+      else sessions.push(session);
     }
-  }
-  return nbdNode(options, sessions, options.readOnly ?? isReadOnly);
+  };
+  run().catch(() => {}); // the server takes no more of them: those that there are do as well
+  return () => {
+    isOver = true;
+    for (const stream of opening) stream.destroy();
+  };
 }
 
 async function openSession(options: NbdNodeOptions): Promise<NbdSession> {
@@ -59,7 +81,12 @@ async function openSession(options: NbdNodeOptions): Promise<NbdSession> {
   }
 }
 
-function nbdNode(options: NbdNodeOptions, sessions: NbdSession[], readOnly: boolean): BlockNode {
+function nbdNode(
+  options: NbdNodeOptions,
+  sessions: NbdSession[],
+  readOnly: boolean,
+  stopOpening: () => void,
+): BlockNode {
   const { name } = options;
   const { facts } = sessions[0];
   const { sizeBytes, flags, minBytes } = facts;
@@ -132,6 +159,7 @@ function nbdNode(options: NbdNodeOptions, sessions: NbdSession[], readOnly: bool
       return extentsFrom(offset, asked, await run({ type: COMMAND.blockStatus, offset, length: asked }));
     },
     async close() {
+      stopOpening();
       if (sessions.every(({ isLost }) => isLost)) return;
       await node.flush();
       for (const session of sessions) await session.end();

@@ -9,6 +9,6 @@ export {
 export { type ExportFacts, type Negotiation, type NegotiationConfig, negotiation } from './negotiation.ts';
 export { byteReader, ConnectionLost } from './reader.ts';
 export { isReadOnlyExport, type NbdExport, type NbdServerOptions, serveNbd } from './server.ts';
-export { bitmapContext, chainOf, deepExtent, depthContext, type NbdContext, type StatusExtent } from './status.ts';
+export { bitmapContext, depthContext, type NbdContext, type StatusExtent } from './status.ts';
 export { type NbdAddress, parseNbdName } from './uri.ts';
 export { BASE_ALLOCATION, EXPORT_FLAG, NBD_PORT } from './wire.ts';

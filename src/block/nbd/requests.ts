@@ -1,11 +1,12 @@
 /** What a server does for each command (NBD project, doc/proto.md, "Transmission phase"). */
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
+import { chainOf, deepExtent } from '../chain.ts';
 import { readPadded, zeroRange } from '../request.ts';
 import type { ReplyMode } from './negotiation.ts';
 import { ConnectionLost } from './reader.ts';
 import type { ReadPart, ReplyWriter } from './replies.ts';
-import { chainOf, deepExtent, type NbdContext, type StatusExtent } from './status.ts';
+import type { NbdContext, StatusExtent } from './status.ts';
 import { COMMAND, COMMAND_FLAG, NBD_ERROR, PAYLOAD_BYTES_MAX, type Request } from './wire.ts';
 
 /** A connection after the negotiation. */

@@ -54,7 +54,7 @@ function factsOf(one: NbdExport): ExportFacts {
     EXPORT_FLAG.fua |
     EXPORT_FLAG.cache |
     (isReadOnly ? EXPORT_FLAG.readonly : EXPORT_FLAG.trim | EXPORT_FLAG.zeroes | EXPORT_FLAG['fast-zero']) |
-    (multiConnection || isReadOnly ? EXPORT_FLAG.multi : 0);
+    (multiConnection ? EXPORT_FLAG.multi : 0);
   const { alignmentBytes, preferredBytes } = node.limits;
   return {
     name,

@@ -6,6 +6,7 @@ import { type BackingReference, type Format, type ImageNode, type OpenOptions, r
 import type { BlockNode } from '../../contract/index.ts';
 import { nodeCompression } from '../../host/node/index.ts';
 import { parseImageName } from './names.ts';
+import { type Objects, parseObjects } from './objects.ts';
 import { type DriverOptions, refuseRest, take, takeChild } from './options.ts';
 import { type CacheMode, FORMATS, filterNamed, formatDriverNamed, type OpenHow, protocolNamed } from './registry.ts';
 
@@ -34,6 +35,8 @@ export interface OpenImageOptions {
   readonly imageOpts?: boolean;
   /** An image whose format nobody stated may not refer to other files: a guest can write any header into a raw disk. */
   readonly distrustProbed?: boolean;
+  /** What the command line's `--object` options made. */
+  readonly objects?: Objects;
 }
 
 /** An open image, by whose name it may be spoken of. */
@@ -79,6 +82,7 @@ async function openLink(name: string, options: OpenImageOptions, above: readonly
     lock: options.forceShare !== true,
     cache: options.cache ?? WRITE_BACK,
     io: options.io ?? 'mixed',
+    objects: options.objects ?? parseObjects([]),
   };
   const backings: OpenedImage[] = [];
   const link: Link = { filename, options, above: [...above, identity], how, backings, depth: 0 };
@@ -179,7 +183,7 @@ function resolvers(options: DriverOptions, link: Link, probed: Format | undefine
   const backingOptions = takeChild(options, 'backing');
   const isDetached = take(options, 'backing') === '';
   const dataOptions = takeChild(options, 'data-file');
-  const backingImage = { forceShare, distrustProbed, io: how.io };
+  const backingImage = { forceShare, distrustProbed, io: how.io, objects: how.objects };
   return {
     name: filename,
     readOnly: how.readOnly,

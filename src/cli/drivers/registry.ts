@@ -21,6 +21,8 @@ import {
 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { fileProtocol } from './file.ts';
+import { nbdProtocol } from './nbd.ts';
+import type { Objects } from './objects.ts';
 import type { DriverOptions } from './options.ts';
 
 /** How the things at the bottom of an image are to be opened. */
@@ -31,6 +33,8 @@ export interface OpenHow {
   readonly cache: CacheMode;
   /** Who waits for files: this thread, or others. */
   readonly io: 'threads' | 'blocking' | 'mixed';
+  /** What `--object` options made: secrets and TLS credentials. */
+  readonly objects: Objects;
 }
 
 /** What a cache mode of qemu-img's (-t, -T) means. */
@@ -80,7 +84,7 @@ export const FORMAT_DRIVERS: readonly FormatDriver[] = [
   { format: cloop },
   { format: raw },
 ];
-export const PROTOCOLS: readonly Protocol[] = [fileProtocol];
+export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol];
 export const FILTERS: readonly Filter[] = [];
 
 export const FORMATS: readonly Format[] = FORMAT_DRIVERS.map(({ format }) => format);

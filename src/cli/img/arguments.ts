@@ -13,8 +13,9 @@ export interface Arguments {
   all(option: string): readonly string[];
 }
 
-/** @throws UserError that names the option */
-export function parseArguments(specs: OptionSpecs, args: readonly string[]): Arguments {
+/** Every command also takes `--object`. @throws UserError that names the option */
+export function parseArguments(ownSpecs: OptionSpecs, args: readonly string[]): Arguments {
+  const specs: OptionSpecs = { ...ownSpecs, object: 'list' };
   const names: string[] = [];
   const values = new Map<string, string[]>();
   const add = (option: string, value: string) => values.set(option, [...(values.get(option) ?? []), value]);

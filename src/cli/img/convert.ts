@@ -3,6 +3,8 @@ import { existsSync, unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/index.ts';
 import { cacheModeNamed } from '../drivers/cache.ts';
+import { isProtocolName } from '../drivers/nbd.ts';
+import { parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
 import { type CopyOptions, copyImage } from './copy.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
@@ -82,7 +84,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
   const sparse = args.get('S');
   const options: CopyOptions = {
     sparseBytes: sparse === undefined ? DEFAULT_SPARSE_BYTES : parseBytes(sparse, 'sparse size'),
-    targetIsZero: isMade ? !topOnly : args.has('target-is-zero'),
+    targetIsZero: isMade && !isProtocolName(targetName) ? !topOnly : args.has('target-is-zero'),
     compress,
     topOnly,
     parallel: parallelOf(args),
@@ -90,7 +92,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
     onProgress: () => {},
   };
   const path = filenameOf(targetName, args.has('target-image-opts'));
-  const isNew = isMade && !existsSync(path);
+  const isNew = isMade && !isProtocolName(path) && !existsSync(path);
   if (isMade) await createImage(path, formatName, values, size);
   try {
     await fill(args, sources, targetName, formatName, copied, options);
@@ -113,6 +115,7 @@ async function fill(
   const target = await openImage(targetName, {
     ...(isOpts ? { imageOpts: true } : { format: formatName }),
     writable: true,
+    objects: parseObjects(args.all('object')),
     cache: cacheModeNamed(args.get('t') ?? 'unsafe'),
   });
   const compress = options.compress || target.node.info.needsCompressedWrites === true;

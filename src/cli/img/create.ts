@@ -1,6 +1,7 @@
 /** vireo-img create, and making the target of other commands. */
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/index.ts';
+import { isProtocolName } from '../drivers/nbd.ts';
 import { type Arguments, parseArguments, parseBytes, parseKeyValues } from './arguments.ts';
 import { type CreateValues, creatorFor } from './creators.ts';
 import { filenameOf, formatNamed, openImage, resolveName } from './images.ts';
@@ -32,7 +33,17 @@ export async function createImage(
   sizeBytes: number,
 ): Promise<void> {
   checkCreateValues(formatName, values);
-  await creatorFor(formatName).create(path, values, sizeBytes);
+  if (isProtocolName(path)) await useExport(path, formatName, sizeBytes);
+  else await creatorFor(formatName).create(path, values, sizeBytes);
+}
+
+/** An export cannot be made, but one that is there and large enough can be used. */
+async function useExport(name: string, formatName: string, sizeBytes: number): Promise<void> {
+  if (formatName !== 'raw') throw new UserError(`${name}: only raw can be created there; ${formatName} works with -n`);
+  const image = await openImage(name, { format: formatName, writable: true });
+  const found = image.node.sizeBytes;
+  await image.node.close();
+  if (found < sizeBytes) throw new UserError(`${name}: the export has ${found} bytes, and ${sizeBytes} are needed`);
 }
 
 /** The list that `-o help` prints. */

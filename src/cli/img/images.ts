@@ -1,4 +1,6 @@
 /** What commands that open images share. */
+
+import { parseObjects } from '../drivers/objects.ts';
 import { type OpenedImage, type OpenImageOptions, openImage } from '../drivers/open.ts';
 import type { Arguments } from './arguments.ts';
 
@@ -9,7 +11,12 @@ export { FORMATS, formatNamed } from '../drivers/registry.ts';
 export function openOptions(args: Arguments): OpenImageOptions {
   const format = args.get('f');
   const imageOpts = args.has('image-opts');
-  return { ...(format === undefined ? {} : { format }), forceShare: args.has('U'), imageOpts };
+  return {
+    ...(format === undefined ? {} : { format }),
+    forceShare: args.has('U'),
+    imageOpts,
+    objects: parseObjects(args.all('object')),
+  };
 }
 
 /** Opens an image, does something with it, and closes it in any case. */

@@ -1,4 +1,5 @@
 /** vireo-img info. */
+import { existsSync } from 'node:fs';
 import type { SnapshotInfo } from '../../block/index.ts';
 import { allocatedBytes } from '../../host/node/index.ts';
 import { oneName, parseArguments, wantsJson } from './arguments.ts';
@@ -34,12 +35,12 @@ function record({ filename, node }: OpenedImage): Record<string, unknown> {
     filename,
     ...(clusterBytes === undefined ? {} : { 'cluster-size': clusterBytes }),
     format: node.format,
-    'actual-size': allocatedBytes(filename),
+    ...(!existsSync(filename) ? {} : { 'actual-size': allocatedBytes(filename) }),
     ...(specific === undefined ? {} : { 'format-specific': specific }),
     ...(backing === undefined
       ? {}
       : { 'full-backing-filename': resolveName(filename, backing.filename), 'backing-filename': backing.filename }),
-    'dirty-flag': dirty ?? false,
+    ...(!existsSync(filename) && dirty === undefined ? {} : { 'dirty-flag': dirty ?? false }),
   };
 }
 
@@ -62,7 +63,7 @@ function humanText({ filename, node }: OpenedImage): string {
     `image: ${filename}`,
     `file format: ${node.format}`,
     `virtual size: ${sizeText(node.sizeBytes)} (${node.sizeBytes} bytes)`,
-    `disk size: ${sizeText(allocatedBytes(filename))}`,
+    `disk size: ${existsSync(filename) ? sizeText(allocatedBytes(filename)) : 'unavailable'}`,
   ];
   if (clusterBytes !== undefined) lines.push(`cluster_size: ${clusterBytes}`);
   if (dirty === true) lines.push('cleanly shut down: no');

@@ -8,8 +8,6 @@ export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeKvmHost } from './kvm-host.ts';
-export { nodeKvmHost, nodeVcpuThreadHost } from './kvm-host.ts';
-export { nodeEventWait } from './kvm-wait.ts';
 export {
   type ByteStreamListener,
   connectByteStream,
