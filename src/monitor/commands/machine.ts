@@ -53,6 +53,7 @@ export const machineHandlers: Handlers<keyof typeof machineCommands> = {
     }));
   },
   async 'query-cpu-model-expansion'(_emulator, { model }) {
+    if (model.name === 'host') throw new QmpError("CPU model 'host' requires KVM or HVF");
     const { resolveModel } = await cpuModels();
     const given = Object.entries((model.props ?? {}) as Record<string, unknown>);
     const changes = given.flatMap(([name, value]) =>

@@ -33,7 +33,15 @@ export const miscHandlers: Handlers<keyof typeof miscCommands> = {
     },
   ],
   'query-migrate': () => ({}),
-  'query-migrate-capabilities': () => [],
+  'query-migrate-capabilities': ({ migrationCapabilities: on }) =>
+    (['events'] as const).map((capability) => ({ capability, state: on.has(capability) })),
+  'migrate-set-capabilities'({ migrationCapabilities: on }, { capabilities }) {
+    for (const { capability, state } of capabilities) {
+      if (state) on.add(capability);
+      else on.delete(capability);
+    }
+    return DONE;
+  },
   'query-dirty-rate': () => ({
     status: 'unstarted',
     'sample-pages': 0,

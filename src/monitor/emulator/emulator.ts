@@ -50,6 +50,8 @@ export class Emulator {
   readonly blockNodes = new Map<string, BlockNodeConfig>();
   /** Names of network cards whose cable is unplugged. */
   readonly linksDown = new Set<string>();
+  /** What migration was told to do. */
+  readonly migrationCapabilities = new Set<string>();
   fdsets: SystemConfig['fdsets'];
   readonly sessions = new Set<QmpSession>();
   readonly balloonPolling: BalloonPolling;

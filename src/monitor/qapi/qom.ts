@@ -71,6 +71,7 @@ export const qomCommands = {
     args: { driver: field(str), bus: optional(str), id: optional(str) },
     since: '0.13',
     features: ['json-cli', 'json-cli-hotplug'],
+    open: true,
     examples: [],
   }),
   device_del: command({

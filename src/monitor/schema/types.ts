@@ -46,6 +46,8 @@ export interface ObjectType<T = unknown> extends Described<T> {
   readonly name: string;
   readonly members: Members;
   /** A union: the member that chooses, and what each of its values adds. */
+  /** Takes members that are not listed, which who takes them checks. */
+  readonly open?: true;
   readonly variants?: { readonly tag: string; readonly cases: Readonly<Record<string, ObjectType>> };
 }
 export interface AlternateType<T = unknown> extends Described<T> {
@@ -166,16 +168,18 @@ interface CommandSpec<M extends Members, R> {
   readonly since: string;
   readonly features?: readonly string[];
   readonly outOfBand?: true;
+  /** Takes arguments that are not listed. */
+  readonly open?: true;
   readonly examples: readonly Example[];
 }
 
 export function command<const M extends Members = Record<never, never>, R = Infer<typeof empty>>(
   spec: CommandSpec<M, R>,
 ): Command<InferMembers<M>, R> {
-  const { args, returns, ...rest } = spec;
+  const { args, returns, open, ...rest } = spec;
   return {
     ...rest,
-    args: { kind: 'object', name: '', members: args ?? {} },
+    args: { kind: 'object', name: '', members: args ?? {}, open },
     returns: returns ?? (empty as unknown as Type<R>),
   };
 }

@@ -108,6 +108,7 @@ function checkObject(type: ObjectType, value: unknown, path: string): void {
       else if (!member.optional) throw new ArgumentError(`Parameter '${at(name)}' is missing`);
     }
   }
+  if (type.open) return;
   for (const name of Object.keys(given)) {
     if (!known.has(name)) throw new ArgumentError(`Parameter '${at(name).slice(0, 200)}' is unexpected`);
   }
