@@ -20,7 +20,7 @@ import {
   variantKey,
 } from '../../target/index.ts';
 import { ops } from './interpreter.ts';
-import { code, entryTableSize, record } from './layout.ts';
+import { code, codeChanges, entryTableSize, record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 
 /** What the interpreter has for an instruction: a case of its own, or a handler function. */
@@ -222,6 +222,13 @@ export class CodeCache {
     return at;
   }
 
+  /** Index of the function that runs a row in a (normalized) variant; it has no case in the loop. */
+  handlerOf(parsed: ParsedRow, variant: Variant): number {
+    const { op, handler } = this.handlers.handler(parsed, variant, `${parsed.id}:${variantKey(variant)}`);
+    if (op !== ops.call) throw new Error(`${parsed.row.mnemonic} has no handler function`);
+    return handler;
+  }
+
   /** The record of the instruction at `offset`, or 0. */
   recordAt(physicalPage: number, mode: number, offset: number): number {
     return this.words[(this.page(physicalPage, mode).table >> 2) + offset];
@@ -305,6 +312,7 @@ export class CodeCache {
 
   private dropPage(physicalPage: number): boolean {
     this.covered.delete(physicalPage);
+    this.words[codeChanges >> 2]++;
     for (const page of this.modesOf.get(physicalPage) ?? []) {
       for (const { at, count } of page.records) {
         for (let i = 0; i < count; i++) this.view.setUint16(at + i * record.size + record.op, ops.lookup, true);

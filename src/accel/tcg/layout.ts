@@ -59,6 +59,9 @@ export const copyBuffer = { base: 0xf000, size: 0x1000 } as const;
 /** A tag that no address has: bits below 12 are set. */
 export const noTag = -1n;
 
+/** An i32 that counts how often decoded code was dropped because its page changed. */
+export const codeChanges = tlb.base + tlb.sets * tlb.stride;
+
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
 export const code = { base: 0x30_0000, size: 61 << 20 } as const;
 /** An entry table has an i32 for each byte of a page: the record of the instruction that starts there, or 0. */
@@ -111,4 +114,4 @@ export const record = {
 } as const;
 
 if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');
-if (tlb.base + tlb.sets * tlb.stride > code.base) throw new Error('the TLB does not fit before the code');
+if (codeChanges + 4 > code.base) throw new Error('the TLB does not fit before the code');

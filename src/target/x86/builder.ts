@@ -119,6 +119,12 @@ export interface X86Builder extends Builder, Variant {
   bulkMove(destination: Expr, source: Expr, bytes: Expr): Expr;
   bulkFill(destination: Expr, value: Expr, bytes: Expr, width: number): Expr;
   /**
+   * Compares elements of `width` bytes upwards at linear address `at` with those at linear address `other` (or with the
+   * value `other`) under the same conditions; returns the bytes (i64, a multiple of 16, at most `bytes`) up to where one
+   * of the next 16 bytes' elements is equal (`untilEqual`), or is not.
+   */
+  bulkScan(at: Expr, other: Expr, otherIsAddress: boolean, bytes: Expr, width: IntSize, untilEqual: boolean): Expr;
+  /**
    * The TLB set of a privilege, for state `tlbBase`. Only when `ready` (i32 0 or 1) is it for code of the decoding mode
    * in use; else a helper must change the privilege.
    */

@@ -43,6 +43,7 @@ export interface Links {
 
 const zeroAddress = i32(0);
 
+const toPageEnd = (host: Expr): Expr => sub(i32(0x1000), and(host, i32(0xfff)));
 const smaller = (a: Expr, b: Expr): Expr => select(ltU(a, b), a, b);
 
 export class WasmBuilder implements Builder {
@@ -244,22 +245,72 @@ export class WasmBuilder implements Builder {
         return;
       }
       const pattern = this.let(mul(toI64(value), i64(spread)));
-      const at = this.variable(to);
-      const end = this.let(add(to, n));
-      this.loop((again) => {
-        this.f.storeRaw(at, 0, pattern, 8);
-        this.set(at, add(at, i32(8)));
-        this.if(ltU(at, end), again);
+      this.if(
+        eq(pattern, op('i64.rotl', pattern, i64(8))),
+        () => this.f.memoryFill(to, toI32(pattern), n),
+        () => {
+          const at = this.variable(to);
+          const end = this.let(add(to, n));
+          this.loop((again) => {
+            this.f.storeRaw(at, 0, pattern, 8);
+            this.set(at, add(at, i32(8)));
+            this.if(ltU(at, end), again);
+          });
+        },
+      );
+    });
+    return done;
+  }
+
+  bulkScan(at: Expr, other: Expr, otherIsAddress: boolean, bytes: Expr, width: IntSize, untilEqual: boolean): Expr {
+    const done = this.variable(i64(0));
+    const shape = { 1: 'i8x16', 2: 'i16x8', 4: 'i32x4', 8: 'i64x2' }[width];
+    const run = (from: Expr, limit: Expr, operand: (passed: Expr) => Expr): void => {
+      const passed = this.variable(i32(0));
+      this.if(limit, () =>
+        this.loop((again) => {
+          const equal = op(`${shape}.eq`, this.f.loadRaw(add(from, passed), 0, 'v128', 16), operand(passed));
+          this.if(untilEqual ? eqz(op('v128.any_true', equal)) : op(`${shape}.all_true`, equal), () => {
+            this.set(passed, add(passed, i32(16)));
+            this.if(ltU(passed, limit), again);
+          });
+        }),
+      );
+      this.set(done, toI64(passed));
+    };
+    this.if(this.mayBulk(), () => {
+      this.withRead(at, (from) => {
+        const left = this.let(select(geU(bytes, i64(0x1000)), i32(0x1000), toI32(bytes)));
+        const limit = smaller(left, toPageEnd(from));
+        if (otherIsAddress) {
+          this.withRead(other, (second) => {
+            const shared = this.let(and(smaller(this.let(limit), toPageEnd(second)), i32(-16)));
+            run(from, shared, (passed) => this.f.loadRaw(add(second, passed), 0, 'v128', 16));
+          });
+        } else {
+          const pattern = this.let(op(`${shape}.splat`, other));
+          run(from, this.let(and(limit, i32(-16))), () => pattern);
+        }
       });
     });
     return done;
   }
 
+  /** Runs `body(engine address)` if the TLB lets a byte at a linear address be read. */
+  private withRead(address: Expr, body: (host: Expr) => void): void {
+    const a = this.let(address);
+    const entry = this.tlbEntry(a);
+    this.if(this.hit(entry, tlb.readTag, a, 1), () => body(this.let(this.host(entry, a))));
+  }
+
+  /** Whether many elements may be done at once: upwards, and not in single steps. */
+  private mayBulk(): Expr {
+    return eqz(or(and(this.get(state.eflags), i32(state.flag.DF)), and(this.get(state.mode), i32(modeBits.step))));
+  }
+
   /** Runs `body(host address, bytes)` when DF is 0, the destination may be written, and there is something to do. */
   private bulk(destination: Expr, bytes: Expr, body: (to: Expr, n: Expr) => void): void {
-    const slowly = or(and(this.get(state.eflags), i32(state.flag.DF)), and(this.get(state.mode), i32(modeBits.step)));
-    const forwards = eqz(slowly);
-    this.if(forwards, () => {
+    this.if(this.mayBulk(), () => {
       const a = this.let(destination);
       const entry = this.tlbEntry(a);
       this.if(this.hit(entry, tlb.writeTag, a, 1), () => {

@@ -19,6 +19,8 @@ import {
   i32,
   i64,
   lane,
+  ltS,
+  ne,
   op,
   or,
   type ParsedRow,
@@ -35,7 +37,7 @@ import {
 import type { Links } from '../emit/builder.ts';
 import { status } from '../emit/core-types.ts';
 import { type Completion, HandlerBuilder, type Sequence } from '../emit/handler.ts';
-import { record, tlb } from '../layout.ts';
+import { codeChanges, record, tlb } from '../layout.ts';
 import type { FunctionEmitter, Label } from '../wasm/function.ts';
 
 /** Thrown while emitting semantics that the translator can not run. */
@@ -206,6 +208,10 @@ export class RegionBuilder extends HandlerBuilder {
     const at = (offset.value as number) + displacement;
     if (!harmless.has(at)) this.changed = true;
     if (at === state.tlbBase.offset) this.f.set(this.control.frame.tlb, e);
+    if (at === state.budget.offset) {
+      this.f.set(this.control.frame.budget, e);
+      return;
+    }
     if (flagFields.has(at)) this.setSlot(at, e);
     else if (at >= firstGpr && at < lastGpr) this.writeGpr(at, e, bytes);
     else if (at >= firstVector && at < lastVector) this.writeVectorSlot(at, e, bytes);
@@ -335,6 +341,10 @@ export class RegionBuilder extends HandlerBuilder {
     throw new Untranslatable();
   }
 
+  override bulkScan(): Expr {
+    throw new Untranslatable();
+  }
+
   // --- Flags that a library function looks at.
 
   override call(name: string, ...args: Expr[]): Expr {
@@ -418,6 +428,46 @@ export class RegionBuilder extends HandlerBuilder {
 
   override repeat(): void {
     throw new Untranslatable();
+  }
+
+  /**
+   * Runs a string instruction with REP by its handler, which moves whole pages at a time, to its end; leaves when it
+   * faults, the budget is spent, or code has changed.
+   */
+  repeatByHandler(handler: number): void {
+    const { frame } = this.control;
+    const registers = [0, 1, 6, 7].map((i) => state.gpr[i]);
+    const comparing = /^(SCAS|CMPS)/.test(this.parsed.row.mnemonic);
+    const results = comparing ? [...registers, state.flagsKind, state.flagsResult, state.flagsSource] : registers;
+    for (const field of results) super.putAt(i32(field.offset), 0, frame.slot(field.offset, field.type), 8);
+    const changes = () => this.f.loadRaw(i32(0), codeChanges, 'i32', 4);
+    const before = this.let(changes());
+    this.f.loop((again) => {
+      const answer = this.f.callIndirect(
+        this.links.handlerType,
+        i32(handler),
+        [i32(this.recordAddress)],
+        'i32',
+      ) as Expr;
+      for (const field of results) this.setSlot(field.offset, super.getAt(i32(field.offset), 0, field.type, 8));
+      this.f.ifUnlikely(ne(changes(), before), () => {
+        this.f.if(answer, () => this.leaveHere());
+        const next = add(
+          this.get(state.page),
+          add(this.field(record.offset, 'i64', 2), this.field(record.length, 'i64', 1)),
+        );
+        super.putAt(i32(state.linear.offset), 0, this.long64 ? next : and(next, i64(0xffffffffn)), 8);
+        this.f.set(frame.result, i32(status.jump));
+        this.f.branch(this.control.exit);
+      });
+      this.f.if(answer, () => {
+        this.f.ifUnlikely(ne(answer, i32(status.repeat)), () => this.leaveHere());
+        this.f.set(frame.budget, sub(frame.budget, i32(1)));
+        this.f.ifUnlikely(ltS(frame.budget, i32(0)), () => this.leaveHere());
+        this.f.branch(again);
+      });
+    });
+    this.sequence.known = undefined;
   }
 
   /** No interrupt comes up within a region but by what leaves it. */

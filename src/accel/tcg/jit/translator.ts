@@ -241,7 +241,7 @@ export class Translator {
   /** Where an indirect branch's targets are remembered; 0 for other instructions. */
   private seenAt(at: RegionInstruction): number {
     const { row } = at.instruction.parsed;
-    if (!row.ends || !at.instruction.variant.long64 || branchTarget(at) !== undefined) return 0;
+    if (row.ends !== true || !at.instruction.variant.long64 || branchTarget(at) !== undefined) return 0;
     let slots = this.seen.get(at.record);
     if (slots === undefined) {
       slots = this.parts.code.full ? 0 : this.parts.code.allocate(4 * seenSlots);
@@ -296,10 +296,9 @@ export class Translator {
   ): void {
     const { parsed, variant } = at.instruction;
     const normal = normalizeVariant(parsed, variant);
-    emitInstruction(
-      new RegionBuilder(f, links, parsed, normal, this.view, at.record, leaveAddress, control, sequence),
-      parsed,
-    );
+    const b = new RegionBuilder(f, links, parsed, normal, this.view, at.record, leaveAddress, control, sequence);
+    if (parsed.row.repeats && normal.rep) b.repeatByHandler(this.parts.code.handlerOf(parsed, normal));
+    else emitInstruction(b, parsed);
   }
 
   private emit(links: Links, plan: Plan): FunctionBody {

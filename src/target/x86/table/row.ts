@@ -93,6 +93,8 @@ export interface RowOptions {
    * `window`: the semantics call `interruptWindow`.
    */
   readonly shadow?: true | 'window';
+  /** A string instruction on memory alone: under REP its handler may be called until it is done. */
+  readonly repeats?: true;
   /** CPL must be 0, else #GP(0). Checked before anything else. */
   readonly privileged?: true;
   /** Only without REX.B: 90 is NOP, but 41 90 is XCHG. */

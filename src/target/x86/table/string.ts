@@ -101,6 +101,20 @@ const stos = repeated((b) => {
   return undefined;
 }, storeBulk);
 
+/** Passes over the elements that do not end the search, up to the last one, as far as the pages go. */
+const scanBulk =
+  (both: boolean) =>
+  (b: X86Builder): void => {
+    if (b.asize !== 8) return;
+    const width = size(b, 0);
+    // CMPS has the source first.
+    const destination = b.let(b.address(both ? 1 : 0, width));
+    const left = b.let(mul(sub(counter(b), i64(1)), i64(width)));
+    const source = both ? b.let(b.address(0, width)) : undefined;
+    const done = b.bulkScan(destination, source ?? readRegister(b, 0, width), both, left, width, b.rep === 1);
+    b.if(eqz(eqz(done)), () => finishBulk(b, done, width, both));
+  };
+
 const lods = repeated((b) => {
   const by = stride(b, size(b, 1));
   b.write(0, b.let(b.read(1)));
@@ -120,7 +134,7 @@ const cmps = repeated((b) => {
   advance(b, 6, by);
   advance(b, 7, by);
   return untilMismatch(b);
-});
+}, scanBulk(true));
 
 const scas = repeated((b) => {
   const width = size(b, 0);
@@ -130,7 +144,7 @@ const scas = repeated((b) => {
   b.setFlags('sub', width, b.let(zeroExtend(width, sub(left, right))), right, left);
   advance(b, 7, by);
   return untilMismatch(b);
-});
+}, scanBulk(false));
 
 const port = (b: X86Builder): Expr => readRegister(b, 2, 2);
 
@@ -171,18 +185,19 @@ const outs = repeated(
 );
 
 const by = { by: ['asize', 'rep', 'long64'] } as const;
+const onMemory = { ...by, repeats: true } as const;
 
 export const stringRows: readonly Row[] = [
-  row('MOVSB', 'A4', 'Yb,Xb', movs, by),
-  row('MOVS', 'A5', 'Yv,Xv', movs, by),
-  row('CMPSB', 'A6', 'Xb,Yb', cmps, by),
-  row('CMPS', 'A7', 'Xv,Yv', cmps, by),
-  row('STOSB', 'AA', 'Yb,AL', stos, by),
-  row('STOS', 'AB', 'Yv,rAX', stos, by),
-  row('LODSB', 'AC', 'AL,Xb', lods, by),
-  row('LODS', 'AD', 'rAX,Xv', lods, by),
-  row('SCASB', 'AE', 'Yb,AL', scas, by),
-  row('SCAS', 'AF', 'Yv,rAX', scas, by),
+  row('MOVSB', 'A4', 'Yb,Xb', movs, onMemory),
+  row('MOVS', 'A5', 'Yv,Xv', movs, onMemory),
+  row('CMPSB', 'A6', 'Xb,Yb', cmps, onMemory),
+  row('CMPS', 'A7', 'Xv,Yv', cmps, onMemory),
+  row('STOSB', 'AA', 'Yb,AL', stos, onMemory),
+  row('STOS', 'AB', 'Yv,rAX', stos, onMemory),
+  row('LODSB', 'AC', 'AL,Xb', lods, onMemory),
+  row('LODS', 'AD', 'rAX,Xv', lods, onMemory),
+  row('SCASB', 'AE', 'Yb,AL', scas, onMemory),
+  row('SCAS', 'AF', 'Yv,rAX', scas, onMemory),
   row('INSB', '6C', 'Yb,DX', ins, by),
   row('INS', '6D', 'Yz,DX', ins, by),
   row('OUTSB', '6E', 'DX,Xb', outs, by),
