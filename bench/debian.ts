@@ -10,7 +10,7 @@ export type { Architecture } from '../src/host/node/guest/apt.ts';
 /** perl with its C library, as it lies in a root file system: a cpio archive. */
 export function perl(architecture: Architecture): Promise<Uint8Array> {
   return cached(architecture, 'perl.cpio', async (apt, folder) => {
-    for (const name of ['perl-base', 'libc6', 'libcrypt1']) await apt.unpack(await apt.show(name), folder);
+    for (const name of ['perl-base', 'libc6', 'libcrypt1']) await apt.unpack([await apt.show(name)], folder);
     const [triplet] = (await readdir(join(folder, 'lib'))).filter((name) => name.endsWith('-linux-gnu'));
     const loader = architecture === 'i386' ? 'lib/ld-linux.so.2' : 'lib64/ld-linux-x86-64.so.2';
     const libraries = ['libc.so.6', 'libm.so.6', 'libcrypt.so.1'].map((name) => `lib/${triplet}/${name}`);
@@ -39,7 +39,7 @@ export function kernel32(): Promise<Uint8Array> {
     const meta = await apt.show('linux-image-686');
     const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
     if (name === undefined) throw new UserError(`package ${meta.name} names no kernel package`);
-    await apt.unpack(await apt.show(name), folder);
+    await apt.unpack([await apt.show(name)], folder);
     const [file] = (await readdir(join(folder, 'boot'))).filter((entry) => entry.startsWith('vmlinuz-'));
     return readFile(join(folder, 'boot', file));
   });
@@ -47,7 +47,7 @@ export function kernel32(): Promise<Uint8Array> {
 
 export function busybox32(): Promise<Uint8Array> {
   return cached('i386', 'busybox', async (apt, folder) => {
-    await apt.unpack(await apt.show('busybox-static'), folder);
+    await apt.unpack([await apt.show('busybox-static')], folder);
     return readFile(join(folder, 'bin', 'busybox'));
   });
 }

@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { createTcg, type TcgOptions } from '../src/accel/index.ts';
 import type { ThreadContext, VcpuEnvironment } from '../src/contract/index.ts';
+import { nodeSockets } from '../src/host/node/index.ts';
 import { serveMachine } from '../src/machine/index.ts';
 import { parseLine } from './console-lines.ts';
 import { attachSampler } from './profile-sampler.ts';
@@ -49,6 +50,7 @@ export function serve(context: ThreadContext): void {
     openDisk: none,
     openNetwork: none,
     openShare: none,
+    sockets: nodeSockets,
     fillRandom: (target) => randomFillSync(target),
   });
 }

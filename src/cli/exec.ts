@@ -8,6 +8,7 @@ import type {
   NetworkOptions,
   SerialConsole,
   ShareOptions,
+  VsockOptions,
 } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 
@@ -24,6 +25,8 @@ export interface ExecOptions extends DefaultGuestOptions, Pick<MachineOptions, '
   readonly networks?: readonly NetworkOptions[];
   /** Folders of the host, which the guest finds below /mnt by their tags. */
   readonly shares?: readonly ShareOptions[];
+  /** The guest's socket device. */
+  readonly vsock?: VsockOptions;
   /** Most bytes of standard output and of standard error to collect; default 64 MiB each. */
   readonly maxOutputBytes?: number;
 }
@@ -63,11 +66,11 @@ export function guestKernelFor(shares: readonly ShareOptions[] = []): 'cloud' | 
 
 /** A machine that will run `command` when it is started with `runExec`. */
 export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
-  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, cpus, accel, ram, kernel, disks, networks, shares } = options;
+  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, cpus, accel, ram, kernel, disks, networks, shares, vsock } = options;
   const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({ memoryBytes, cpu, cpus, accel, ram, boot, noReboot: true, disks, networks, shares });
+  return createMachine({ memoryBytes, cpu, cpus, accel, ram, boot, noReboot: true, disks, networks, shares, vsock });
 }
 
 /**

@@ -25,6 +25,7 @@ export type {
   RestoreOptions,
   SerialConsole,
   ShareOptions,
+  VsockOptions,
 } from '../machine/index.ts';
 export { MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, saveMachine } from '../machine/index.ts';
 export { createMachine, restoreMachine } from './create-machine.ts';

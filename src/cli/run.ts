@@ -22,6 +22,7 @@ import { PlainText } from './plain-text.ts';
 import { parseShares, SHARE_VALUE } from './share-option.ts';
 import { LAST_LINE, readSnapshot } from './snapshot-file.ts';
 import { runOnTerminal, write } from './terminal.ts';
+import { parseVsock, VSOCK_VALUE } from './vsock-option.ts';
 
 export const RUN_OPTIONS = {
   kernel: { value: 'FILE', help: "boot this: a Linux bzImage, a PVH ELF or a multiboot kernel (default: Debian's)" },
@@ -35,6 +36,7 @@ export const RUN_OPTIONS = {
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
   share: { value: SHARE_VALUE, repeats: true, help: 'a folder of the host; the default guest has it at /mnt/TAG' },
   'from-snapshot': { value: 'FILE', help: 'go on where vireo snapshot left off; give its disks and networks again' },
+  vsock: { value: VSOCK_VALUE, help: "streams to and from the guest's sockets, as unix sockets at PATH" },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
   help: { short: 'h', help: 'this text' },
 } as const;
@@ -64,11 +66,16 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 
 export type RunOptions = OptionValues<typeof RUN_OPTIONS>;
 
-export type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares'>;
+export type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares' | 'vsock'>;
 
-export function devicesOf({ disk = [], cdrom = [], net = [], share = [] }: RunOptions): Devices {
+export function devicesOf({ disk = [], cdrom = [], net = [], share = [], vsock }: RunOptions): Devices {
   const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
-  return { disks: [...disk.map(parseDisk), ...discs], networks: net.map(parseNetwork), shares: parseShares(share) };
+  return {
+    disks: [...disk.map(parseDisk), ...discs],
+    networks: net.map(parseNetwork),
+    shares: parseShares(share),
+    vsock: vsock === undefined ? undefined : parseVsock(vsock),
+  };
 }
 
 export function memoryOf(text: string | undefined, accel?: MachineOptions['accel']): number {

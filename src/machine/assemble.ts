@@ -5,20 +5,23 @@ import {
   createPcBoard,
   ELCR_INITIAL,
   loadKernel,
+  openVsockHost,
   type PcBoard,
   putAcpiTables,
   ramRegions,
   type ScsiUnitOptions,
+  type VsockHost,
   virtio9p,
   virtioBalloon,
   virtioBlk,
   virtioNet,
   virtioRng,
   virtioScsi,
+  virtioVsock,
 } from '../hw/index.ts';
 import { type CountedNode, countNode } from './block-counters.ts';
 import { VirtualClock } from './clock.ts';
-import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac } from './config.ts';
+import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
 import { firstOf } from './first-vcpu.ts';
 import { IoWatch } from './io-watch.ts';
 import type { PanicWatch } from './panic.ts';
@@ -50,7 +53,8 @@ const SLOT = {
   firstNetwork: 2 + DISKS_MAX,
   scsi: 2 + DISKS_MAX + NETWORKS_MAX,
   firstShare: 3 + DISKS_MAX + NETWORKS_MAX,
-  balloon: 3 + DISKS_MAX + NETWORKS_MAX,
+  balloon: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
+  vsock: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
 };
 const LAST_SLOT = 30;
 const FIRST_MAC = '52:54:00:12:34:56';
@@ -104,7 +108,13 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   const idlers = addDisks(board, config, disks, slots);
   addNetworks(board, config, links, slots);
   if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
-  const closeShares = addShares(board, config, attached.shares, slots);
+  const closeShares = addShares(board, config, attached.shares, slots, io);
+  if (config.vsock !== undefined && attached.vsock !== undefined) {
+    const { guestCid } = config.vsock;
+    const onActivity = () => io.active();
+    const vsock = virtioVsock({ name: 'vsock0', guestCid, host: attached.vsock, onActivity });
+    board.addVirtio(slots.take(undefined, SLOT.vsock), vsock);
+  }
   const vcpus = threaded?.createVcpus({ ...board, mayContinue: () => request === undefined });
   const vcpu = vcpus
     ? firstOf(vcpus)
@@ -167,11 +177,12 @@ interface Attached {
   readonly disks: BlockNode[];
   readonly networks: Network[];
   readonly shares: SharedNode[];
+  vsock?: VsockHost;
 }
 
 /** All or none: when one cannot be opened, the others are closed again. */
 async function openBackends(
-  { disks, networks, shares }: MachineConfig,
+  { disks, networks, shares, vsock }: MachineConfig,
   clock: Clock,
   backends: MachineBackends,
 ): Promise<Attached> {
@@ -180,6 +191,7 @@ async function openBackends(
     for (const disk of disks) opened.disks.push(await backends.openDisk(disk));
     for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
     for (const share of shares) opened.shares.push(await backends.openShare(share));
+    if (vsock !== undefined) opened.vsock = await openVsockHost(vsock.path, backends.sockets);
     return opened;
   } catch (error) {
     await closeBackends(opened);
@@ -187,7 +199,8 @@ async function openBackends(
   }
 }
 
-async function closeBackends({ disks, networks, shares }: Attached): Promise<void> {
+async function closeBackends({ disks, networks, shares, vsock }: Attached): Promise<void> {
+  vsock?.close();
   for (const share of shares) share.close();
   for (const network of networks) network.close();
   await Promise.all(disks.map((disk) => disk.close()));
@@ -265,9 +278,16 @@ function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Netw
 }
 
 /** Returns what closes them. */
-function addShares(board: PcBoard, { shares }: MachineConfig, roots: readonly SharedNode[], slots: Slots): () => void {
+function addShares(
+  board: PcBoard,
+  { shares }: MachineConfig,
+  roots: readonly SharedNode[],
+  slots: Slots,
+  io: IoWatch,
+): () => void {
+  const onWork = (work: Promise<unknown>) => io.watch(work);
   const devices = shares.map(({ tag, readOnly, security }, index) => {
-    const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security });
+    const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security, onWork });
     board.addVirtio(slots.take(undefined, SLOT.firstShare), device);
     return device;
   });

@@ -1,6 +1,6 @@
 /** What a machine is made of, and the checks on what a person asks for. */
 import { UserError } from '../base/index.ts';
-import { SECURITY_MODELS, type SecurityModelName, sizeText } from '../hw/index.ts';
+import { GUEST_CID, SECURITY_MODELS, type SecurityModelName, sizeText } from '../hw/index.ts';
 import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
 
 /** What `createMachine` takes. */
@@ -30,6 +30,16 @@ export interface MachineOptions {
   readonly balloon?: { readonly slot?: number };
   /** What is done when the guest does something to the machine as a whole; default: the machine ends. */
   readonly actions?: Partial<MachineActions>;
+  /** Streams between programs of the guest and of the host (vsock(7)). */
+  readonly vsock?: VsockOptions;
+}
+
+/** A socket device; its host's side are unix sockets, as `openVsockHost` in hw describes. */
+export interface VsockOptions {
+  /** Where the host listens for programs that ask for a port of the guest. */
+  readonly path: string;
+  /** The guest's context id; default 3. */
+  readonly guestCid?: number;
 }
 
 /** One shared folder; who opens it is `MachineBackends.openShare`. */
@@ -118,6 +128,7 @@ export interface MachineConfig {
   readonly actions: MachineActions;
   /** Its RAM and state come from a snapshot: nothing is loaded to begin with. */
   readonly isIncoming: boolean;
+  readonly vsock: Required<VsockOptions> | undefined;
 }
 
 const MIB = 1024 * 1024;
@@ -132,13 +143,13 @@ export const CPUS_MAX = 255;
 /** As many as there are places for on the PCI bus, with some to spare. */
 export const DISKS_MAX = 16;
 export const NETWORKS_MAX = 8;
-export const SHARES_MAX = 4;
+export const SHARES_MAX = 3;
 export const TAG_LENGTH_MAX = 31;
 
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
   const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
-  const { disks = [], networks = [], shares = [], rng = {}, balloon } = options;
+  const { disks = [], networks = [], shares = [], rng = {}, balloon, vsock } = options;
   const { cpus = 1, accel = ['auto'], ram = {} } = options;
   checkAccelerators(accel);
   const most = accel.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
@@ -166,7 +177,7 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   checkShares(shares);
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
-  const devices = { disks, networks, shares, rng, balloon };
+  const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock) };
   const processors = { cpu, cpus, accel, ram };
   const kernelAndInitrd = { kernel, initrd, commandLine };
   return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
@@ -205,6 +216,16 @@ function checkShares(shares: readonly ShareOptions[]): void {
       throw new UserError(`there is no security model ${security}, only ${SECURITY_MODELS.join(', ')}`);
     }
   }
+}
+
+function checkedVsock(vsock: VsockOptions | undefined): Required<VsockOptions> | undefined {
+  if (vsock === undefined) return undefined;
+  const { path, guestCid = GUEST_CID.min } = vsock;
+  if (typeof path !== 'string' || path === '') throw new UserError("the guest's sockets need a path on the host");
+  if (!Number.isInteger(guestCid) || guestCid < GUEST_CID.min || guestCid > GUEST_CID.max) {
+    throw new UserError(`the guest's context id cannot be ${guestCid}: from ${GUEST_CID.min} to ${GUEST_CID.max}`);
+  }
+  return { path, guestCid };
 }
 
 /** @throws UserError unless `text` is the address of one card, such as `52:54:00:12:34:56` */

@@ -20,6 +20,7 @@ export type {
   NetworkOptions,
   RamOptions,
   ShareOptions,
+  VsockOptions,
 } from './config.ts';
 export {
   ACCELERATOR_CHOICES,

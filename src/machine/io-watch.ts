@@ -20,6 +20,16 @@ export class IoWatch {
     return this.#inFlight > 0 || this.#nowNanos() - this.#lastFrameNanos < FRAME_PENDING_NANOS;
   }
 
+  /** Bytes came or went: more are to be expected. */
+  active(): void {
+    this.#lastFrameNanos = this.#nowNanos();
+  }
+
+  /** Counts work for a device until it is done. */
+  watch(work: Promise<unknown>): void {
+    this.#count(work).catch(() => {}); // whoever asked for it hears of its end
+  }
+
   /** Resolves when no request is under way. */
   async idle(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
@@ -59,9 +69,7 @@ export class IoWatch {
   watchLink(link: NetLink): NetLink {
     this.#links.push(link);
     const isHeld = () => this.#held;
-    const seen = () => {
-      this.#lastFrameNanos = this.#nowNanos();
-    };
+    const seen = () => this.active();
     return {
       takes: link.takes,
       send(frame, unfinished) {

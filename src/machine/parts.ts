@@ -6,6 +6,7 @@ import type {
   Device,
   Doorbells,
   GuestMemory,
+  HostSockets,
   InterruptControllers,
   NetLink,
   SharedNode,
@@ -81,6 +82,8 @@ export interface MachineBackends {
   openNetwork(network: NetworkOptions, clock: Clock): Promise<Network>;
   /** Throws UserError when there is no such folder, or the host cannot share folders. */
   openShare(share: ShareOptions): Promise<SharedNode>;
+  /** For the guest's socket device. */
+  readonly sockets: HostSockets;
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
 }

@@ -10,7 +10,7 @@ import { createMachineFrom, type Machine } from './machine.ts';
  * the snapshot, so that a snapshot cannot name files of the host: as many disks and network cards must be given as the
  * machine had, in the same order.
  */
-export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'actions' | 'noReboot'>;
+export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'vsock' | 'actions' | 'noReboot'>;
 
 /**
  * The machine as a snapshot. It stands still from the first piece to the last, and goes on then if it ran.
@@ -84,7 +84,7 @@ function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
 type Plain = { readonly [field: string]: DeviceValue | undefined };
 
 /** What a machine is made of, without what its devices lead to: equal for a machine and its restored self. */
-function hardwareOf({ memoryBytes, cpu, disks, networks, rng, balloon }: MachineConfig): DeviceRecord {
+function hardwareOf({ memoryBytes, cpu, disks, networks, rng, balloon, vsock }: MachineConfig): DeviceRecord {
   return {
     memoryBytes,
     cpu,
@@ -92,6 +92,7 @@ function hardwareOf({ memoryBytes, cpu, disks, networks, rng, balloon }: Machine
     networks: networks.map(({ mac, slot }) => plain({ mac, slot })),
     ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
     ...(balloon ? { balloon: plain({ slot: balloon.slot }) } : {}),
+    ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid }) } : {}),
   };
 }
 
@@ -112,9 +113,16 @@ function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): Ma
     balloon,
     disks: merged(hardware.disks, options.disks ?? [], 'disk'),
     networks: merged(hardware.networks, options.networks ?? [], 'network card'),
+    vsock: vsockOf(hardware.vsock, options.vsock),
     boot: bootOf(boot, blobs),
   });
   return { ...config, isIncoming: true };
+}
+
+function vsockOf(saved: DeviceValue | undefined, given: RestoreOptions['vsock']): RestoreOptions['vsock'] {
+  if (saved === undefined) return undefined;
+  if (given === undefined) throw new UserError('the machine of the snapshot has a socket device: give its path');
+  return { ...given, ...(saved as object) };
 }
 
 /** Each given option with what the snapshot says of its device. */

@@ -1,7 +1,8 @@
 /** More of Debian than the default guest has, got with apt once and kept in the user's cache folder. */
-import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
 import { type Apt, openApt } from '../../src/host/node/guest/apt.ts';
 
@@ -20,7 +21,7 @@ export function genericKernel(): Promise<Uint8Array> {
     const meta = await apt.show('linux-image-amd64');
     const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
     if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
-    await apt.unpack(await apt.show(name), folder);
+    await apt.unpack([await apt.show(name)], folder);
     const [file] = (await readdir(join(folder, 'boot'))).filter((entry) => entry.startsWith('vmlinuz-'));
     return readFile(join(folder, 'boot', file));
   });
@@ -33,7 +34,7 @@ export async function kvmHostKernel(): Promise<{ kernel: Uint8Array; modules: [n
     const meta = await apt.show('linux-image-cloud-amd64');
     const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
     if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
-    await apt.unpack(await apt.show(name), folder);
+    await apt.unpack([await apt.show(name)], folder);
     const paths = await readdir(folder, { recursive: true });
     const find = (wanted: string) =>
       paths.find((path) => path.endsWith(`/${wanted}`) || path.includes(`boot/${wanted}-`));
@@ -78,7 +79,7 @@ export function nodeLibraries(): Promise<Uint8Array> {
 /** Packages and all that they depend on, as the root of a file system with its usual places. */
 function root(name: string, packages: readonly string[]): Promise<Uint8Array> {
   return cached(name, async (apt, folder) => {
-    for (const debianPackage of await apt.resolve(packages)) await apt.unpack(debianPackage, folder);
+    await apt.unpack(await apt.resolve(packages), folder);
     const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT.slice(0, -1), permissions: 0o755 };
     const mountPoints = ['dev', 'proc', 'root', 'sys', 'tmp'].map(
       (name): CpioEntry => ({ kind: 'directory', path: `${USERLAND_ROOT}${name}`, permissions: 0o755 }),
@@ -87,23 +88,100 @@ function root(name: string, packages: readonly string[]): Promise<Uint8Array> {
   });
 }
 
+/** What the tests of devices and networks run; a folder to share with a guest, which uses it as its root. */
+export function debianTools(): Promise<string> {
+  // The name changes with what is in it.
+  const content = JSON.stringify([TOOLS_PACKAGES, TOOLS_FILES, TOOLS_FOLDERS]);
+  const name = `tools-${createHash('sha256').update(content).digest('hex').slice(0, 12)}`;
+  return cachedFolder(name, async (apt, folder) => {
+    await apt.unpack(await apt.resolve(TOOLS_PACKAGES), folder);
+    for (const [path, text] of Object.entries(TOOLS_FILES)) {
+      await mkdir(dirname(join(folder, path)), { recursive: true });
+      await writeFile(join(folder, path), text);
+    }
+    for (const place of TOOLS_FOLDERS) await mkdir(join(folder, place), { recursive: true });
+    await symlink('../run/resolv.conf', join(folder, 'etc/resolv.conf'));
+  });
+}
+
+const TOOLS_PACKAGES = [
+  ...[
+    'bash',
+    'coreutils',
+    'curl',
+    'dash',
+    'fio',
+    'git',
+    'grep',
+    'iperf3',
+    'make',
+    'openssh-client',
+    'openssh-server',
+    'socat',
+  ],
+];
+/** Places where the guest mounts something. */
+const TOOLS_FOLDERS = ['dev', 'mnt', 'proc', 'root', 'run', 'sys', 'tmp', 'work'];
+const TOOLS_FILES: Readonly<Record<string, string>> = {
+  'etc/passwd': 'root:x:0:0:root:/root:/bin/bash\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n',
+  'etc/group': 'root:x:0:\nnogroup:x:65534:\n',
+  'etc/shadow': 'root:*:19000:0:99999:7:::\n',
+  'etc/hosts': '127.0.0.1 localhost vireo\n',
+  'etc/nsswitch.conf': 'passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n',
+};
+
+/** Shell commands that make a shared folder with the tools, mounted at /mnt/tools, the place where `chroot /t` leads. */
+export const ENTER_TOOLS = `
+  mkdir /t; mount -o bind /mnt/tools /t
+  for name in dev proc sys; do mount -o rbind /$name /t/$name; done
+  for name in tmp run root; do mount -t tmpfs tmpfs /t/$name; done
+  chmod 700 /t/root; chmod 1777 /t/tmp; mkdir /t/run/sshd
+  [ -e /etc/resolv.conf ] && cp /etc/resolv.conf /t/run/resolv.conf
+  export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+
+/** A folder of the cache folder, filled by `build` when it is not there yet. */
+async function cachedFolder(name: string, build: (apt: Apt, folder: string) => Promise<void>): Promise<string> {
+  const path = join(cacheFolder(), name);
+  if ((await stat(path).catch(() => undefined)) !== undefined) return path;
+  return building(async (apt, temporary) => {
+    const folder = join(temporary, 'root');
+    await mkdir(folder);
+    await build(apt, folder);
+    // Another run may have been quicker.
+    await rename(folder, path).catch(async (error) => {
+      if ((await stat(path).catch(() => undefined)) === undefined) throw error;
+    });
+    return path;
+  });
+}
+
 /** A file of the cache folder; made by `build` in an empty folder when it is not there yet. */
 async function cached(name: string, build: (apt: Apt, folder: string) => Promise<Uint8Array>): Promise<Uint8Array> {
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vireo', 'system-tests');
-  const path = join(cache, name);
+  const path = join(cacheFolder(), name);
   const existing = await readFile(path).catch(() => undefined);
   if (existing !== undefined) return existing;
-  await mkdir(cache, { recursive: true });
-  const temporary = await mkdtemp(join(cache, 'tmp-'));
-  try {
-    const apt = await openApt(temporary, process.env);
-    await apt.update();
+  return building(async (apt, temporary) => {
     const folder = join(temporary, 'root');
     await mkdir(folder);
     const bytes = await build(apt, folder);
     await writeFile(join(temporary, name), bytes);
     await rename(join(temporary, name), path);
     return bytes;
+  });
+}
+
+function cacheFolder(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vireo', 'system-tests');
+}
+
+/** Runs `build` with apt and a folder that is removed afterwards. */
+async function building<T>(build: (apt: Apt, temporary: string) => Promise<T>): Promise<T> {
+  await mkdir(cacheFolder(), { recursive: true });
+  const temporary = await mkdtemp(join(cacheFolder(), 'tmp-'));
+  try {
+    const apt = await openApt(temporary, process.env);
+    await apt.update();
+    return await build(apt, temporary);
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }

@@ -31,8 +31,8 @@ const DEFAULT_TIMEOUT_MILLIS = 200_000;
 const CONSOLE_TAIL_LENGTH = 4000;
 
 /** The default guest, or why this computer has none: a reason to skip. */
-export async function tryDefaultGuest(): Promise<DefaultGuest | string> {
-  return defaultGuest().catch((error: Error) => error.message);
+export async function tryDefaultGuest(guestKernel?: 'cloud' | 'generic'): Promise<DefaultGuest | string> {
+  return defaultGuest({ guestKernel }).catch((error: Error) => error.message);
 }
 
 /** Boots the guest, runs `script` with busybox's shell, and waits for the power-off. */

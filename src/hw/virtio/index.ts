@@ -19,3 +19,5 @@ export { type VirtioPci, type VirtioPciOptions, virtioPci } from './pci-transpor
 export { type RngOptions, virtioRng } from './rng.ts';
 export { type ScsiOptions, type VirtioScsi, virtioScsi } from './scsi/scsi.ts';
 export type { ScsiUnitOptions } from './scsi/unit.ts';
+export { openVsockHost, type VsockHost } from './vsock/unix-sockets.ts';
+export { CONNECTIONS_MAX, GUEST_CID, type VirtioVsock, type VsockOptions, virtioVsock } from './vsock/vsock.ts';

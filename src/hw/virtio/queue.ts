@@ -103,13 +103,19 @@ export class Virtqueue {
 
   /** Takes every available chain, with one interrupt at most for all that is completed meanwhile. */
   pump(onChain: (chain: Chain) => void): void {
+    this.pumpWhile(() => true, onChain);
+  }
+
+  /** The same as long as `mayTake` says so; what is left waits for the next call. */
+  pumpWhile(mayTake: () => boolean, onChain: (chain: Chain) => void): void {
     if (this.#ring === undefined || this.#pumping) return;
     this.#pumping = true;
     this.#ring.disableNotifications();
+    const next = () => (mayTake() ? this.take() : undefined);
     try {
       do {
-        for (let chain = this.take(); chain !== undefined; chain = this.take()) onChain(chain);
-      } while (this.#port.running() && this.#ring?.enableNotifications());
+        for (let chain = next(); chain !== undefined; chain = next()) onChain(chain);
+      } while (this.#port.running() && this.#ring?.enableNotifications() && mayTake());
     } finally {
       this.#pumping = false;
     }

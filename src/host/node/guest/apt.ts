@@ -41,8 +41,8 @@ export interface Apt {
   show(name: string): Promise<DebianPackage>;
   /** The packages to install for these: themselves and all that they depend on, without what is only recommended. */
   resolve(names: readonly string[]): Promise<DebianPackage[]>;
-  /** Downloads a package, checks it and unpacks its files into `target`. */
-  unpack(debianPackage: DebianPackage, target: string): Promise<void>;
+  /** Downloads packages, checks them and unpacks their files into `target`. */
+  unpack(debianPackages: readonly DebianPackage[], target: string): Promise<void>;
 }
 
 /**
@@ -101,22 +101,32 @@ export async function openApt(
         throw new UserError(`apt-get install ${names.join(' ')}: ${updateComplaint || complaintOf(simulation.stderr)}`);
       }
       const installed = [...simulation.stdout.matchAll(/^Inst (\S+) /gm)].map(([, name]) => name);
-      return Promise.all(installed.map(show));
+      const shown = await run('apt-cache', [...options, 'show', '--no-all-versions', ...installed]);
+      const found = shown.stdout.split('\n\n').flatMap((paragraph) => parsePackage(paragraph) ?? []);
+      const missing = installed.find((name) => found.every((one) => one.name !== name));
+      if (missing !== undefined) throw new UserError(updateComplaint || `apt's lists do not describe ${missing}`);
+      return found;
     },
 
-    async unpack({ name, version, sha256 }, target) {
+    async unpack(debianPackages, target) {
       const packages = join(folder, 'packages');
-      const download = await run('apt-get', [...options, '-q', 'download', `${name}=${version}`], packages);
-      const [file] = (await readdir(packages)).filter((entry) => entry.startsWith(`${name}_`));
-      if (download.code !== 0 || file === undefined) {
-        throw new UserError(
-          `apt-get download ${name}: ${complaintOf(download.stderr) || `exit code ${download.code}`}`,
-        );
+      const names = debianPackages.map(({ name, version }) => `${name}=${version}`);
+      const download = await run('apt-get', [...options, '-q', 'download', ...names], packages);
+      const files = await readdir(packages);
+      for (const { name, sha256 } of debianPackages) {
+        const file = files.find((entry) => entry.startsWith(`${name}_`));
+        if (download.code !== 0 || file === undefined) {
+          throw new UserError(
+            `apt-get download ${name}: ${complaintOf(download.stderr) || `exit code ${download.code}`}`,
+          );
+        }
+        const path = join(packages, file);
+        if ((await sha256Of(path)) !== sha256) {
+          throw new UserError(`${file} is not what apt's lists say it is (SHA-256)`);
+        }
+        const unpacking = await run('dpkg-deb', ['-x', path, target]);
+        if (unpacking.code !== 0) throw new UserError(`dpkg-deb -x ${file}: ${unpacking.stderr.trim()}`);
       }
-      const path = join(packages, file);
-      if ((await sha256Of(path)) !== sha256) throw new UserError(`${file} is not what apt's lists say it is (SHA-256)`);
-      const unpacking = await run('dpkg-deb', ['-x', path, target]);
-      if (unpacking.code !== 0) throw new UserError(`dpkg-deb -x ${file}: ${unpacking.stderr.trim()}`);
     },
   };
 }

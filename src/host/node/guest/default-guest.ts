@@ -124,7 +124,7 @@ async function stage(temporary: string, { kernel, environment, onProgress }: Fet
   const packages = [await apt.show(kernelName), await apt.show(BUSYBOX_PACKAGE)];
   for (const debianPackage of packages) {
     onProgress(`downloading ${debianPackage.name} ${debianPackage.version}`);
-    await apt.unpack(debianPackage, root);
+    await apt.unpack([debianPackage], root);
   }
 
   await copyFile(await findFile(root, kernelName, /^boot\/vmlinuz-/), join(staged, 'vmlinuz'));

@@ -24,6 +24,8 @@ export interface ShareOptions {
   readonly readOnly?: boolean;
   /** Default `none`. */
   readonly security?: SecurityModelName;
+  /** Told of work that the host does meanwhile. */
+  readonly onWork?: (work: Promise<unknown>) => void;
 }
 
 export interface Virtio9p extends VirtioDevice {
@@ -31,7 +33,8 @@ export interface Virtio9p extends VirtioDevice {
   close(): void;
 }
 
-export function virtio9p({ name, root, tag, readOnly = false, security = 'none' }: ShareOptions): Virtio9p {
+export function virtio9p(options: ShareOptions): Virtio9p {
+  const { name, root, tag, readOnly = false, security = 'none', onWork = () => {} } = options;
   const session = new Session({ root, readOnly, security: securityModel(security) });
   const tagBytes = Uint8Array.from(tag.slice(0, TAG_BYTES_MAX), (character) => character.charCodeAt(0));
 
@@ -66,7 +69,7 @@ export function virtio9p({ name, root, tag, readOnly = false, security = 'none' 
     const message = new Uint8Array(readableBytes);
     chain.read(0, message);
     const answer = session.answer(message);
-    if (answer instanceof Promise) void answer.then((bytes) => reply(queue, chain, bytes));
+    if (answer instanceof Promise) onWork(answer.then((bytes) => reply(queue, chain, bytes)));
     else reply(queue, chain, answer);
   }
 
