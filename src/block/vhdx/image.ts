@@ -221,8 +221,8 @@ async function commit(state: State): Promise<void> {
   await state.log.append([...dirty.values()]);
   await file.flush();
   if (isFirst) state.current = await writeHeader(file, state.current, { logGuid: guid });
+  // Flushed with what comes next; until then the log has them.
   await pages.writeDirty();
-  await file.flush();
   dirty.clear();
 }
 
