@@ -154,6 +154,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     },
     hasShares: attached.shares.length > 0,
     hold() {
+      vcpus?.pause();
       clock.pause();
       io.hold();
     },

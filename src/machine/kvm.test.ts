@@ -5,7 +5,8 @@ import { createKvm, openKvm } from '../accel/index.ts';
 import { nodeKvmHost, nodeThreads } from '../host/node/index.ts';
 import { bzImage } from '../hw/testing/kernels.ts';
 import type { MachineOptions } from './config.ts';
-import { createMachineOn } from './machine.ts';
+import { createMachineOn, type Machine } from './machine.ts';
+import { restoreMachineOn, saveMachine } from './snapshot.ts';
 
 const MIB = 1024 * 1024;
 const THREAD = new URL('./testing/kvm-thread.ts', import.meta.url).href;
@@ -31,6 +32,17 @@ function machineOf(code: readonly number[], options: Partial<MachineOptions> = {
     accel: ['kvm'],
     ...options,
   });
+}
+
+/** Sends one byte and returns the answer. */
+async function ask(machine: Machine, text: string): Promise<string> {
+  const [{ readable, writable }] = machine.serial;
+  const [reader, writer] = [readable.getReader(), writable.getWriter()];
+  await writer.write(Buffer.from(text));
+  const { value } = await reader.read();
+  reader.releaseLock();
+  writer.releaseLock();
+  return Buffer.from(value!).toString();
 }
 
 async function run(code: readonly number[], options: Partial<MachineOptions> = {}) {
@@ -99,6 +111,40 @@ test('stopped while its guest is busy, and while it sleeps', { skip }, async () 
 test('more memory than 4 GiB, above its line too', { skip }, async () => {
   const { output } = await run([...PRINT_K, ...POWER_OFF, HLT], { memoryBytes: 6144 * MIB });
   assert.equal(output, 'k');
+});
+
+test('a snapshot: the machine and its copy go on from there', { skip }, async () => {
+  // Answers each byte of COM1 with the byte plus how many came before it, which it counts in memory.
+  const code = [
+    ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7], // wait until there is a byte
+    ...[0x66, 0xba, 0xf8, 0x03, 0xec], // in al, dx
+    ...[0x02, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // add al, [300000h]
+    ...[0xfe, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // inc byte [300000h]
+    ...[0xee, 0xeb, 0xe1], // out dx, al; again
+  ];
+  await using first = await machineOf(code, { cpus: 2 });
+  await first.start();
+  assert.equal(await ask(first, 'a'), 'a');
+  const pieces: Buffer[] = [];
+  for await (const piece of saveMachine(first)) pieces.push(Buffer.from(piece));
+  assert.equal(await ask(first, 'a'), 'b');
+  await using copy = await restoreMachineOn(nodeThreads, THREAD, pieces);
+  await copy.start();
+  assert.equal(await ask(copy, 'a'), 'b');
+  assert.equal(await ask(copy, 'a'), 'c');
+});
+
+test('paused and resumed: nothing of the guest is lost', { skip }, async () => {
+  await using machine = await machineOf([...PRINT_K, ...LOOP]);
+  await machine.start();
+  const reader = machine.serial[0].readable.getReader();
+  await reader.read();
+  for (let i = 0; i < 20; i++) {
+    await machine.command('pause');
+    const rip = /RIP=0*2002([0-9a-f]+)/.exec(await machine.command('describe-cpu'))?.[1];
+    assert.equal(rip, '07'); // at the jump
+    await machine.command('resume');
+  }
 });
 
 test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {

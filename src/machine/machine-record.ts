@@ -1,6 +1,6 @@
 /** The state of a machine that stands still, as one record: its clock, its devices, its CPU. RAM is apart. */
 import { StateError } from '../base/index.ts';
-import type { Device, DeviceRecord, Vcpu } from '../contract/index.ts';
+import type { Device, DeviceRecord, Vcpu, VcpuThreads } from '../contract/index.ts';
 import type { VirtualClock } from './clock.ts';
 
 export interface MachineParts {
@@ -8,14 +8,16 @@ export interface MachineParts {
   /** In the order of restoring. */
   readonly devices: readonly Device[];
   readonly vcpu: Vcpu;
+  /** All CPUs, where they have threads of their own. */
+  readonly vcpus?: VcpuThreads;
 }
 
 /** Nothing may be in flight, and the clock stands still. */
-export function saveMachineRecord({ clock, devices, vcpu }: MachineParts): DeviceRecord {
+export function saveMachineRecord({ clock, devices, vcpu, vcpus }: MachineParts): DeviceRecord {
   return {
     clockNanos: clock.nowNanos(),
     devices: Object.fromEntries(devices.map((device) => [device.name, device.snapshot()])),
-    cpus: [vcpu.snapshot()],
+    cpus: vcpus?.snapshot() ?? [vcpu.snapshot()],
   };
 }
 
@@ -23,17 +25,19 @@ export function saveMachineRecord({ clock, devices, vcpu }: MachineParts): Devic
  * Into a machine of the same hardware that has not run.
  * @throws UserError naming the device and the field that do not fit
  */
-export function loadMachineRecord({ clock, devices, vcpu }: MachineParts, record: DeviceRecord): void {
+export function loadMachineRecord({ clock, devices, vcpu, vcpus }: MachineParts, record: DeviceRecord): void {
   const { clockNanos, devices: records, cpus } = record;
   if (typeof clockNanos !== 'number' || !(clockNanos >= 0)) throw new StateError('clockNanos', 'a time', clockNanos);
   if (!isRecord(records)) throw new StateError('devices', 'a record', records);
   const names = new Set(devices.map(({ name }) => name));
   const strange = Object.keys(records).find((name) => !names.has(name));
   if (strange !== undefined) throw new StateError(`devices.${strange}`, 'absent: the machine has no such device', {});
-  if (!Array.isArray(cpus) || cpus.length !== 1) throw new StateError('cpus', 'a list of one CPU', cpus);
+  const count = vcpus?.count ?? 1;
+  if (!Array.isArray(cpus) || cpus.length !== count) throw new StateError('cpus', `a list of ${count} CPUs`, cpus);
   clock.set(clockNanos);
   for (const device of devices) loadPart(device, `devices.${device.name}`, records[device.name]);
-  loadPart(vcpu, 'cpus[0]', cpus[0]);
+  if (vcpus) vcpus.restore(cpus);
+  else loadPart(vcpu, 'cpus[0]', cpus[0]);
 }
 
 function loadPart(part: Pick<Device, 'restore'>, path: string, record: unknown): void {

@@ -28,7 +28,7 @@ export async function* saveMachine(
   try {
     const { kernel, initrd, commandLine } = config.boot;
     const state = {
-      hardware: hardwareOf(config),
+      hardware: { ...hardwareOf(config), ...plain({ accel: machine.accelerator.name }) },
       boot: { hasInitrd: initrd !== undefined, ...(commandLine === undefined ? {} : { commandLine }) },
       machine: await machine.command('save-state'),
       notes,
@@ -84,10 +84,11 @@ function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
 type Plain = { readonly [field: string]: DeviceValue | undefined };
 
 /** What a machine is made of, without what its devices lead to: equal for a machine and its restored self. */
-function hardwareOf({ memoryBytes, cpu, disks, networks, rng, balloon, vsock }: MachineConfig): DeviceRecord {
+function hardwareOf({ memoryBytes, cpu, cpus, disks, networks, rng, balloon, vsock }: MachineConfig): DeviceRecord {
   return {
     memoryBytes,
     cpu,
+    cpus,
     disks: disks.map(({ bus, media, readOnly, serial, slot }) => plain({ bus, media, readOnly, serial, slot })),
     networks: networks.map(({ mac, slot }) => plain({ mac, slot })),
     ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
@@ -104,11 +105,14 @@ function plain(fields: Plain): DeviceRecord {
 function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): MachineConfig {
   const hardware = recordAt(state, 'hardware');
   const boot = recordAt(state, 'boot');
-  const { memoryBytes, cpu, rng, balloon } = hardware as { [field: string]: never };
+  const { memoryBytes, cpu, cpus, accel, rng, balloon } = hardware as { [field: string]: never };
   const config = checkOptions({
     ...options,
     memoryBytes,
     cpu,
+    cpus,
+    // Interrupt controllers are the accelerator's, and so is their state.
+    accel: accel && [accel],
     rng: rng ?? false,
     balloon,
     disks: merged(hardware.disks, options.disks ?? [], 'disk'),

@@ -1,6 +1,6 @@
 /** The accelerator: a VM with its RAM, its interrupt controllers and its vCPUs, ready for a board. */
 import { UserError } from '../../base/index.ts';
-import type { Bus, Doorbells, InterruptControllers, VcpuThreads } from '../../contract/index.ts';
+import type { Bus, Device, Doorbells, InterruptControllers, VcpuThreads } from '../../contract/index.ts';
 import { cpuidOf } from './cpuid.ts';
 import type { KvmHost, RamOptions } from './host.ts';
 import { CAP } from './ioctls.ts';
@@ -72,7 +72,17 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
   return {
     kind: 'threads',
     memory,
-    createInterrupts: (elcr) => kernelIrqchip(vm, elcr),
+    createInterrupts(elcr) {
+      const controllers = kernelIrqchip(vm, elcr);
+      // The CPUs come later than what is wired to them.
+      const apics: Device = {
+        name: 'kvm-lapics',
+        reset() {},
+        snapshot: () => threads?.apics.snapshot() ?? {},
+        restore: (record) => threads?.apics.restore(record),
+      };
+      return { ...controllers, devices: [...controllers.devices, apics] };
+    },
     doorbells: {
       bind(address, onRing) {
         const place = { address, length: 0 };

@@ -153,7 +153,6 @@ export function fromRecord(given: DeviceRecord, powerUp: VcpuState, tscKhz: numb
     ...named,
     ...lists(MTRR_FIXED, record.msrs.mtrrFixed),
     ...lists(MTRR_VARIABLE, record.msrs.mtrrVariable),
-    [MSR.efer, record.efer] as [number, bigint],
     [MSR.tsc, record.tsc] as [number, bigint],
     ...record.otherMsrs.map(({ index, value }): [number, bigint] => [index, value]),
   ];

@@ -1,6 +1,15 @@
 /** The vCPUs of a machine: their threads, their turns, and what they ask of devices. */
 import { InternalError, StateError } from '../../base/index.ts';
-import type { AccessSize, BootEntry, Bus, DeviceRecord, VcpuThreads, VcpuThreadsEvent } from '../../contract/index.ts';
+import type {
+  AccessSize,
+  BootEntry,
+  Bus,
+  Device,
+  DeviceRecord,
+  VcpuThreads,
+  VcpuThreadsEvent,
+} from '../../contract/index.ts';
+import { type ApicRecord, loadApics, saveApic, withApic } from './apic-record.ts';
 import { describeState } from './describe.ts';
 import { describeExit, EXIT } from './exits.ts';
 import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
@@ -52,6 +61,7 @@ export class KvmThreads implements VcpuThreads {
   /** Whether a vCPU was given the turn and has not given it back. */
   readonly #isOut: boolean[];
   readonly #events: VcpuThreadsEvent[] = [];
+  #apics: ApicRecord[] | undefined;
   #paused = true;
   #pausedAt: { readonly at: number; readonly clock: bigint } | undefined;
   #closed = false;
@@ -173,15 +183,27 @@ export class KvmThreads implements VcpuThreads {
 
   restore(records: readonly DeviceRecord[]): void {
     if (records.length !== this.count) throw new StateError('vcpus', `${this.count} CPUs`, records);
-    const states = records.map((record, index) =>
-      fromRecord(record, this.#powerUp[index], this.#options.vcpus[index].tscKhz()),
-    );
+    const states = records.map((record, index) => {
+      const state = fromRecord(record, this.#powerUp[index], this.#options.vcpus[index].tscKhz());
+      return withApic(state, this.#apics?.[index]);
+    });
+    this.#apics = undefined;
     for (const [index, vcpu] of this.#options.vcpus.entries()) {
       this.#finish(vcpu);
       const [refused] = writeState(vcpu, states[index]);
       if (refused !== undefined) throw new StateError('msrs', 'values that KVM takes', `MSR 0x${refused.toString(16)}`);
     }
   }
+
+  /** The local APICs, whose records take effect with their CPUs'. */
+  readonly apics: Device = {
+    name: 'kvm-lapics',
+    reset() {}, // with the CPUs
+    snapshot: () => ({ apics: this.#options.vcpus.map(saveApic) }),
+    restore: (record) => {
+      this.#apics = loadApics(record, this.count);
+    },
+  };
 
   get haltedForever(): boolean {
     const INTERRUPTS_ON = 0x200n;

@@ -1,7 +1,7 @@
 /** One vCPU of /dev/kvm: its state, as structures, and its run page. */
 import { UserError } from '../../base/index.ts';
 import { ERRNO, errnoName, type SharedMemory } from './host.ts';
-import { VCPU } from './ioctls.ts';
+import { CAP, VCPU } from './ioctls.ts';
 import { type CStruct, viewOf } from './struct.ts';
 import * as s from './structures.ts';
 import { decodeCpuid, encodeCpuid } from './system.ts';
@@ -96,11 +96,14 @@ export class KvmVcpu {
   setXsave(region: Uint8Array): void {
     this.callStruct('SET_XSAVE', s.xsave.encode({ region }));
   }
+  /** 1 on a host without XSAVE. */
   xcr0(): bigint {
+    if (this.#vm.system.capability(CAP.XCRS) === 0) return 1n;
     const { entries, count } = this.#get('GET_XCRS', s.xcrs);
     return entries.slice(0, count).find(({ xcr }) => xcr === 0)?.value ?? 1n;
   }
   setXcr0(value: bigint): void {
+    if (value === 1n && this.#vm.system.capability(CAP.XCRS) === 0) return;
     this.callStruct('SET_XCRS', s.xcrs.encode({ count: 1, entries: [{ xcr: 0, reserved: 0, value }] }));
   }
   vcpuEvents(): s.VcpuEvents {
