@@ -12,6 +12,7 @@ import {
   type InstructionTable,
   modeBits,
   normalizeVariant,
+  type OperandShape,
   operandShape,
   type ParsedRow,
   registerNumber,
@@ -63,12 +64,23 @@ interface CodePage {
   readonly stops: number[];
 }
 
+/** What is known of a row in a variant once one such instruction was decoded. */
+interface Resolved {
+  readonly reference: HandlerReference;
+  readonly key: string;
+  /** A number for `key`. */
+  readonly id: number;
+  readonly shapes: readonly OperandShape[];
+  readonly isBranch: boolean;
+}
+
 interface Run {
   readonly page: CodePage;
   readonly first: number;
   at: number;
   offset: number;
-  previousKey: string;
+  /** The instruction before, when the next one may be fused with it. */
+  previous: Resolved | undefined;
 }
 
 const maxBlock = 48;
@@ -99,6 +111,10 @@ export class CodeCache {
   /** Copies of records that lead or led into regions. */
   private shadows = new Map<number, number>();
   private readonly scratch = new Uint8Array(32);
+  /** By row. */
+  private readonly resolved: Map<number, Resolved>[] = [];
+  private readonly keyIds = new Map<string, number>();
+  private readonly fusedOps = new Map<number, number>();
 
   constructor(
     memory: TcgMemory,
@@ -332,7 +348,7 @@ export class CodeCache {
     const source = this.memory.hostAddress(page.physical);
     // Copied, because guest RAM is shared and decoding looks at a byte more than once.
     const bytes = this.memory.bytes.slice(source, source + pageSize);
-    const run: Run = { page, first: this.next, at: this.next, offset: start, previousKey: '' };
+    const run: Run = { page, first: this.next, at: this.next, offset: start, previous: undefined };
     const stepping = (page.mode & modeBits.step) !== 0;
     let shadow = -1;
     for (let n = 0; ; n++) {
@@ -386,7 +402,7 @@ export class CodeCache {
   private emitSpecial(run: Run, op: number, target: number): void {
     this.writeSpecial(run.at, op, run.offset, target);
     run.at += record.size;
-    run.previousKey = '';
+    run.previous = undefined;
   }
 
   private writeSpecial(at: number, op: number, offset: number, target: number): void {
@@ -405,27 +421,27 @@ export class CodeCache {
       run.offset += maxInstructionBytes;
       return true;
     }
-    const key = this.lastKey;
-    if (run.previousKey) {
-      const fused = this.handlers.fused(run.previousKey, key);
+    const { last } = this;
+    if (run.previous) {
+      const fused = this.fusedOp(run.previous, last);
       if (fused) this.view.setUint16(run.at - record.size + record.op, fused, true);
     }
-    run.previousKey = key;
-    this.linkBranch(run, decoded);
+    run.previous = last;
+    if (last.isBranch) this.linkBranch(run);
     run.at += record.size;
     run.offset += length;
     return decoded.parsed.row.ends !== undefined;
   }
 
   /** A direct branch to code of this page that is decoded already goes there without a look-up. */
-  private linkBranch(run: Run, decoded: Instruction): void {
-    if (!decoded.parsed.operands.some((o) => o.type === 'J')) return;
+  private linkBranch(run: Run): void {
     const target = this.view.getInt32(run.at + record.branch, true);
     const known = target >= 0 && target < pageSize ? this.words[(run.page.table >> 2) + target] : 0;
     this.view.setInt32(run.at + record.target, known, true);
   }
 
-  private lastKey = '';
+  /** Of the record written last. */
+  private last!: Resolved;
 
   /** Fills the record at `at`; returns the instruction's length. */
   private writeInstruction(
@@ -458,9 +474,9 @@ export class CodeCache {
     const { variant, length } = decoded;
     this.setHandler(at, decoded.parsed, variant);
     view.setUint8(at + record.length, length);
-    decoded.parsed.operands.forEach((_, i) => {
-      if (i < 4) view.setUint16(at + record.registers + 2 * i, registerField(decoded, i), true);
-    });
+    const { shapes } = this.last;
+    for (let i = 0; i < shapes.length && i < 4; i++)
+      view.setUint16(at + record.registers + 2 * i, registerField(decoded, i, shapes[i]), true);
     view.setBigInt64(at + record.immediate, decoded.immediate, true);
     view.setInt32(at + record.immediate2, decoded.immediate2, true);
     view.setInt32(at + record.branch, (offset + length + Number(decoded.immediate)) | 0, true);
@@ -469,12 +485,47 @@ export class CodeCache {
   }
 
   private setHandler(at: number, parsed: ParsedRow, variant: Variant): void {
-    const normal = normalizeVariant(parsed, variant);
-    const key = `${parsed.id}:${variantKey(normal)}`;
-    const reference = this.handlers.handler(parsed, normal, key);
-    this.lastKey = key;
+    const { reference } = this.resolve(parsed, variant);
     this.view.setUint16(at + record.op, reference.op, true);
     this.view.setUint16(at + record.handler, reference.handler, true);
+  }
+
+  /** Leaves what is known of the row in this variant in `last`. */
+  private resolve(parsed: ParsedRow, variant: Variant): Resolved {
+    let variants = this.resolved[parsed.id];
+    if (!variants) {
+      variants = new Map();
+      this.resolved[parsed.id] = variants;
+    }
+    const bits = variantBits(variant);
+    let found = variants.get(bits);
+    if (!found) {
+      const normal = normalizeVariant(parsed, variant);
+      const key = `${parsed.id}:${variantKey(normal)}`;
+      const id = this.keyIds.get(key) ?? this.keyIds.size;
+      this.keyIds.set(key, id);
+      found = {
+        reference: this.handlers.handler(parsed, normal, key),
+        key,
+        id,
+        shapes: parsed.operands.map((o) => operandShape(o, variant)),
+        isBranch: parsed.operands.some((o) => o.type === 'J'),
+      };
+      variants.set(bits, found);
+    }
+    this.last = found;
+    return found;
+  }
+
+  /** The case for two instructions run as one, or 0. */
+  private fusedOp(first: Resolved, second: Resolved): number {
+    const pair = first.id * 0x1_0000 + second.id;
+    let fused = this.fusedOps.get(pair);
+    if (fused === undefined) {
+      fused = this.handlers.fused(first.key, second.key);
+      this.fusedOps.set(pair, fused);
+    }
+    return fused;
   }
 
   private writeMemoryOperand(at: number, end: number, decoded: Instruction): void {
@@ -497,10 +548,22 @@ export class CodeCache {
   }
 }
 
+/** A number for each variant. */
+function variantBits(v: Variant): number {
+  const flags =
+    (v.memory ? 1 : 0) |
+    (v.vl === 32 ? 2 : 0) |
+    (v.vex ? 4 : 0) |
+    (v.w ? 8 : 0) |
+    (v.long64 ? 16 : 0) |
+    (v.flat ? 32 : 0) |
+    (v.ready ? 64 : 0);
+  return v.osize | (v.asize << 4) | (v.ssize << 8) | (v.rep << 12) | (flags << 14);
+}
+
 /** State offset of a register operand, or its number where the row wants a number. */
-function registerField(decoded: Instruction, i: number): number {
+function registerField(decoded: Instruction, i: number, shape: OperandShape): number {
   const code = decoded.parsed.operands[i];
-  const shape = operandShape(code, decoded.variant);
   switch (shape.kind) {
     case 'register': {
       const number = registerNumber(decoded, i);
