@@ -1,5 +1,5 @@
 /** What an image format is, and what an opened image offers beyond a plain node. */
-import type { BlockNode } from '../contract/index.ts';
+import type { BlockCrypto, BlockNode } from '../contract/index.ts';
 import type { Compression } from './compression.ts';
 
 /** How an image names the one that it stands on. The name is as the image has it; nothing was opened. */
@@ -34,6 +34,10 @@ export interface OpenOptions {
   /** Opens the other files that hold this image's own data: a qcow2's data file, the extents of a vmdk. */
   readonly resolveDataFile?: ResolveDataFile;
   readonly compression?: Compression;
+  /** For encrypted images. */
+  readonly crypto?: BlockCrypto;
+  /** The passphrase of an encrypted image; without it, what the image is can be told, but not read or written. */
+  readonly secret?: Uint8Array;
   /** For images whose clusters are encrypted sector by sector (a qcow's AES); without it they are refused. */
   readonly cipher?: SectorCipher;
   /** Open for repair: dirty and corrupt images too, changing nothing by itself. */

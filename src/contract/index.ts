@@ -4,6 +4,7 @@ export type * from './bus.ts';
 export type * from './char-backend.ts';
 export type * from './chardev.ts';
 export type * from './clock.ts';
+export type * from './crypto.ts';
 export type * from './device.ts';
 export type * from './host.ts';
 export type * from './irq.ts';

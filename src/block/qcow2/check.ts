@@ -3,7 +3,8 @@ import type { CheckResult, Repair } from '../format.ts';
 import { viewOf } from '../layout.ts';
 import { alignUp } from '../request.ts';
 import { bitmapDirectory, bitmapTable } from './bitmaps.ts';
-import { EXTENSION, INCOMPATIBLE, LIMITS } from './header.ts';
+import { luksPlace } from './data.ts';
+import { INCOMPATIBLE, LIMITS } from './header.ts';
 import { commit, hasDataFile, type Image, readL1, writeFlags } from './image.ts';
 import { COMPRESSED_HIGH, clustersOf, decodeEntry, type Entry } from './mapping.ts';
 import { refreshCopied, snapshotTableBytes } from './snapshots.ts';
@@ -103,6 +104,8 @@ async function countAll(survey: Survey): Promise<void> {
   }
   refer(survey, 'the refcount table', header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
   for (const block of refcounts.table) if (block !== 0) refer(survey, 'a refcount block', block, clusterBytes);
+  const luks = luksPlace(header, image.name);
+  if (luks !== undefined) refer(survey, 'the LUKS header', luks.offset, luks.length);
   const directory = bitmapDirectory(header);
   if (directory !== undefined) refer(survey, 'the bitmap directory', directory.offset, directory.bytes);
   for (const bitmap of image.bitmaps) {
@@ -110,8 +113,6 @@ async function countAll(survey: Survey): Promise<void> {
     for (const entry of await bitmapTable(image, bitmap))
       if (entry > 1) refer(survey, 'bitmap data', entry, clusterBytes);
   }
-  const encryption = header.extensions.find(({ type }) => type === EXTENSION.encryption);
-  if (encryption !== undefined) survey.result.checkErrors += 1;
 }
 
 async function countL1(survey: Survey, tables: readonly number[], isActive: boolean): Promise<void> {

@@ -4,8 +4,10 @@ import type { BlockNode } from '../../contract/index.ts';
 import type { CompressionKind } from '../compression.ts';
 import type { BackingReference } from '../format.ts';
 import { u64be, viewOf } from '../layout.ts';
+import { type LuksOptions, luksPayloadOffset, writeLuksHeader } from '../luks/create.ts';
 import { alignUp } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';
+import { CRYPT, encryptionExtension } from './data.ts';
 import {
   AUTOCLEAR,
   COMPATIBLE,
@@ -33,6 +35,8 @@ export interface Qcow2CreateOptions {
   /** The name of the external data file; the caller makes the file. */
   readonly dataFile?: string;
   readonly rawDataFile?: boolean;
+  /** `aes` is the first method, which new images should not use. */
+  readonly encryption?: ({ readonly format: 'luks' } & LuksOptions) | { readonly format: 'aes' };
 }
 
 export const QCOW2_DEFAULTS = { clusterBytes: 65536, extendedClusterBytes: 65536, refcountBits: 16 } as const;
@@ -43,18 +47,21 @@ export async function createQcow2(file: BlockNode, options: Qcow2CreateOptions):
   const clusterBytes = 2 ** header.clusterBits;
   const perBlock = (clusterBytes * 8) / 2 ** header.refcountOrder;
   const l1Clusters = Math.max(1, Math.ceil((header.l1Entries * 8) / clusterBytes));
-  // The header, the refcount table, its blocks, the L1 table: in this order.
+  const { encryption } = options;
+  const luksBytes = encryption?.format === 'luks' ? luksPayloadOffset(encryption) : 0;
+  const luksClusters = Math.ceil(luksBytes / clusterBytes);
+  // The header, the refcount table, its blocks, the L1 table, the LUKS header: in this order.
   let blocks = 1;
   let tableClusters = 1;
   for (let used = 0; ; ) {
-    used = 1 + tableClusters + blocks + l1Clusters;
+    used = 1 + tableClusters + blocks + l1Clusters + luksClusters;
     const neededBlocks = Math.ceil(used / perBlock);
     const neededTable = Math.ceil((neededBlocks * 8) / clusterBytes);
     if (neededBlocks <= blocks && neededTable <= tableClusters) break;
     blocks = Math.max(blocks, neededBlocks);
     tableClusters = Math.max(tableClusters, neededTable);
   }
-  const used = 1 + tableClusters + blocks + l1Clusters;
+  const used = 1 + tableClusters + blocks + l1Clusters + luksClusters;
   header.refcountTableOffset = clusterBytes;
   header.refcountTableClusters = tableClusters;
   header.l1Offset = (1 + tableClusters + blocks) * clusterBytes;
@@ -67,6 +74,13 @@ export async function createQcow2(file: BlockNode, options: Qcow2CreateOptions):
   await file.write(clusterBytes, table);
   await file.write((1 + tableClusters) * clusterBytes, counts);
   await file.write(header.l1Offset, new Uint8Array(alignUp(Math.max(1, header.l1Entries * 8), clusterBytes)));
+  if (encryption?.format === 'luks') {
+    const offset = header.l1Offset + l1Clusters * clusterBytes;
+    await file.write(offset + (luksClusters - 1) * clusterBytes, new Uint8Array(clusterBytes));
+    await writeLuksHeader(file, offset, encryption);
+    const data = encryptionExtension.write({ offset, length: luksBytes });
+    header.extensions.unshift({ type: EXTENSION.encryption, data });
+  }
   await file.write(0, encodeHeader(header));
   await file.flush();
 }
@@ -101,6 +115,9 @@ function headerFor(options: Qcow2CreateOptions): Qcow2Header {
   if (extendedL2 && clusterBits < 14) {
     throw new UserError('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
   }
+  if (options.encryption !== undefined && dataFile !== undefined) {
+    throw new UserError('Encryption and an external data file cannot be used together');
+  }
   if (rawDataFile && dataFile === undefined) throw new UserError('data-file-raw requires data-file');
   if (rawDataFile && backing !== undefined)
     throw new UserError('Backing file and data-file-raw cannot be used at the same time');
@@ -111,7 +128,7 @@ function headerFor(options: Qcow2CreateOptions): Qcow2Header {
     version,
     clusterBits,
     size: sizeBytes,
-    cryptMethod: 0,
+    cryptMethod: CRYPT[options.encryption?.format ?? 'none'],
     l1Entries: Math.max(1, l1EntriesFor(l1CoverageOf(clusterBits, extendedL2), sizeBytes)),
     l1Offset: 0,
     refcountTableOffset: 0,

@@ -172,7 +172,7 @@ function checkHeader(header: Qcow2Header, bad: (what: string) => never): void {
   };
   const isExtended = (header.incompatible & INCOMPATIBLE.extendedL2) !== 0n;
   if (header.size > LIMITS.offset) bad(`its disk of ${header.size} bytes is larger than 2^53`);
-  if (header.cryptMethod !== 0) bad('it is encrypted, and that is not supported');
+  if (header.cryptMethod > 2) bad(`its encryption method ${header.cryptMethod} is not known`);
   if (header.refcountOrder > LIMITS.refcountOrderMax)
     bad(`refcount_order is ${header.refcountOrder}; at most 6 is allowed`);
   if (isExtended && header.clusterBits < 14) bad('extended L2 entries need clusters of at least 16 KiB');

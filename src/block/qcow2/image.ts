@@ -5,6 +5,7 @@ import type { Compression } from '../compression.ts';
 import { u32be, u64be } from '../layout.ts';
 import type { RwLock } from '../lock.ts';
 import type { Bitmap } from './bitmaps.ts';
+import type { Encryption } from './data.ts';
 import { INCOMPATIBLE, LIMITS, type Qcow2Header } from './header.ts';
 import { type MetadataCache, metadataCache } from './metadata-cache.ts';
 import type { Refcounts } from './refcounts.ts';
@@ -41,6 +42,7 @@ export interface Image {
   readonly header: Qcow2Header;
   readonly geometry: Geometry;
   readonly compression: Compression | undefined;
+  readonly encryption: Encryption | undefined;
   readonly lock: RwLock;
   readonly l2: MetadataCache;
   readonly refcounts: Refcounts;

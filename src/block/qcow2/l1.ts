@@ -157,6 +157,8 @@ const FILL_CHUNK_BYTES = 2 ** 20;
 
 async function fill(image: Image, host: number, length: number, mode: Preallocation): Promise<void> {
   const { dataFile } = image;
+  if (image.encryption !== undefined)
+    throw new IoError('io', `${image.name}: an encrypted image cannot be preallocated`);
   const end = host + length;
   if (dataFile.sizeBytes < end) {
     if (dataFile.resize === undefined) throw new IoError('no-space', `${image.name}: no space left for ${end} bytes`);

@@ -7,6 +7,7 @@ import { checkRange, checkWritable } from '../request.ts';
 import { decodeUtf8 } from '../text.ts';
 import { bitmapInfo, bitmapsOf, readBitmaps, storeBitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
+import { luksPlace, openEncryption } from './data.ts';
 import {
   AUTOCLEAR,
   COMPATIBLE,
@@ -94,6 +95,7 @@ async function assemble(
     header,
     geometry,
     compression,
+    encryption: await openEncryption(file, header, options),
     lock: rwLock(),
     l2: cacheFor(file, geometry.clusterBytes),
     refcounts: openRefcounts(await readRefcountTable(file, header, name), {
@@ -129,6 +131,8 @@ function metadataClusters(image: Image): Set<number> {
   add(header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
   for (const table of image.l1.tables) if (table !== 0) add(table, 1);
   for (const block of image.refcounts.table) if (block !== 0) add(block, 1);
+  const luks = luksPlace(header, image.name);
+  if (luks !== undefined) add(luks.offset, luks.length);
   if (header.snapshotCount > 0) add(header.snapshotsOffset, 1);
   for (const { l1Offset, l1Entries } of image.snapshots) add(l1Offset, l1Entries * 8);
   return clusters;
@@ -152,6 +156,7 @@ function infoOf(image: Image): ImageInfo {
   const has = (flag: bigint) => (header.incompatible & flag) !== 0n;
   const dataFile = header.extensions.find(({ type }) => type === EXTENSION.dataFile);
   const bitmaps = bitmapInfo(image.bitmaps);
+  const encrypt = image.encryption === undefined ? {} : { encrypt: image.encryption.info };
   const v3 = {
     compat: '1.1',
     'compression-type': compressionOf(header),
@@ -160,14 +165,16 @@ function infoOf(image: Image): ImageInfo {
     'refcount-bits': 2 ** header.refcountOrder,
     ...(has(INCOMPATIBLE.dataFile) && dataFile !== undefined ? { 'data-file': decodeUtf8(dataFile.data) } : {}),
     ...(has(INCOMPATIBLE.dataFile) ? { 'data-file-raw': (header.autoclear & AUTOCLEAR.rawDataFile) !== 0n } : {}),
+    ...encrypt,
     corrupt: has(INCOMPATIBLE.corrupt),
     'extended-l2': has(INCOMPATIBLE.extendedL2),
   };
-  const v2 = { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16 };
+  const v2 = { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16, ...encrypt };
   const backing = backingOf(header);
   return {
     clusterBytes: geometry.clusterBytes,
     dirty: has(INCOMPATIBLE.dirty),
+    ...(image.encryption === undefined ? {} : { encrypted: true }),
     ...(backing === undefined ? {} : { backing }),
     specific: { type: 'qcow2', data: header.version >= 3 ? v3 : v2 },
   };

@@ -3,6 +3,7 @@ import { IoError } from '../../base/index.ts';
 import type { BlockExtent } from '../../contract/index.ts';
 import { zstdFrameBytes } from '../compression.ts';
 import { alignDown, readPadded } from '../request.ts';
+import { readData } from './data.ts';
 import type { Image } from './image.ts';
 import { compressedSpan, type Entry, KIND, lookup } from './mapping.ts';
 
@@ -13,7 +14,7 @@ export async function readDisk(image: Image, offset: number, target: Uint8Array)
     const part = target.subarray(done, done + run.length);
     switch (run.kind) {
       case KIND.normal:
-        await readPadded(image.dataFile, run.host, part);
+        await readData(image, run.host, offset + done, part);
         break;
       case KIND.compressed:
         await readCompressed(image, run.entry!, offset + done, part);

@@ -7,6 +7,7 @@
 import { IoError } from '../../base/index.ts';
 import { alignDown, alignUp, isZero, zeroRange } from '../request.ts';
 import { recordInBitmaps } from './bitmaps.ts';
+import { writeData } from './data.ts';
 import { AUTOCLEAR, compressionOf } from './header.ts';
 import { commit, commitWhenFull, hasDataFile, type Image } from './image.ts';
 import {
@@ -41,7 +42,7 @@ export async function writeDisk(image: Image, offset: number, source: Uint8Array
     // Others go on meanwhile: nothing leads to the new clusters yet.
     const bytes = place.count * image.geometry.clusterBytes;
     try {
-      await image.dataFile.write(place.host, source.subarray(done, done + bytes));
+      await writeData(image, place.host, offset + done, source.subarray(done, done + bytes));
     } catch (error) {
       if (!hasDataFile(image)) image.refcounts.free(place.host / image.geometry.clusterBytes, place.count);
       throw error;
@@ -80,7 +81,7 @@ async function writeInPlace(image: Image, offset: number, source: Uint8Array): P
   for (let done = 0; done < source.length; ) {
     const run = await lookup(image, offset + done, source.length - done);
     if (run.kind !== KIND.normal || !run.copied) return done;
-    await image.dataFile.write(run.host, source.subarray(done, done + run.length));
+    await writeData(image, run.host, offset + done, source.subarray(done, done + run.length));
     done += run.length;
   }
   return source.length;
@@ -93,7 +94,7 @@ async function writeNew(image: Image, offset: number, source: Uint8Array): Promi
   await makeTableWritable(image, offset);
   const { host, count } = await allocateData(image, offset, clusters);
   const bytes = count * image.geometry.clusterBytes;
-  await image.dataFile.write(host, source.subarray(0, bytes));
+  await writeData(image, host, offset, source.subarray(0, bytes));
   await setDataRun(image, offset, host, count);
   return bytes;
 }
@@ -158,11 +159,15 @@ async function writePart(image: Image, offset: number, source: Uint8Array): Prom
     }
   }
   cluster.set(source, from);
-  const sparse = !hasDataFile(image) && host >= image.file.sizeBytes && image.file.resize !== undefined;
+  const sparse =
+    image.encryption === undefined &&
+    !hasDataFile(image) &&
+    host >= image.file.sizeBytes &&
+    image.file.resize !== undefined;
   for (let i = 0; i < subclusters; ) {
     let end = i + 1;
     while (end < subclusters && fresh[end] === fresh[i]) end += 1;
-    if (fresh[i]) await writeSpan(image, host, cluster, i * subclusterBytes, end * subclusterBytes, sparse);
+    if (fresh[i]) await writeSpan(image, host, start, cluster, i * subclusterBytes, end * subclusterBytes, sparse);
     i = end;
   }
   const bits =
@@ -172,14 +177,22 @@ async function writePart(image: Image, offset: number, source: Uint8Array): Prom
 }
 
 /** Writes [begin, end) of a cluster; what is zeros beyond the file's end is there already. */
-async function writeSpan(image: Image, host: number, cluster: Uint8Array, begin: number, end: number, sparse: boolean) {
+async function writeSpan(
+  image: Image,
+  host: number,
+  disk: number,
+  cluster: Uint8Array,
+  begin: number,
+  end: number,
+  sparse: boolean,
+) {
   let [first, last] = [begin, end];
   if (sparse) {
     const unit = 4096;
     while (first + unit <= last && isZero(cluster.subarray(first, first + unit))) first += unit;
     while (last - unit >= first && isZero(cluster.subarray(last - unit, last))) last -= unit;
   }
-  if (last > first) await image.dataFile.write(host + first, cluster.subarray(first, last));
+  if (last > first) await writeData(image, host + first, disk + first, cluster.subarray(first, last));
 }
 
 /** Makes a range zeros: by marks for whole subclusters, by writing for the rest. */
@@ -326,6 +339,7 @@ export async function writeCompressedCluster(image: Image, offset: number, sourc
     );
   }
   if (hasDataFile(image)) throw new IoError('io', `${image.name}: no compression with an external data file`);
+  if (image.encryption !== undefined) throw new IoError('io', `${image.name}: no compression with encryption`);
   if (image.compression === undefined) throw new IoError('io', `${image.name}: no compressor was given`);
   const cluster = source.length === clusterBytes ? source : new Uint8Array(clusterBytes);
   if (cluster !== source) cluster.set(source);

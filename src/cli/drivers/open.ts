@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { UserError } from '../../base/index.ts';
 import { type BackingReference, type Format, type ImageNode, type OpenOptions, raw, vmdk } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import { nodeCompression } from '../../host/node/index.ts';
+import { nodeCompression, nodeCrypto } from '../../host/node/index.ts';
 import { parseImageName } from './names.ts';
 import { type Objects, parseObjects } from './objects.ts';
 import { type DriverOptions, refuseRest, take, takeChild } from './options.ts';
@@ -35,6 +35,8 @@ export interface OpenImageOptions {
   readonly imageOpts?: boolean;
   /** An image whose format nobody stated may not refer to other files: a guest can write any header into a raw disk. */
   readonly distrustProbed?: boolean;
+  /** Options of the format beyond those in the name, e.g. the secret of an image that was just made. */
+  readonly formatOptions?: ReadonlyMap<string, string>;
   /** What the command line's `--object` options made. */
   readonly objects?: Objects;
 }
@@ -71,6 +73,7 @@ function nameIn(options: DriverOptions): string | undefined {
 
 async function openLink(name: string, options: OpenImageOptions, above: readonly string[]): Promise<OpenedImage> {
   const parsed = parseImageName(name, options.imageOpts ?? false);
+  for (const [key, value] of options.formatOptions ?? []) parsed.set(key, value);
   const filename = nameIn(parsed) ?? name;
   const identity = realOf(filename);
   if (above.includes(identity))
@@ -188,6 +191,7 @@ function resolvers(options: DriverOptions, link: Link, probed: Format | undefine
     name: filename,
     readOnly: how.readOnly,
     compression: nodeCompression,
+    crypto: nodeCrypto,
     withoutBacking: withoutBacking || isDetached,
     forCheck,
     ...(snapshot === undefined ? {} : { snapshot }),

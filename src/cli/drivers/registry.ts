@@ -9,6 +9,7 @@ import {
   cow,
   dmg,
   type Format,
+  luks,
   type OpenOptions,
   parallels,
   qcow,
@@ -24,6 +25,7 @@ import { fileProtocol } from './file.ts';
 import { nbdProtocol } from './nbd.ts';
 import type { Objects } from './objects.ts';
 import type { DriverOptions } from './options.ts';
+import { luksSecret, qcow2Secret, qcowSecret } from './secrets.ts';
 
 /** How the things at the bottom of an image are to be opened. */
 export interface OpenHow {
@@ -71,12 +73,13 @@ export interface FormatDriver {
 }
 
 export const FORMAT_DRIVERS: readonly FormatDriver[] = [
-  { format: qcow2 },
+  { format: qcow2, openOptions: qcow2Secret },
   { format: vdi },
   { format: vhd },
   { format: vhdx },
   { format: vmdk },
-  { format: qcow },
+  { format: qcow, openOptions: qcowSecret },
+  { format: luks, openOptions: luksSecret },
   { format: cow },
   { format: parallels },
   { format: dmg },

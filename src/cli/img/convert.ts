@@ -8,6 +8,7 @@ import { parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
 import { type CopyOptions, copyImage } from './copy.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
+import { secretOptions } from './create-encrypted.ts';
 import { filenameOf, formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
 import { progressBar } from './text.ts';
 
@@ -84,7 +85,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
   const sparse = args.get('S');
   const options: CopyOptions = {
     sparseBytes: sparse === undefined ? DEFAULT_SPARSE_BYTES : parseBytes(sparse, 'sparse size'),
-    targetIsZero: isMade && !isProtocolName(targetName) ? !topOnly : args.has('target-is-zero'),
+    targetIsZero: isMade && isZeroWhenMade(targetName, formatName) ? !topOnly : args.has('target-is-zero'),
     compress,
     topOnly,
     parallel: parallelOf(args),
@@ -93,13 +94,18 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
   };
   const path = filenameOf(targetName, args.has('target-image-opts'));
   const isNew = isMade && !isProtocolName(path) && !existsSync(path);
-  if (isMade) await createImage(path, formatName, values, size);
+  if (isMade) await createImage(path, formatName, values, size, parseObjects(args.all('object')));
   try {
-    await fill(args, sources, targetName, formatName, copied, options);
+    await fill(args, sources, targetName, formatName, copied, options, secretOptions(formatName, values));
   } catch (error) {
     if (isNew) unlinkSync(path);
     throw error;
   }
+}
+
+/** An export keeps what it had, and a new LUKS volume reads as noise. */
+function isZeroWhenMade(targetName: string, formatName: string): boolean {
+  return !isProtocolName(targetName) && formatName !== 'luks';
 }
 
 async function fill(
@@ -109,6 +115,7 @@ async function fill(
   formatName: string,
   total: number,
   options: CopyOptions,
+  formatOptions: ReadonlyMap<string, string>,
 ): Promise<void> {
   const progress = progressBar(args.has('p') && !args.has('q'));
   const isOpts = args.has('target-image-opts');
@@ -116,6 +123,7 @@ async function fill(
     ...(isOpts ? { imageOpts: true } : { format: formatName }),
     writable: true,
     objects: parseObjects(args.all('object')),
+    formatOptions,
     cache: cacheModeNamed(args.get('t') ?? 'unsafe'),
   });
   const compress = options.compress || target.node.info.needsCompressedWrites === true;

@@ -2,6 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/index.ts';
 import { isProtocolName } from '../drivers/nbd.ts';
+import { type Objects, parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes, parseKeyValues } from './arguments.ts';
 import { type CreateValues, creatorFor } from './creators.ts';
 import { filenameOf, formatNamed, openImage, resolveName } from './images.ts';
@@ -31,10 +32,11 @@ export async function createImage(
   formatName: string,
   values: CreateValues,
   sizeBytes: number,
+  objects: Objects = parseObjects([]),
 ): Promise<void> {
   checkCreateValues(formatName, values);
   if (isProtocolName(path)) await useExport(path, formatName, sizeBytes);
-  else await creatorFor(formatName).create(path, values, sizeBytes);
+  else await creatorFor(formatName).create(path, values, sizeBytes, objects);
 }
 
 /** An export cannot be made, but one that is there and large enough can be used. */
@@ -73,7 +75,7 @@ export async function createCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(
       `Formatting '${path}', fmt=${formatName} ${creatorFor(formatName).describe(values, sizeBytes)}\n`,
     );
-  await createImage(path, formatName, values, sizeBytes);
+  await createImage(path, formatName, values, sizeBytes, parseObjects(args.all('object')));
   return 0;
 }
 

@@ -2,7 +2,9 @@
 import { UserError } from '../../base/index.ts';
 import { createQcow2, type Preallocation, type Qcow2CreateOptions, qcow2, zeroRange } from '../../block/index.ts';
 import { openFileNode } from '../../host/node/index.ts';
+import type { Objects } from '../drivers/objects.ts';
 import { parseBytes, parseSwitch } from './arguments.ts';
+import { luksCreator, qcow2Encryption } from './create-encrypted.ts';
 import { FORMAT_CREATORS, makeFile } from './create-formats.ts';
 import { openImage, resolveName } from './images.ts';
 
@@ -11,7 +13,7 @@ export type CreateValues = Map<string, string>;
 
 export interface Creator {
   /** Makes the image; what was there before is replaced, and what was begun goes away when it fails. */
-  readonly create: (path: string, values: CreateValues, sizeBytes: number) => Promise<void>;
+  readonly create: (path: string, values: CreateValues, sizeBytes: number, objects: Objects) => Promise<void>;
   /** The options as qemu-img tells them before it makes an image. */
   readonly describe: (values: CreateValues, sizeBytes: number) => string;
 }
@@ -22,6 +24,7 @@ const CREATORS: Readonly<Record<string, Creator>> = {
     describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['preallocation'])}`,
   },
   qcow2: { create: makeQcow2, describe: describeQcow2 },
+  luks: luksCreator,
   ...FORMAT_CREATORS,
 };
 
@@ -73,8 +76,13 @@ function preallocationOf(values: CreateValues, allowed: readonly Preallocation[]
   return mode;
 }
 
-async function makeQcow2(path: string, values: CreateValues, sizeBytes: number): Promise<void> {
-  const { preallocation, ...options } = qcow2Options(values, sizeBytes);
+async function makeQcow2(path: string, values: CreateValues, sizeBytes: number, objects: Objects): Promise<void> {
+  const { preallocation, ...plain } = qcow2Options(values, sizeBytes);
+  const encryption = qcow2Encryption(values, objects);
+  const options = encryption === undefined ? plain : { ...plain, encryption };
+  if (encryption !== undefined && preallocation !== 'off') {
+    throw new UserError('Encryption and preallocation cannot be used together');
+  }
   if (options.backing !== undefined && preallocation !== 'off' && options.extendedL2 !== true) {
     throw new UserError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled');
   }
@@ -103,7 +111,9 @@ function describeQcow2(values: CreateValues, sizeBytes: number): string {
     sizeBytes,
   );
   const onOff = (isOn: boolean | undefined) => (isOn === true ? 'on' : 'off');
+  const encrypt = [...values].filter(([key]) => key.startsWith('encrypt')).map(([key, value]) => `${key}=${value}`);
   const parts = [
+    ...encrypt,
     `cluster_size=${clusterBytes}`,
     `extended_l2=${onOff(extendedL2)}`,
     ...(values.has('preallocation') ? [`preallocation=${values.get('preallocation')}`] : []),

@@ -26,7 +26,7 @@ function jsonText(images: readonly OpenedImage[], withChain: boolean): string {
 
 /** Names as in QAPI's ImageInfo. */
 function record({ filename, node }: OpenedImage): Record<string, unknown> {
-  const { backing, clusterBytes, specific, dirty } = node.info;
+  const { backing, clusterBytes, specific, dirty, encrypted } = node.info;
   const snapshots = node.snapshots?.list() ?? [];
   return {
     ...(backing?.format === undefined ? {} : { 'backing-filename-format': backing.format }),
@@ -40,6 +40,7 @@ function record({ filename, node }: OpenedImage): Record<string, unknown> {
     ...(backing === undefined
       ? {}
       : { 'full-backing-filename': resolveName(filename, backing.filename), 'backing-filename': backing.filename }),
+    ...(encrypted === true ? { encrypted } : {}),
     ...(!existsSync(filename) && dirty === undefined ? {} : { 'dirty-flag': dirty ?? false }),
   };
 }
@@ -58,13 +59,14 @@ function snapshotRecord(snapshot: SnapshotInfo): Record<string, unknown> {
 }
 
 function humanText({ filename, node }: OpenedImage): string {
-  const { backing, clusterBytes, specific, dirty } = node.info;
+  const { backing, clusterBytes, specific, dirty, encrypted } = node.info;
   const lines = [
     `image: ${filename}`,
     `file format: ${node.format}`,
     `virtual size: ${sizeText(node.sizeBytes)} (${node.sizeBytes} bytes)`,
     `disk size: ${existsSync(filename) ? sizeText(allocatedBytes(filename)) : 'unavailable'}`,
   ];
+  if (encrypted === true) lines.push('encrypted: yes');
   if (clusterBytes !== undefined) lines.push(`cluster_size: ${clusterBytes}`);
   if (dirty === true) lines.push('cleanly shut down: no');
   if (backing !== undefined) {

@@ -1,6 +1,7 @@
 /** Adapters to the outside for programs that run in Node. */
 
 export { nodeCompression } from './block-compression.ts';
+export { nodeCrypto } from './block-crypto.ts';
 export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
 export { openCharBackend } from './char-backends.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
