@@ -52,6 +52,8 @@ export type RunExit =
 export interface Vcpu extends CpuSignals {
   /** Runs guest code for about `sliceNanos` of host time, or until it halts or dies. */
   run(sliceNanos: number): RunExit;
+  /** During `run`: ends the slice at the next taken branch, because a device wants something of the machine's own loop. */
+  stop(): void;
   /** RESET: the architecture's power-up state, at the reset vector. */
   reset(): void;
   /** True when HLT was executed with interrupts off and no NMI can come: nothing will ever wake it but INIT. */

@@ -70,6 +70,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   let request: GuestRequest | undefined;
   const ask = (asked: GuestRequest) => {
     request ??= asked;
+    cpu.stop();
   };
 
   const attached = await openBackends(config, clock, outside.backends);
@@ -312,6 +313,7 @@ function forwardingSignals(wake: () => void) {
   };
   return {
     signals,
+    stop: () => target?.stop(),
     nanosFromTsc: (low: number, high: number) => target?.nanosFromTsc(low, high) ?? Number.POSITIVE_INFINITY,
     connect(vcpu: Vcpu) {
       target = vcpu;

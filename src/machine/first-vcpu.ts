@@ -8,6 +8,7 @@ export function firstOf(vcpus: VcpuThreads): Vcpu {
     run() {
       throw new InternalError('vCPUs in threads of their own are not run in slices');
     },
+    stop() {}, // there are no slices
     reset() {}, // setEntry does it
     get haltedForever() {
       return vcpus.haltedForever;

@@ -19,7 +19,7 @@ export class TcgEngine<Cpu extends EngineCpu = EngineCpu> {
   readonly cpu: X86State;
   private readonly mmu: Mmu;
   private owner: Cpu | undefined;
-  /** Another vCPU has something to do: the one that runs is to end its slice soon. */
+  /** Somebody else has something to do: the vCPU that runs is to end its slice soon. */
   private yields = false;
 
   constructor(cpu: X86State, mmu: Mmu) {
@@ -57,6 +57,12 @@ export class TcgEngine<Cpu extends EngineCpu = EngineCpu> {
   /** A vCPU has something to do: another that has the engine gives it up at the next taken branch. */
   interrupt(vcpu: Cpu): void {
     if (this.owner !== vcpu) this.yields = true;
+    this.cpu.set(state.budget, 0);
+  }
+
+  /** The slice is to end at the next taken branch. */
+  stop(): void {
+    this.yields = true;
     this.cpu.set(state.budget, 0);
   }
 

@@ -132,6 +132,18 @@ for (const tier of tiers) {
       assert.ok(guest.gpr(RCX) - 50_000 <= 1, `${guest.gpr(RCX) - 50_000} rounds late`);
     });
 
+    it('a slice ends at the next branch when a device stops it', () => {
+      // loop: inc ecx; cmp ecx, 50000; jne on; out 80h, al; on: jmp loop
+      start([...hex('FF C1 81 F9'), ...dword(50_000), ...hex('75 02 E6 80 EB F2')], 0);
+      let stopped = false;
+      guest.onPortWrite = () => {
+        stopped = true;
+        guest.vcpu.stop();
+      };
+      while (!stopped) assert.deepEqual(guest.vcpu.run(1000 * lookNanos), { kind: 'slice' });
+      assert.ok(guest.gpr(RCX) - 50_000 <= 1, `${guest.gpr(RCX) - 50_000} rounds late`);
+    });
+
     it('an interrupt waits for STI and comes behind the next instruction, in a hot loop too', () => {
       // loop: inc ecx; cmp ecx, 50000; jne loop; sti; inc edx; inc ebx; inc ebx; jmp loop
       guest.write(at, [...hex('FF C1 81 F9'), ...dword(50_000), ...hex('75 F6 FB FF C2 FF C3 FF C3 EB ED')]);

@@ -131,6 +131,10 @@ export class TcgVcpu implements Vcpu, EngineCpu {
 
   // --- Running.
 
+  stop(): void {
+    this.parts.engine.stop();
+  }
+
   run(sliceNanos: number): RunExit {
     const { engine, system, environment } = this.parts;
     if (this.sleeps()) return { kind: 'halt' };

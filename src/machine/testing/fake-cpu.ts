@@ -138,5 +138,6 @@ function fakeVcpu(environment: VcpuEnvironment): Vcpu {
     init() {},
     startup() {},
     setA20() {},
+    stop() {},
   };
 }

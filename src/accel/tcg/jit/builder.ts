@@ -37,7 +37,7 @@ import {
 import type { Links } from '../emit/builder.ts';
 import { status } from '../emit/core-types.ts';
 import { type Completion, HandlerBuilder, type Sequence } from '../emit/handler.ts';
-import { codeChanges, record, tlb } from '../layout.ts';
+import { codeChanges, record, stateBase, tlb } from '../layout.ts';
 import type { FunctionEmitter, Label } from '../wasm/function.ts';
 
 /** Thrown while emitting semantics that the translator can not run. */
@@ -443,12 +443,15 @@ export class RegionBuilder extends HandlerBuilder {
     const changes = () => this.f.loadRaw(i32(0), codeChanges, 'i32', 4);
     const before = this.let(changes());
     this.f.loop((again) => {
+      // A device that is written to may use the budget up.
+      this.f.storeRaw(i32(0), stateBase + state.budget.offset, frame.budget, 4);
       const answer = this.f.callIndirect(
         this.links.handlerType,
         i32(handler),
         [i32(this.recordAddress)],
         'i32',
       ) as Expr;
+      this.f.set(frame.budget, this.f.loadRaw(i32(0), stateBase + state.budget.offset, 'i32', 4));
       for (const field of results) this.setSlot(field.offset, super.getAt(i32(field.offset), 0, field.type, 8));
       this.f.ifUnlikely(ne(changes(), before), () => {
         this.f.if(answer, () => this.leaveHere());
