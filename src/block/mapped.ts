@@ -341,3 +341,10 @@ export function checkPlace(name: string, what: string, at: number, lowest: numbe
   const where = at < lowest ? 'over its metadata' : 'beyond the end of the file';
   throw new IoError('io', `${name}: the image is corrupt: ${what} lies at ${at}, ${where}`);
 }
+
+/** Makes the file longer; what is new are zeros. */
+export async function growFile(file: BlockNode, sizeBytes: number): Promise<void> {
+  if (sizeBytes <= file.sizeBytes) return;
+  if (file.resize !== undefined) await file.resize(sizeBytes);
+  else await file.write(sizeBytes - 1, new Uint8Array(1));
+}

@@ -6,7 +6,7 @@ import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import type { Format, ImageNode, OpenOptions } from '../format.ts';
 import { bytesOf, layout, u32be, u64be } from '../layout.ts';
-import { mappedNode, type Run } from '../mapped.ts';
+import { growFile, mappedNode, type Run } from '../mapped.ts';
 import { metadataCache } from '../qcow2/metadata-cache.ts';
 import { alignDown, alignUp, readPadded } from '../request.ts';
 import { decodeUtf8, encodeUtf8 } from '../text.ts';
@@ -63,7 +63,7 @@ export async function createCow(file: BlockNode, { sizeBytes, backingFile = '' }
   const backing = new Uint8Array(1024);
   backing.set(name);
   const fixed = { magic: MAGIC, version: VERSION, modified: 0, padding: 0, sectorBytes: SECTOR_BYTES, rest: 0 };
-  await file.resize?.(dataOffsetOf(sizeBytes));
+  await growFile(file, dataOffsetOf(sizeBytes));
   await file.write(0, headerLayout.write({ ...fixed, backing, diskBytes: sizeBytes }));
   await file.flush();
 }

@@ -3,7 +3,7 @@ import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import type { CheckResult, Format, ImageNode, OpenOptions } from '../format.ts';
 import { bytesOf, joinBytes, type LayoutOf, layout, u32le, u64le, viewOf } from '../layout.ts';
-import { addCorruption, checkPlace, mappedNode, newCheckResult, type Run } from '../mapped.ts';
+import { addCorruption, checkPlace, growFile, mappedNode, newCheckResult, type Run } from '../mapped.ts';
 import { alignUp, readPadded } from '../request.ts';
 import { decodeUtf8, encodeUtf8 } from '../text.ts';
 
@@ -73,8 +73,7 @@ export async function createParallels(file: BlockNode, options: ParallelsCreateO
     extensionSector: 0,
   };
   await file.write(0, joinBytes([headerLayout.write(header)], Math.min(dataOffset, SECTOR_BYTES)));
-  if (file.resize === undefined) await file.write(dataOffset - 1, new Uint8Array(1));
-  else await file.resize(dataOffset);
+  await growFile(file, dataOffset);
   await file.flush();
 }
 
@@ -190,7 +189,7 @@ async function allocate(state: State, offset: number, bytes: Uint8Array): Promis
     // At the file's end everything is zeros.
     const at = alignUp(Math.max(file.sizeBytes, dataOffset), entryBytes);
     if (at / entryBytes >= 2 ** 32) throw new IoError('no-space', `${name}: the file cannot grow further`);
-    await (file.resize?.(at + clusterBytes) ?? file.write(at + clusterBytes - 1, new Uint8Array(1)));
+    await growFile(file, at + clusterBytes);
     await file.write(at + from, part);
     u32le.put(bat, cluster * 4, at / entryBytes);
     state.changed.add(Math.floor(cluster / 128));

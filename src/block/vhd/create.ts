@@ -62,7 +62,6 @@ export async function createVhd(file: BlockNode, options: VhdCreateOptions): Pro
     reserved: new Uint8Array(427),
   });
   if (isFixed) {
-    await file.resize?.(sizeBytes);
     await file.write(sizeBytes, footer);
     return file.flush();
   }

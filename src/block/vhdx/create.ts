@@ -3,6 +3,7 @@ import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { weakRandom } from '../format.ts';
 import { joinBytes, u32le, u64le, viewOf } from '../layout.ts';
+import { growFile } from '../mapped.ts';
 import { alignUp } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';
 import {
@@ -31,7 +32,6 @@ import {
   seal,
   ZERO_GUID,
 } from './layout.ts';
-import { growFile } from './log.ts';
 
 export interface VhdxCreateOptions {
   readonly sizeBytes: number;

@@ -2,7 +2,7 @@
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { type CheckResult, type ImageNode, type OpenOptions, weakRandom } from '../format.ts';
-import { addCorruption, checkPlace, type DiskMap, mappedNode, newCheckResult, type Run } from '../mapped.ts';
+import { addCorruption, checkPlace, type DiskMap, growFile, mappedNode, newCheckResult, type Run } from '../mapped.ts';
 import { type MetadataCache, metadataCache, type Page } from '../qcow2/metadata-cache.ts';
 import { alignUp, readPadded } from '../request.ts';
 import {
@@ -26,16 +26,7 @@ import {
   type VhdxHeader,
   ZERO_GUID,
 } from './layout.ts';
-import {
-  applyLog,
-  findLogSequence,
-  growFile,
-  isEmptyLog,
-  type LogWriter,
-  logSectorsMax,
-  logWriter,
-  withLog,
-} from './log.ts';
+import { applyLog, findLogSequence, isEmptyLog, type LogWriter, logSectorsMax, logWriter, withLog } from './log.ts';
 
 const CACHE_PAGES = 4096;
 

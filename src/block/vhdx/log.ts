@@ -2,6 +2,7 @@
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { joinBytes, u64le, viewOf } from '../layout.ts';
+import { growFile } from '../mapped.ts';
 import { alignUp, zeroRange } from '../request.ts';
 import {
   dataSectorLayout,
@@ -187,12 +188,6 @@ export async function applyLog(file: BlockNode, { updates, lastBytes }: LogSeque
   }
   if (lastBytes > file.sizeBytes) await growFile(file, lastBytes);
   await file.flush();
-}
-
-/** Makes the file longer; what is new are zeros. */
-export async function growFile(file: BlockNode, sizeBytes: number): Promise<void> {
-  if (file.resize !== undefined) await file.resize(sizeBytes);
-  else await file.write(sizeBytes - 1, new Uint8Array(1));
 }
 
 /** The file as it is once its log was applied, for those who may not write to it. */

@@ -2,6 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { u32le, viewOf } from '../layout.ts';
+import { growFile } from '../mapped.ts';
 import { alignUp } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';
 import { descriptorText, NO_PARENT, type VmdkAdapter, type VmdkExtent } from './descriptor.ts';
@@ -64,7 +65,7 @@ export async function createVmdk(file: BlockNode, options: VmdkCreateOptions): P
     const name = `${stem}-${isSplit ? `${isFlat ? 'f' : 's'}${number}` : 'flat'}${ending ?? ''}`;
     const child = await options.createExtent(name);
     try {
-      if (isFlat) await child.resize?.(length);
+      if (isFlat) await growFile(child, length);
       else await writeSparse(child, { sizeBytes: length, isCompressed, zeroedGrain });
     } finally {
       await child.close();
@@ -137,7 +138,7 @@ async function writeSparse(file: BlockNode, options: SparseCreateOptions): Promi
     compression: isCompressed ? DEFLATE : 0,
     rest: new Uint8Array(433),
   });
-  await file.resize?.(overhead * SECTOR_BYTES);
+  await growFile(file, overhead * SECTOR_BYTES);
   await file.write(0, header);
   await file.write(SECTOR_BYTES, text);
   for (const start of [redundantOffset, directoryOffset]) {

@@ -264,7 +264,7 @@ async function zero(state: State, offset: number, length: number): Promise<void>
   }
 }
 
-/** Data, then tables, then the directory that names new ones. */
+/** Data, then tables, then the directory that names new ones. The caller flushes the file once more. */
 async function commit(state: State): Promise<void> {
   const { file, dirty, tables, header, redundant } = state;
   await file.flush();
@@ -277,13 +277,14 @@ async function commit(state: State): Promise<void> {
   }
   await tables.writeDirty();
   dirty.clear();
-  await file.flush();
   if (state.isDirectoryDirty) {
+    await file.flush();
     await file.write(header.directoryOffset * SECTOR_BYTES, bytesOfView(state.directory));
     if (redundant !== undefined) await file.write(header.redundantOffset * SECTOR_BYTES, bytesOfView(redundant));
     state.isDirectoryDirty = false;
-    await file.flush();
   }
+  if (state.freed.length === 0) return;
+  await file.flush();
   for (const at of state.freed) if (at + state.grainBytes <= file.sizeBytes) await file.discard?.(at, state.grainBytes);
   state.freed = [];
 }
