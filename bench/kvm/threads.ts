@@ -31,7 +31,7 @@ function rig(code: readonly number[], onOut: (port: number) => void): Rig {
     ramRanges: [{ base: 0, size: 2 << 20 }],
     monotonicNanos: now,
   });
-  const { msi } = kvm.createInterrupts(0);
+  const { msi } = kvm.createInterrupts(0)!;
   const bus: Bus = {
     map: () => ({ base: 0, size: 0, unmap() {} }),
     read: () => 0,

@@ -9,6 +9,10 @@ export const ACCEL_OPTIONS = {
     repeats: true,
     help: 'kvm, tcg (the software CPU) or auto (default); of several, the first that works',
   },
+  'kernel-irqchip': {
+    value: 'on|off',
+    help: "interrupt controllers in the host's kernel under KVM (default on; off: one CPU)",
+  },
   smp: { value: 'N', help: "the guest's CPUs (default 1)" },
   'mem-path': {
     value: 'memfd|hugepages',
@@ -26,6 +30,7 @@ export const ACCEL_OPTIONS = {
 export interface AccelValues {
   readonly accel?: readonly string[];
   readonly smp?: string;
+  readonly 'kernel-irqchip'?: string;
   readonly 'mem-path'?: string;
   readonly 'mem-merge'?: string;
   readonly 'mem-huge'?: string;
@@ -34,7 +39,7 @@ export interface AccelValues {
 }
 
 /** Throws UsageError that names the option. */
-export function accelOptions(values: AccelValues): Pick<MachineOptions, 'accel' | 'cpus' | 'ram'> {
+export function accelOptions(values: AccelValues): Pick<MachineOptions, 'accel' | 'cpus' | 'ram' | 'kernelIrqchip'> {
   const ram = {
     backing: values['mem-path'] === undefined ? undefined : oneOf('mem-path', values['mem-path'], BACKINGS),
     merge: onOff('mem-merge', values['mem-merge']),
@@ -42,7 +47,13 @@ export function accelOptions(values: AccelValues): Pick<MachineOptions, 'accel' 
     preallocate: values['mem-prealloc'],
     lock: values['mem-lock'],
   };
-  return { accel: choicesOf(values.accel), cpus: values.smp === undefined ? undefined : cpusOf(values.smp), ram };
+  const irqchip = values['kernel-irqchip'];
+  return {
+    accel: choicesOf(values.accel),
+    cpus: values.smp === undefined ? undefined : cpusOf(values.smp),
+    kernelIrqchip: irqchip === undefined ? undefined : oneOf('kernel-irqchip', irqchip, ['on', 'off']),
+    ram,
+  };
 }
 
 const BACKINGS = ['memfd', 'hugepages'] as const;

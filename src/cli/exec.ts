@@ -12,7 +12,9 @@ import type {
 } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 
-export interface ExecOptions extends DefaultGuestOptions, Pick<MachineOptions, 'accel' | 'cpus' | 'ram'> {
+export interface ExecOptions
+  extends DefaultGuestOptions,
+    Pick<MachineOptions, 'accel' | 'cpus' | 'ram' | 'kernelIrqchip'> {
   /** RAM of the guest; default `DEFAULT_MEMORY_BYTES`. */
   readonly memoryBytes?: number;
   /** CPU model by QEMU's name. */
@@ -66,11 +68,36 @@ export function guestKernelFor(shares: readonly ShareOptions[] = []): 'cloud' | 
 
 /** A machine that will run `command` when it is started with `runExec`. */
 export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
-  const { memoryBytes = DEFAULT_MEMORY_BYTES, cpu, cpus, accel, ram, kernel, disks, networks, shares, vsock } = options;
+  const {
+    memoryBytes = DEFAULT_MEMORY_BYTES,
+    cpu,
+    cpus,
+    accel,
+    ram,
+    kernelIrqchip,
+    kernel,
+    disks,
+    networks,
+    shares,
+    vsock,
+  } = options;
   const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({ memoryBytes, cpu, cpus, accel, ram, boot, noReboot: true, disks, networks, shares, vsock });
+  return createMachine({
+    memoryBytes,
+    cpu,
+    cpus,
+    accel,
+    ram,
+    kernelIrqchip,
+    boot,
+    noReboot: true,
+    disks,
+    networks,
+    shares,
+    vsock,
+  });
 }
 
 /**

@@ -31,6 +31,8 @@ export interface VcpuThreads {
    * @returns true when the event loop must have its turn
    */
   wait(nanos: number): boolean;
+  /** The first CPU's local APIC, where it is a device of the machine's, may have an interrupt for it. */
+  interruptRequest(): void;
   /** A non-maskable interrupt for the first. */
   nmi(): void;
   /** Power-up state of all, and the first at a boot protocol's entry; while paused. */

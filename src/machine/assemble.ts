@@ -80,6 +80,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     cpus: config.cpus,
     accel: config.accel,
     ram: config.ram,
+    kernelIrqchip: config.kernelIrqchip,
     monotonicNanos: () => thread.monotonicNanos(),
   });
   const { memory } = accelerator;

@@ -15,6 +15,8 @@ export interface MachineOptions {
   readonly accel?: readonly AcceleratorChoice[];
   /** How the host keeps the guest's memory, where the accelerator lets it be chosen (KVM). */
   readonly ram?: RamOptions;
+  /** Under KVM, `off`: interrupt controllers and timer are this machine's own devices, for one CPU; default `on`. */
+  readonly kernelIrqchip?: 'on' | 'off';
   readonly boot: BootOptions;
   /** True: a reset by the guest ends the machine with reason 'reset' instead of starting it again. */
   readonly noReboot?: boolean;
@@ -118,6 +120,7 @@ export interface MachineConfig {
   readonly cpus: number;
   readonly accel: readonly AcceleratorChoice[];
   readonly ram: RamOptions;
+  readonly kernelIrqchip: 'on' | 'off';
   readonly boot: BootOptions;
   readonly noReboot: boolean;
   readonly disks: readonly DiskOptions[];
@@ -150,7 +153,7 @@ export const TAG_LENGTH_MAX = 31;
 export function checkOptions(options: MachineOptions): MachineConfig {
   const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
   const { disks = [], networks = [], shares = [], rng = {}, balloon, vsock } = options;
-  const { cpus = 1, accel = ['auto'], ram = {} } = options;
+  const { cpus = 1, accel = ['auto'], ram = {}, kernelIrqchip = 'on' } = options;
   checkAccelerators(accel);
   const most = accel.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < MEMORY_MIN_BYTES || memoryBytes > most) {
@@ -178,7 +181,7 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
   const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock) };
-  const processors = { cpu, cpus, accel, ram };
+  const processors = { cpu, cpus, accel, ram, kernelIrqchip };
   const kernelAndInitrd = { kernel, initrd, commandLine };
   return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
 }

@@ -2,7 +2,7 @@
 import { InternalError } from '../base/index.ts';
 import type { Vcpu, VcpuThreads } from '../contract/index.ts';
 
-/** Signals but NMI do nothing: the interrupt controllers are beside the vCPUs. While paused, as the vCPUs' own methods. */
+/** INIT and startup come by the interrupt controllers beside the vCPUs. While paused, as the vCPUs' own methods. */
 export function firstOf(vcpus: VcpuThreads): Vcpu {
   return {
     run() {
@@ -18,7 +18,7 @@ export function firstOf(vcpus: VcpuThreads): Vcpu {
     describe: () => vcpus.describe(),
     snapshot: () => vcpus.snapshot()[0],
     restore: (record) => vcpus.restore([record, ...vcpus.snapshot().slice(1)]),
-    interruptRequest() {},
+    interruptRequest: () => vcpus.interruptRequest(),
     nmi: () => vcpus.nmi(),
     init() {},
     startup() {},

@@ -25,6 +25,37 @@ const RESET = [0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee]; // mov dx, cf9h; mov a
 const HLT = 0xf4;
 const LOOP = [0xeb, 0xfe]; // jmp to itself
 
+/** Sets up the IDT at 300000h, the 8259s and 100 interrupts a second; each prints, the third ends. */
+const TIMER_GUEST = (() => {
+  const ENTRY = 0x20_0200;
+  const out = (port: number, value: number) => [0xb0, value, 0xe6, port]; // mov al, value; out port, al
+  const dword = (value: number) => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
+  const store = (address: number, value: number) => [0xc7, 0x04, 0x25, ...dword(address), ...dword(value)];
+  const sleep = [0xfb, HLT, 0xeb, 0xfd]; // sti; l: hlt; jmp l
+  const set = (handler: number, table: number) => [
+    ...store(0x30_0200, 0x10_0000 | (handler & 0xffff)),
+    ...store(0x30_0204, (handler & 0xffff_0000) | 0x8e00),
+    ...[0x0f, 0x01, 0x1c, 0x25, ...dword(table)], // lidt
+    ...[...out(0x20, 0x11), ...out(0x21, 0x20), ...out(0x21, 0x04), ...out(0x21, 0x01), ...out(0x21, 0xfe)],
+    ...[...out(0x43, 0x34), ...out(0x40, 0x9b), ...out(0x40, 0x2e)],
+    ...sleep,
+  ];
+  // It does not return from its interrupts: the stack is long enough.
+  const handler = [
+    ...PRINT_K,
+    ...out(0x20, 0x20),
+    ...[0xff, 0x04, 0x25, ...dword(0x30_8000)], // inc dword [308000h]
+    ...[0x83, 0x3c, 0x25, ...dword(0x30_8000), 3, 0x74, sleep.length], // cmp dword [308000h], 3; je past the sleep
+    ...sleep,
+    ...POWER_OFF,
+    HLT,
+  ];
+  const begin = [0xbc, ...dword(0x31_0000)]; // mov esp, 310000h
+  const length = begin.length + set(0, 0).length;
+  const table = ENTRY + length + handler.length;
+  return [...begin, ...set(ENTRY + length, table), ...handler, 0xff, 0x0f, ...dword(0x30_0000), 0, 0, 0, 0];
+})();
+
 function machineOf(code: readonly number[], options: Partial<MachineOptions> = {}) {
   return createMachineOn(nodeThreads, THREAD, {
     memoryBytes: 16 * MIB,
@@ -52,11 +83,25 @@ async function run(code: readonly number[], options: Partial<MachineOptions> = {
   return { output: Buffer.concat(chunks).toString(), exit: await machine.exited };
 }
 
-test('prints and powers off', { skip }, async () => {
-  const { output, exit } = await run([...PRINT_K, ...POWER_OFF, HLT]);
-  assert.equal(output, 'k');
-  assert.equal(exit.reason, 'poweroff');
-});
+for (const kernelIrqchip of ['on', 'off'] as const) {
+  test(`kernel irqchip ${kernelIrqchip}: prints and powers off`, { skip }, async () => {
+    const { output, exit } = await run([...PRINT_K, ...POWER_OFF, HLT], { kernelIrqchip });
+    assert.equal(output, 'k');
+    assert.equal(exit.reason, 'poweroff');
+  });
+
+  test(`kernel irqchip ${kernelIrqchip}: the timer chip interrupts through the 8259`, { skip }, async () => {
+    const { output, exit } = await run(TIMER_GUEST, { kernelIrqchip });
+    assert.equal(output, 'kkk');
+    assert.equal(exit.reason, 'poweroff');
+  });
+
+  test(`kernel irqchip ${kernelIrqchip}: a halt that nothing can end`, { skip }, async () => {
+    const { exit } = await run([HLT], { kernelIrqchip });
+    assert.equal(exit.reason, 'halted');
+    assert.match(exit.details ?? '', /RIP=0{10}200201/);
+  });
+}
 
 test('resets: the end with noReboot', { skip }, async () => {
   const { output, exit } = await run([...PRINT_K, ...RESET, ...LOOP], { noReboot: true });
@@ -79,12 +124,6 @@ test('resets: everything begins again', { skip }, async () => {
   ]);
   assert.equal(output, 'kk');
   assert.equal(exit.reason, 'poweroff');
-});
-
-test('a halt that nothing can end', { skip }, async () => {
-  const { exit } = await run([HLT]);
-  assert.equal(exit.reason, 'halted');
-  assert.match(exit.details ?? '', /RIP=0{10}200201/);
 });
 
 test('a triple fault', { skip }, async () => {

@@ -8,6 +8,7 @@ import type {
   GuestMemory,
   HostSockets,
   InterruptControllers,
+  LocalApic,
   NetLink,
   SharedNode,
   Vcpu,
@@ -50,12 +51,17 @@ export interface ThreadedAccelerator extends AcceleratorParts {
     /** The host may use these pages for something else; the guest will find zeros there. */
     giveBack(base: number, length: number): void;
   };
-  /** @param elcr which 8259 inputs are level triggered at power-up, a bit an input */
-  createInterrupts(elcr: number): InterruptControllers;
+  /**
+   * Undefined when the board is to have its own.
+   * @param elcr which 8259 inputs are level triggered at power-up, a bit an input
+   */
+  createInterrupts(elcr: number): InterruptControllers | undefined;
   readonly doorbells: Doorbells;
   createVcpus(board: {
     readonly mmio: Bus;
     readonly ports: Bus;
+    /** The board's own, where it is the board's. */
+    readonly apic?: LocalApic;
     /** False once a device asked for something that ends or resets the machine. */
     mayContinue(): boolean;
   }): VcpuThreads;
@@ -70,6 +76,7 @@ export type CreateAccelerator = (options: {
   readonly cpus?: number;
   readonly accel?: readonly AcceleratorChoice[];
   readonly ram?: RamOptions;
+  readonly kernelIrqchip?: 'on' | 'off';
   /** The machine's thread's clock. */
   readonly monotonicNanos?: () => number;
 }) => Promise<Accelerator>;

@@ -84,11 +84,22 @@ function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
 type Plain = { readonly [field: string]: DeviceValue | undefined };
 
 /** What a machine is made of, without what its devices lead to: equal for a machine and its restored self. */
-function hardwareOf({ memoryBytes, cpu, cpus, disks, networks, rng, balloon, vsock }: MachineConfig): DeviceRecord {
+function hardwareOf({
+  memoryBytes,
+  cpu,
+  cpus,
+  kernelIrqchip,
+  disks,
+  networks,
+  rng,
+  balloon,
+  vsock,
+}: MachineConfig): DeviceRecord {
   return {
     memoryBytes,
     cpu,
     cpus,
+    kernelIrqchip,
     disks: disks.map(({ bus, media, readOnly, serial, slot }) => plain({ bus, media, readOnly, serial, slot })),
     networks: networks.map(({ mac, slot }) => plain({ mac, slot })),
     ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
@@ -105,7 +116,7 @@ function plain(fields: Plain): DeviceRecord {
 function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): MachineConfig {
   const hardware = recordAt(state, 'hardware');
   const boot = recordAt(state, 'boot');
-  const { memoryBytes, cpu, cpus, accel, rng, balloon } = hardware as { [field: string]: never };
+  const { memoryBytes, cpu, cpus, accel, kernelIrqchip, rng, balloon } = hardware as { [field: string]: never };
   const config = checkOptions({
     ...options,
     memoryBytes,
@@ -113,6 +124,7 @@ function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): Ma
     cpus,
     // Interrupt controllers are the accelerator's, and so is their state.
     accel: accel && [accel],
+    kernelIrqchip,
     rng: rng ?? false,
     balloon,
     disks: merged(hardware.disks, options.disks ?? [], 'disk'),

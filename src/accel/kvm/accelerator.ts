@@ -1,6 +1,6 @@
 /** The accelerator: a VM with its RAM, its interrupt controllers and its vCPUs, ready for a board. */
 import { UserError } from '../../base/index.ts';
-import type { Bus, Device, Doorbells, InterruptControllers, VcpuThreads } from '../../contract/index.ts';
+import type { Bus, Device, Doorbells, InterruptControllers, LocalApic, VcpuThreads } from '../../contract/index.ts';
 import { cpuidOf } from './cpuid.ts';
 import type { KvmHost, RamOptions } from './host.ts';
 import { CAP } from './ioctls.ts';
@@ -21,6 +21,8 @@ export interface KvmOptions {
   readonly ramRanges: readonly { readonly base: number; readonly size: number }[];
   readonly cpus?: number;
   readonly ram?: RamOptions;
+  /** `off`: interrupt controllers and timer chip are the board's own, for one CPU; default `on`: the kernel's. */
+  readonly kernelIrqchip?: 'on' | 'off';
   /** A clock that never goes back, in nanoseconds. */
   monotonicNanos(): number;
 }
@@ -29,14 +31,19 @@ export interface KvmOptions {
 export interface KvmBoard {
   readonly mmio: Bus;
   readonly ports: Bus;
+  /** Used with `kernelIrqchip: 'off'`. */
+  readonly apic?: LocalApic;
   mayContinue(): boolean;
 }
 
 export interface KvmAccelerator {
   readonly kind: 'threads';
   readonly memory: KvmMemory;
-  /** @param elcr which 8259 inputs are level triggered at power-up; called once, before `createVcpus` */
-  createInterrupts(elcr: number): InterruptControllers;
+  /**
+   * Undefined when the board is to have its own.
+   * @param elcr which 8259 inputs are level triggered at power-up; called once, before `createVcpus`
+   */
+  createInterrupts(elcr: number): InterruptControllers | undefined;
   readonly doorbells: Doorbells;
   createVcpus(board: KvmBoard): VcpuThreads;
   /** After the vCPUs' `close`. */
@@ -66,6 +73,9 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
   const vm = system.createVm();
   const most = vm.capability(CAP.MAX_VCPUS);
   if (cpus > most) throw new UserError(`${cpus} CPUs are more than this host's KVM has for a guest: ${most}`);
+  const ownsIrqchip = options.kernelIrqchip === 'off';
+  if (ownsIrqchip && cpus > 1)
+    throw new UserError(`without the kernel's interrupt controllers there is one CPU, not ${cpus}`);
   const memory = new KvmMemory(host, options.ramRanges, options.ram ?? {});
   memory.connect(vm);
   let threads: KvmThreads | undefined;
@@ -73,6 +83,7 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
     kind: 'threads',
     memory,
     createInterrupts(elcr) {
+      if (ownsIrqchip) return undefined;
       const controllers = kernelIrqchip(vm, elcr);
       // The CPUs come later than what is wired to them.
       const apics: Device = {
@@ -110,14 +121,19 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
   };
 }
 
-function createVcpus(vm: KvmVm, { cpuModel, cpus = 1, monotonicNanos }: KvmOptions, board: KvmBoard): KvmThreads {
+function createVcpus(
+  vm: KvmVm,
+  { cpuModel, cpus = 1, kernelIrqchip = 'on', monotonicNanos }: KvmOptions,
+  { mmio, ports, mayContinue, apic: boardsApic }: KvmBoard,
+): KvmThreads {
+  const apic = kernelIrqchip === 'off' ? boardsApic : undefined;
   const { system } = vm;
   const pages = vm.allocateRunPages(cpus);
   const supported = system.supportedCpuid();
   const vcpus = Array.from({ length: cpus }, (_, index) => {
     const vcpu = vm.createVcpu(index, pages, index * system.runSizeBytes);
     const { capability } = system;
-    vcpu.setCpuid(cpuidOf({ supported, cpuModel, cpus, index, capability }));
+    vcpu.setCpuid(cpuidOf({ supported, cpuModel, cpus, index, capability, kernelApic: apic === undefined }));
     return vcpu;
   });
   const msrs = stateMsrs(system.msrIndices());
@@ -125,5 +141,8 @@ function createVcpus(vm: KvmVm, { cpuModel, cpus = 1, monotonicNanos }: KvmOptio
   // As a message to its local APIC: a call on the vCPU would wait until it leaves the guest.
   const nmi = () => void vm.signalMsi(NMI_MESSAGE.address, NMI_MESSAGE.data);
   const { host } = system;
-  return new KvmThreads({ ...board, host, vcpus, msrs, clock, nmi, run: pages.buffer }, monotonicNanos);
+  return new KvmThreads(
+    { mmio, ports, mayContinue, apic, host, vcpus, msrs, clock, nmi, run: pages.buffer },
+    monotonicNanos,
+  );
 }

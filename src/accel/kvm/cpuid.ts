@@ -11,26 +11,30 @@ export interface CpuidOptions {
   readonly cpuModel: string;
   readonly cpus: number;
   readonly index: number;
+  /** The local APIC is the kernel's; a device of ours has neither x2APIC mode nor the deadline timer here. */
+  readonly kernelApic?: boolean;
   /** What a capability of KVM is. */
   capability(number: number): number;
 }
 
 const HYPERVISOR = { leaf: 1, register: 'ecx', bit: 31 } as const;
 const TSC_DEADLINE_BIT = 24;
+const X2APIC_BIT = 21;
 const HTT_BIT = 28;
 const TOPOLOGY_LEAVES: readonly number[] = [0xb, 0x1f];
 
 /** Throws UserError for an unknown model. */
 export function cpuidOf(options: CpuidOptions): CpuidEntry[] {
-  const { supported, capability } = options;
+  const { supported, capability, kernelApic = true } = options;
   const model = options.cpuModel.replace(/^host(?=,|$)/, 'max');
-  const deadline = capability(CAP.TSC_DEADLINE_TIMER) > 0;
+  const deadline = kernelApic && capability(CAP.TSC_DEADLINE_TIMER) > 0;
   const able = supported
     .filter((entry) => !TOPOLOGY_LEAVES.includes(entry.function))
     .map((entry) => {
       if (entry.function !== HYPERVISOR.leaf) return { ...entry };
       const extra = (1 << HYPERVISOR.bit) | (deadline ? 1 << TSC_DEADLINE_BIT : 0);
-      return { ...entry, ecx: (entry.ecx | extra) >>> 0 };
+      const missing = kernelApic ? 0 : 1 << X2APIC_BIT;
+      return { ...entry, ecx: ((entry.ecx | extra) & ~missing) >>> 0 };
     });
   return withTopology(cutToModel(able, model), options);
 }

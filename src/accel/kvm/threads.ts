@@ -6,6 +6,7 @@ import type {
   Bus,
   Device,
   DeviceRecord,
+  LocalApic,
   VcpuThreads,
   VcpuThreadsEvent,
 } from '../../contract/index.ts';
@@ -14,6 +15,7 @@ import { describeState } from './describe.ts';
 import { describeExit, EXIT } from './exits.ts';
 import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
 import { VCPU } from './ioctls.ts';
+import { LocalInterrupts } from './local-interrupts.ts';
 import { createMailbox, type Mailbox, TURN, WORDS } from './mailbox.ts';
 import { fromRecord, toRecord } from './record.ts';
 import { exitIo, exitMmio, RUN_DATA, runHead } from './structures.ts';
@@ -28,6 +30,8 @@ export interface KvmThreadsOptions {
   /** MSRs that make up a vCPU's state. */
   readonly msrs: readonly number[];
   readonly run: SharedArrayBuffer;
+  /** The only CPU's local APIC, where it is not the kernel's. */
+  readonly apic?: LocalApic;
   nmi(): void;
   /** kvmclock's nanoseconds. */
   readonly clock: { read(): bigint; write(nanos: bigint): void };
@@ -62,6 +66,8 @@ export class KvmThreads implements VcpuThreads {
   readonly #isOut: boolean[];
   readonly #events: VcpuThreadsEvent[] = [];
   #apics: ApicRecord[] | undefined;
+  readonly #local: LocalInterrupts | undefined;
+  #halting = false;
   #paused = true;
   #pausedAt: { readonly at: number; readonly clock: bigint } | undefined;
   #closed = false;
@@ -80,7 +86,8 @@ export class KvmThreads implements VcpuThreads {
     this.#wait = host.createWait();
     this.#wait.add(this.#doorbell);
     this.#isOut = vcpus.map(() => false);
-    this.#powerUp = vcpus.map((vcpu) => readState(vcpu, options.msrs, true));
+    this.#local = options.apic && new LocalInterrupts(options.apic, vcpus[0]);
+    this.#powerUp = vcpus.map((vcpu) => this.#read(vcpu));
     this.#threads = vcpus.map((vcpu, index) => this.#startThread(vcpu, index));
   }
 
@@ -111,6 +118,7 @@ export class KvmThreads implements VcpuThreads {
       any = true;
       this.#isOut[index] = false;
       this.#answer(index);
+      this.#listenAgain(index);
       if (!this.#paused && this.#events.length === 0 && this.#options.mayContinue()) this.#give(index);
     }
     if (any) {
@@ -121,7 +129,21 @@ export class KvmThreads implements VcpuThreads {
   }
 
   nmi(): void {
-    this.#options.nmi();
+    if (this.#local) {
+      this.#local.nmiPending = true;
+      this.interruptRequest();
+    } else this.#options.nmi();
+  }
+
+  interruptRequest(): void {
+    if (!this.#local || this.#paused) return;
+    if (!this.#isOut[0]) {
+      // Not while its request is being answered: it looks for interrupts after that.
+      if (this.#local.isHalted) this.#give(0);
+      return;
+    }
+    Atomics.store(this.#words, this.#mailbox.baseOf(0) + WORDS.attention, 1);
+    this.#kick(0);
   }
 
   takeEvent(): VcpuThreadsEvent | undefined {
@@ -162,6 +184,7 @@ export class KvmThreads implements VcpuThreads {
       const first = this.#powerUp[index];
       writeState(vcpu, index === 0 ? atEntry(first, entry) : { ...first, mpState: MP_STATE.uninitialized });
     }
+    this.#local?.reset();
   }
 
   describe(cpu = 0): string {
@@ -177,20 +200,25 @@ export class KvmThreads implements VcpuThreads {
   snapshot(): DeviceRecord[] {
     return this.#options.vcpus.map((vcpu, index) => {
       this.#finish(vcpu);
-      return toRecord(readState(vcpu, this.#options.msrs, true), this.#powerUp[index], vcpu.tscKhz());
+      const record = toRecord(this.#read(vcpu), this.#powerUp[index], vcpu.tscKhz());
+      return this.#local?.isHalted ? { ...record, activity: 'halted' } : record;
     });
   }
 
   restore(records: readonly DeviceRecord[]): void {
     if (records.length !== this.count) throw new StateError('vcpus', `${this.count} CPUs`, records);
     const states = records.map((record, index) => {
-      const state = fromRecord(record, this.#powerUp[index], this.#options.vcpus[index].tscKhz());
+      const vcpu = this.#options.vcpus[index];
+      // Only where the processor can scale its counter; what cannot be is refused below.
+      if (typeof record.tscHertz === 'bigint') vcpu.setTscKhz(Number(record.tscHertz / 1000n));
+      const state = fromRecord(record, this.#powerUp[index], vcpu.tscKhz());
       return withApic(state, this.#apics?.[index]);
     });
     this.#apics = undefined;
     for (const [index, vcpu] of this.#options.vcpus.entries()) {
       this.#finish(vcpu);
       const [refused] = writeState(vcpu, states[index]);
+      if (this.#local) this.#local.isHalted = records[index].activity === 'halted';
       if (refused !== undefined) throw new StateError('msrs', 'values that KVM takes', `MSR 0x${refused.toString(16)}`);
     }
   }
@@ -207,6 +235,10 @@ export class KvmThreads implements VcpuThreads {
 
   get haltedForever(): boolean {
     const INTERRUPTS_ON = 0x200n;
+    if (this.#local)
+      return (
+        this.#local.isHalted && (this.#options.vcpus[0].regs().rflags & INTERRUPTS_ON) === 0n && !this.#local.nmiPending
+      );
     return this.#options.vcpus.every((vcpu) => {
       const state = vcpu.mpState();
       if (state === MP_STATE.uninitialized || state === MP_STATE.initReceived) return true;
@@ -259,8 +291,9 @@ export class KvmThreads implements VcpuThreads {
     return thread;
   }
 
+  /** A CPU whose local APIC is not the kernel's stays here while it is halted. */
   #give(index: number): void {
-    if (this.#isOut[index]) return;
+    if (this.#isOut[index] || (this.#local && !this.#local.enter())) return;
     this.#isOut[index] = true;
     this.#turn(index, TURN.guest);
   }
@@ -282,7 +315,8 @@ export class KvmThreads implements VcpuThreads {
 
   /** Fetches every vCPU out of the guest. */
   #halt(): void {
-    const { host, vcpus } = this.#options;
+    const { vcpus } = this.#options;
+    this.#halting = true;
     const setAttention = (value: number) => {
       for (const [index] of vcpus.entries())
         Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, value);
@@ -292,14 +326,27 @@ export class KvmThreads implements VcpuThreads {
       this.serve();
       const out = vcpus.filter((_, index) => this.#isOut[index]);
       if (out.length === 0) break;
-      for (const vcpu of out) {
-        Atomics.store(vcpu.run, immediateExit, 1);
-        const id = Atomics.load(this.#words, this.#mailbox.baseOf(vcpu.id) + WORDS.threadId);
-        if (id !== 0) host.kick(id);
-      }
+      for (const { id } of out) this.#kick(id);
       this.wait(KICK_AGAIN_NANOS);
     }
+    this.#halting = false;
     setAttention(0);
+  }
+
+  #kick(index: number): void {
+    const { host, vcpus } = this.#options;
+    Atomics.store(vcpus[index].run, immediateExit, 1);
+    const id = Atomics.load(this.#words, this.#mailbox.baseOf(index) + WORDS.threadId);
+    if (id !== 0) host.kick(id);
+  }
+
+  /** What it was fetched out for is looked at now; a pause wants all. */
+  #listenAgain(index: number): void {
+    if (this.#local && !this.#halting) Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, 0);
+  }
+
+  #read(vcpu: KvmVcpu): VcpuState {
+    return readState(vcpu, this.#options.msrs, this.#local === undefined);
   }
 
   /** Lets KVM take in the answer to a vCPU's last request, so that its state is that between two instructions. */
@@ -338,6 +385,10 @@ export class KvmThreads implements VcpuThreads {
         this.#events.push({ kind: 'debug', cpu: index });
         return;
       case EXIT.intr:
+      case EXIT.irqWindowOpen:
+        return;
+      case EXIT.hlt:
+        if (this.#local) this.#local.isHalted = true;
         return;
       default:
         this.#fail(index, describeExit(vcpu.run, this.#options.host.isPvm));
