@@ -145,8 +145,8 @@ export interface ImageNode extends BlockNode {
   check?(repair: Repair): Promise<CheckResult>;
   /** Writes one whole cluster, compressed. Where it is already allocated, the cluster is replaced. */
   writeCompressed?(offset: number, source: Uint8Array): Promise<void>;
-  /** Gives all of the disk its place in the file. */
-  preallocate?(mode: Preallocation): Promise<void>;
+  /** Gives all of the disk, or what comes after `fromBytes`, its place in the file. */
+  preallocate?(mode: Preallocation, fromBytes?: number): Promise<void>;
   /** Rewrites the name of the backing file, without looking at what is in it. */
   changeBacking?(reference: BackingReference | undefined): Promise<void>;
   /** Changes how an existing image is laid out. @throws UserError for what cannot be changed */

@@ -131,6 +131,25 @@ async function activate(image: Image): Promise<void> {
   await file.flush();
 }
 
+/** Makes the bitmaps fit a disk whose size is about to change; what is new is clean. */
+export async function resizeBitmaps(image: Image, sizeBytes: number): Promise<void> {
+  if (image.bitmaps.length === 0) return;
+  const broken = image.bitmaps.find(({ bits, flags }) => bits === undefined && (flags & BITMAP_FLAG.inUse) !== 0);
+  if (broken !== undefined) {
+    throw new UserError(`${image.name}: bitmap '${broken.name}' is inconsistent: remove it before changing the size`);
+  }
+  await (image.bitmapsLoaded ??= activate(image));
+  for (const bitmap of image.bitmaps) {
+    const count = Math.ceil(sizeBytes / 2 ** bitmap.granularityBits);
+    const length = Math.ceil(count / 8);
+    if (length > BITMAP_MAX_BYTES) throw new UserError(`Bitmap "${bitmap.name}" would be larger than 64 MiB`);
+    const bits = new Uint8Array(length);
+    bits.set(bitmap.bits!.subarray(0, length));
+    if (count % 8 !== 0) bits[length - 1] &= (1 << (count % 8)) - 1;
+    bitmap.bits = bits;
+  }
+}
+
 /** Sets the bits of a range that is about to change. */
 export async function recordInBitmaps(image: Image, offset: number, length: number): Promise<void> {
   if (image.bitmaps.length === 0 || length === 0) return;

@@ -3,6 +3,7 @@ import { IoError, UserError } from '../../base/index.ts';
 import type { Preallocation } from '../format.ts';
 import { u32be, u64be, viewOf } from '../layout.ts';
 import { alignUp, zeroRange } from '../request.ts';
+import { resizeBitmaps } from './bitmaps.ts';
 import { headerFieldOffsets, LIMITS } from './header.ts';
 import { commit, commitWhenFull, encodeL1, hasDataFile, type Image, type L1Table } from './image.ts';
 import { dataEntry, EMPTY_ENTRY, entryAt, makeTableWritable, replaceEntry } from './mapping.ts';
@@ -66,7 +67,7 @@ export async function resizeDisk(image: Image, sizeBytes: number): Promise<void>
   if (image.header.version < 3 && image.snapshots.length > 0) {
     throw new UserError(`${image.name}: a version 2 image that has snapshots cannot change its size`);
   }
-  if (image.bitmaps.length > 0) throw new UserError(`${image.name}: remove its bitmaps before changing its size`);
+  await image.lock.exclusive(() => resizeBitmaps(image, sizeBytes));
   if (sizeBytes < oldSize) return shrink(image, sizeBytes);
   await image.lock.exclusive(async () => {
     const needed = Math.max(1, l1EntriesFor(image.geometry.l2Coverage, sizeBytes));

@@ -241,9 +241,9 @@ function nodeOf(image: Image): ImageNode {
       header.backingFormat = reference?.format;
       await lock.exclusive(() => rewriteHeader(image));
     },
-    async preallocate(mode) {
+    async preallocate(mode, fromBytes = 0) {
       checkWritable(name, readOnly);
-      await preallocate(image, 0, mode);
+      await preallocate(image, fromBytes, mode);
     },
     async amend(changes) {
       checkWritable(name, readOnly);

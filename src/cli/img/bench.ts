@@ -1,7 +1,6 @@
 /** vireo-img bench: how fast an image answers. */
 import { UserError } from '../../base/index.ts';
 import type { ImageNode } from '../../block/index.ts';
-import { cacheModeNamed } from '../drivers/cache.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
 import { openOptions, withImage } from './images.ts';
 
@@ -58,29 +57,24 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
   if (plan.flushInterval > 0 && !plan.isWrite) throw new UserError('--flush-interval is only available in write tests');
   if (plan.flushInterval > 0 && plan.flushInterval < plan.depth)
     throw new UserError("Flush interval can't be smaller than depth");
-  const cache = cacheModeNamed(args.get('t') ?? 'writeback');
-  return withImage(
-    oneName(args),
-    { ...openOptions(args), cache, writable: plan.isWrite },
-    async ({ filename, node }) => {
-      if (plan.offset + plan.bufferBytes > node.sizeBytes) {
-        throw new UserError(
-          `${filename}: ${plan.bufferBytes} bytes at ${plan.offset} do not fit in its ${node.sizeBytes} bytes`,
-        );
-      }
-      const say = (text: string) => {
-        if (!args.has('q')) process.stdout.write(`${text}\n`);
-      };
-      const { count, depth, stepBytes, offset, isWrite } = plan;
-      const what = `${count} ${isWrite ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ${depth} in parallel`;
-      say(`Sending ${what} (starting at offset ${offset}, step size ${stepBytes})`);
-      if (plan.flushInterval > 0) say(`Sending flush every ${plan.flushInterval} requests`);
-      const start = performance.now();
-      await runPlan(node, plan);
-      say(`Run completed in ${((performance.now() - start) / 1000).toFixed(3)} seconds.`);
-      return 0;
-    },
-  );
+  return withImage(oneName(args), { ...openOptions(args), writable: plan.isWrite }, async ({ filename, node }) => {
+    if (plan.offset + plan.bufferBytes > node.sizeBytes) {
+      throw new UserError(
+        `${filename}: ${plan.bufferBytes} bytes at ${plan.offset} do not fit in its ${node.sizeBytes} bytes`,
+      );
+    }
+    const say = (text: string) => {
+      if (!args.has('q')) process.stdout.write(`${text}\n`);
+    };
+    const { count, depth, stepBytes, offset, isWrite } = plan;
+    const what = `${count} ${isWrite ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ${depth} in parallel`;
+    say(`Sending ${what} (starting at offset ${offset}, step size ${stepBytes})`);
+    if (plan.flushInterval > 0) say(`Sending flush every ${plan.flushInterval} requests`);
+    const start = performance.now();
+    await runPlan(node, plan);
+    say(`Run completed in ${((performance.now() - start) / 1000).toFixed(3)} seconds.`);
+    return 0;
+  });
 }
 
 async function runPlan(node: ImageNode, plan: Plan): Promise<void> {

@@ -1,7 +1,10 @@
 /** vireo-img resize, snapshot, rebase and commit. */
+
+import { realpathSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { alignUp, isZero, readPadded } from '../../block/index.ts';
+import { alignUp, type ImageNode, isZero, type Preallocation, readPadded, zeroRange } from '../../block/index.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
+import { chainExtents } from './chain.ts';
 import { formatNamed, type OpenedImage, openImage, openOptions, resolveName, withImage } from './images.ts';
 import { progressBar, snapshotTable } from './text.ts';
 
@@ -25,13 +28,36 @@ export async function resizeCommand(argv: readonly string[]): Promise<number> {
       process.stderr.write(SHRINK_WARNING);
       throw new UserError('Use the --shrink option to perform a shrink operation.');
     }
-    const mode = args.get('preallocation') ?? 'off';
-    if (mode !== 'off') throw new UserError(`Preallocation mode '${mode}' is not supported when resizing; off is`);
+    const mode = preallocationNamed(args.get('preallocation') ?? 'off');
+    if (mode !== 'off' && size < old) throw new UserError('Preallocation can only be used for growing images');
     if (node.resize === undefined) throw new UserError(`Image format driver ${node.format} cannot resize this image`);
     await node.resize(size);
+    if (mode !== 'off') await preallocateNew(node, mode, old);
     if (!args.has('q')) process.stdout.write('Image resized.\n');
     return 0;
   });
+}
+
+const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full'];
+
+function preallocationNamed(text: string): Preallocation {
+  const mode = MODES.find((candidate) => candidate === text);
+  if (mode === undefined) throw new UserError(`Invalid parameter '${text}': --preallocation is ${MODES.join(', ')}`);
+  return mode;
+}
+
+/** Gives what was added to a disk its place. */
+async function preallocateNew(node: ImageNode, mode: Preallocation, oldBytes: number): Promise<void> {
+  const { format, sizeBytes } = node;
+  if (node.preallocate !== undefined) return node.preallocate(mode, oldBytes);
+  if (format !== 'raw' || mode === 'metadata') {
+    throw new UserError(`Preallocation mode '${mode}' is not supported for images of format ${format}`);
+  }
+  if (mode === 'falloc') return zeroRange(node, oldBytes, sizeBytes - oldBytes);
+  const zeros = new Uint8Array(COPY_BYTES);
+  for (let at = oldBytes; at < sizeBytes; at += zeros.length) {
+    await node.write(at, zeros.subarray(0, Math.min(zeros.length, sizeBytes - at)));
+  }
 }
 
 export async function snapshotCommand(argv: readonly string[]): Promise<number> {
@@ -135,40 +161,82 @@ async function keepDifferences(image: OpenedImage, next: OpenedImage | undefined
 const COPY_BYTES = 2 ** 20;
 
 export async function commitCommand(argv: readonly string[]): Promise<number> {
-  const specs = { f: 'value', t: 'value', d: 'flag', p: 'flag', q: 'flag', 'image-opts': 'flag' } as const;
+  const specs = {
+    f: 'value',
+    b: 'value',
+    t: 'value',
+    r: 'value',
+    d: 'flag',
+    p: 'flag',
+    q: 'flag',
+    'image-opts': 'flag',
+  } as const;
   const args = parseArguments(specs, argv);
   const name = oneName(args);
-  const top = await openImage(name, { ...openOptions(args), writable: true });
-  const { backing } = top.node.info;
-  await top.node.close();
-  if (backing === undefined) throw new UserError('Image does not have a backing file');
-  const progress = progressBar(args.has('p') && !args.has('q'));
-  const base = await openImage(resolveName(top.filename, backing.filename), {
-    ...(backing.format === undefined ? {} : { format: backing.format }),
-    writable: true,
-  });
-  try {
-    await withImage(name, { ...openOptions(args), writable: true, withoutBacking: true }, async ({ node }) => {
-      if (node.sizeBytes > base.node.sizeBytes) await base.node.resize?.(node.sizeBytes);
-      for (let offset = 0; offset < node.sizeBytes; ) {
-        const [extent] = await node.extents(offset, node.sizeBytes - offset);
-        const length = extent.data ? Math.min(extent.length, COPY_BYTES) : extent.length;
-        if (extent.allocated && extent.zero) await base.node.writeZeroes!(offset, length, { mayUnmap: true });
-        else if (extent.allocated) {
-          const bytes = new Uint8Array(length);
-          await node.read(offset, bytes);
-          await base.node.write(offset, bytes);
-        }
-        offset += length;
-        progress.report(offset / node.sizeBytes);
+  // The one that is emptied in the end, held so that nobody else changes it meanwhile.
+  await withImage(name, { ...openOptions(args), writable: true, withoutBacking: true }, async (top) => {
+    const { format: _, ...shared } = openOptions(args);
+    const chain = await openImage(name, { ...openOptions(args), forceShare: true });
+    const progress = progressBar(args.has('p') && !args.has('q'));
+    try {
+      if (chain.backings.length === 0) throw new UserError('Image does not have a backing file');
+      const depth = baseDepth(chain, args.get('b'));
+      const { filename, node } = chain.backings[depth];
+      const base = await openImage(filename, { ...shared, imageOpts: false, format: node.format, writable: true });
+      try {
+        const above = { ...chain, backings: chain.backings.slice(0, depth) };
+        await commitTo(base.node, above, (fraction) => progress.report(fraction));
+      } finally {
+        await base.node.close();
       }
-      await base.node.flush();
-      if (!args.has('d')) await node.makeEmpty?.();
-    });
-  } finally {
-    await base.node.close();
-  }
-  progress.end();
+      // What lies between would show through an emptied image.
+      if (!args.has('d') && depth === 0) await top.node.makeEmpty?.();
+    } finally {
+      await chain.node.close();
+    }
+    progress.end();
+  });
   if (!args.has('q')) process.stdout.write('Image committed.\n');
   return 0;
+}
+
+/** How far down the chain the image with a name is; without a name, the nearest. */
+function baseDepth(chain: OpenedImage, name: string | undefined): number {
+  if (name === undefined) return 0;
+  const wanted = [name, resolveName(chain.filename, name)].map(realName);
+  const depth = chain.backings.findIndex(({ filename }) => wanted.includes(realName(filename)));
+  if (depth < 0) throw new UserError(`Did not find '${name}' in the backing chain of '${chain.filename}'`);
+  return depth;
+}
+
+function realName(name: string): string {
+  try {
+    return realpathSync(name);
+  } catch {
+    return name;
+  }
+}
+
+/** Writes to `base` all that the images above it hold. */
+async function commitTo(base: ImageNode, above: OpenedImage, report: (fraction: number) => void): Promise<void> {
+  const { node } = above;
+  if (node.sizeBytes > base.sizeBytes) {
+    if (base.resize === undefined) throw new UserError('the base image is smaller, and cannot grow');
+    await base.resize(node.sizeBytes);
+  }
+  const buffer = new Uint8Array(COPY_BYTES);
+  for await (const { offset, length, allocated, zero } of chainExtents(above, 0, node.sizeBytes)) {
+    if (!allocated) continue;
+    if (zero) {
+      await zeroRange(base, offset, length, true);
+      continue;
+    }
+    for (let done = 0; done < length; done += buffer.length) {
+      const part = buffer.subarray(0, Math.min(buffer.length, length - done));
+      await node.read(offset + done, part);
+      await base.write(offset + done, part);
+    }
+    report((offset + length) / node.sizeBytes);
+  }
+  await base.flush();
 }

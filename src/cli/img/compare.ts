@@ -1,6 +1,6 @@
 /** vireo-img compare and measure. */
 import { UserError } from '../../base/index.ts';
-import { isZero, measureQcow2 } from '../../block/index.ts';
+import { alignDown, isZero, measureQcow2 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { parseArguments, parseBytes, parseSwitch, wantsJson } from './arguments.ts';
 import { chainExtents, extentCursor } from './chain.ts';
@@ -11,6 +11,7 @@ import { progressBar } from './text.ts';
 
 /** Exit codes as qemu-img's. */
 const EXIT = { same: 0, different: 1, failed: 2 } as const;
+const SECTOR_BYTES = 512;
 const CHUNK_BYTES = 2 ** 20;
 /** Pairs of pieces under way at once. */
 const PARALLEL = 4;
@@ -90,8 +91,9 @@ async function compareImages(
   return found === undefined ? undefined : mismatch(found);
 }
 
+/** QEMU names the sector. */
 function mismatch(offset: number): string {
-  return `Content mismatch at offset ${offset}!`;
+  return `Content mismatch at offset ${alignDown(offset, SECTOR_BYTES)}!`;
 }
 
 interface PieceComparer {

@@ -1,12 +1,14 @@
 /** vireo-img convert and dd. */
 import { existsSync, unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { alignUp } from '../../block/index.ts';
+import { alignUp, type BitmapInfo } from '../../block/index.ts';
+import { fileCopier } from '../../host/node/index.ts';
 import { cacheModeNamed } from '../drivers/cache.ts';
 import { isProtocolName } from '../drivers/nbd.ts';
 import { parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
 import { type CopyOptions, copyImage } from './copy.ts';
+import { bitmapsToCopy, copyBitmaps } from './copy-bitmaps.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
 import { secretOptions } from './create-encrypted.ts';
 import { filenameOf, formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
@@ -36,6 +38,10 @@ const SPECS = {
   'image-opts': 'flag',
   'target-image-opts': 'flag',
   'target-is-zero': 'flag',
+  bitmaps: 'flag',
+  'skip-broken-bitmaps': 'flag',
+  salvage: 'flag',
+  r: 'value',
 } as const;
 
 export async function convertCommand(argv: readonly string[]): Promise<number> {
@@ -50,6 +56,7 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(optionsHelp(formatName));
     return 0;
   }
+  checkFlags(args);
   if (args.names.length < 2 || targetName === undefined) throw new UserError('Must specify image file name');
   formatNamed(formatName);
   const sources: OpenedImage[] = [];
@@ -60,6 +67,18 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
     for (const source of sources) await source.node.close();
   }
   return 0;
+}
+
+/** Refuses what cannot be asked for together. */
+function checkFlags(args: Arguments): void {
+  if (args.has('C') && args.has('S')) throw new UserError('Cannot enable copy offloading when -S is used');
+  if (args.has('C') && args.has('c')) throw new UserError('Cannot enable copy offloading when -c is used');
+  if (args.has('skip-broken-bitmaps') && !args.has('bitmaps')) {
+    throw new UserError('Use of --skip-broken-bitmaps requires --bitmaps');
+  }
+  if (args.has('bitmaps') && args.names.length > 2) {
+    throw new UserError('Copying bitmaps only possible with single source');
+  }
 }
 
 function sourceOptions(args: Arguments) {
@@ -90,13 +109,19 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
     topOnly,
     parallel: parallelOf(args),
     anyOrder: args.has('W'),
+    ...(args.has('salvage') ? { onUnreadable: tellUnreadable } : {}),
     onProgress: () => {},
   };
   const path = filenameOf(targetName, args.has('target-image-opts'));
+  const bitmaps = args.has('bitmaps') ? bitmapsToCopy(sources[0], args.has('skip-broken-bitmaps')) : [];
+  if (args.has('bitmaps') && isMade && formatName !== 'qcow2') {
+    throw new UserError(`Format driver '${formatName}' does not support bitmaps`);
+  }
   const isNew = isMade && !isProtocolName(path) && !existsSync(path);
   if (isMade) await createImage(path, formatName, values, size, parseObjects(args.all('object')));
   try {
-    await fill(args, sources, targetName, formatName, copied, options, secretOptions(formatName, values));
+    const extras = { formatOptions: secretOptions(formatName, values), bitmaps };
+    await fill(args, sources, targetName, formatName, copied, options, extras);
   } catch (error) {
     if (isNew) unlinkSync(path);
     throw error;
@@ -115,7 +140,7 @@ async function fill(
   formatName: string,
   total: number,
   options: CopyOptions,
-  formatOptions: ReadonlyMap<string, string>,
+  { formatOptions, bitmaps }: { formatOptions: ReadonlyMap<string, string>; bitmaps: readonly BitmapInfo[] },
 ): Promise<void> {
   const progress = progressBar(args.has('p') && !args.has('q'));
   const isOpts = args.has('target-image-opts');
@@ -135,6 +160,7 @@ async function fill(
     if (target.node.sizeBytes < total) throw new UserError('Output file is smaller than input file');
     progress.report(0);
     let base = 0;
+    const copier = args.has('C') ? copierFor(targetName, target, sources) : undefined;
     for (const source of sources) {
       const from = base;
       await copyImage(source, target.node, base, {
@@ -144,10 +170,33 @@ async function fill(
       });
       base += source.node.sizeBytes;
     }
+    copier?.close();
+    if (bitmaps.length > 0) {
+      if (target.node.bitmaps === undefined) {
+        throw new UserError(`Format driver '${target.node.format}' does not support bitmaps`);
+      }
+      await copyBitmaps(sources[0].node.bitmaps!, target.node.bitmaps, bitmaps);
+    }
   } finally {
     await target.node.close();
   }
   progress.end();
+}
+
+/** Only raw files can take bytes as they lie in others, and only of images that are one file each. */
+function copierFor(targetName: string, target: OpenedImage, sources: readonly OpenedImage[]) {
+  const links = sources.flatMap((source) => [source, ...source.backings]);
+  const isPlain = ({ node, filename }: OpenedImage) =>
+    (node.format === 'raw' || node.format === 'qcow2') &&
+    node.info.specific?.data['data-file'] === undefined &&
+    existsSync(filename);
+  const canCopy = target.node.format === 'raw' && existsSync(targetName) && links.every(isPlain);
+  return canCopy ? fileCopier(targetName) : undefined;
+}
+
+function tellUnreadable(offset: number, error: unknown): void {
+  const reason = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`vireo-img: warning: error while reading offset ${offset}: ${reason}\n`);
 }
 
 function parallelOf(args: Arguments): number {

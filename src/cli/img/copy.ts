@@ -1,5 +1,6 @@
 /** Copying one chain's content into a node: holes stay holes, and reading, compressing and writing overlap. */
 import { alignDown, alignUp, type ImageNode, isZero, zeroRange } from '../../block/index.ts';
+import type { FileCopier } from '../../host/node/index.ts';
 import { chainExtents } from './chain.ts';
 import type { OpenedImage } from './images.ts';
 import { bufferPool, inOrder, type Turn } from './pipeline.ts';
@@ -16,6 +17,8 @@ export interface CopyOptions {
   readonly parallel: number;
   /** Pieces may be written in any order; else each is begun after those before it. */
   readonly anyOrder: boolean;
+  /** Lets the host copy, without looking at what it copies; what it cannot is copied as usual. */
+  readonly copier?: FileCopier;
   /** What cannot be read becomes zeros and is reported, instead of an error. */
   readonly onUnreadable?: (offset: number, error: unknown) => void;
   readonly onProgress: (copiedBytes: number) => void;
@@ -36,6 +39,10 @@ export async function copyImage(
   const buffers = bufferPool(options.parallel, Math.max(CHUNK_BYTES, unit));
   const turns = inOrder(options.anyOrder);
   for await (const piece of piecesOf(source, base, unit, buffers.bufferBytes, options)) {
+    if (piece.place !== undefined && isCopied(piece, piece.place, base, options)) {
+      options.onProgress(piece.offset + piece.length);
+      continue;
+    }
     if (piece.kind === 'zero') {
       if (!options.targetIsZero) {
         const turn = turns.next();
@@ -70,6 +77,12 @@ interface Piece {
   readonly offset: number;
   readonly length: number;
   readonly kind: 'data' | 'zero' | 'backing';
+  /** The file that has just these bytes, and where. */
+  readonly place?: { readonly filename: string; readonly offset: number };
+}
+
+function isCopied({ offset, length }: Piece, place: NonNullable<Piece['place']>, base: number, options: CopyOptions) {
+  return options.copier?.copy(place.filename, place.offset, base + offset, length) === true;
 }
 
 /** What to copy, in order; data in pieces that fit a buffer, and in whole units of the target where it wants them. */
@@ -82,7 +95,7 @@ async function* piecesOf(
 ): AsyncGenerator<Piece> {
   const size = source.node.sizeBytes;
   let done = 0;
-  for await (const { offset, length, kind } of extentsOf(source, options)) {
+  for await (const { offset, length, kind, place } of extentsOf(source, options)) {
     let end = offset + length;
     if (end <= done) continue;
     // A unit that is data in part is data: a compressed cluster is written once and whole.
@@ -98,18 +111,23 @@ async function* piecesOf(
     const stepBytes = kind === 'data' ? maxBytes : Number.POSITIVE_INFINITY;
     while (done < end) {
       const step = Math.min(end - done, stepBytes - ((base + done) % Math.min(stepBytes, maxBytes)));
-      yield { offset: done, length: step, kind };
+      const isWhole = place !== undefined && done >= offset && done + step <= offset + length;
+      const from = isWhole ? { place: { ...place, offset: place.offset + done - offset } } : {};
+      yield { offset: done, length: step, kind, ...from };
       done += step;
     }
   }
   if (done < size) yield { offset: done, length: size - done, kind: 'data' };
 }
 
-async function* extentsOf(source: OpenedImage, { topOnly, sparseBytes }: CopyOptions): AsyncGenerator<Piece> {
+async function* extentsOf(source: OpenedImage, { topOnly, sparseBytes, copier }: CopyOptions): AsyncGenerator<Piece> {
   const size = source.node.sizeBytes;
   if (!topOnly) {
-    for await (const { offset, length, zero, allocated } of chainExtents(source, 0, size)) {
-      yield { offset, length, kind: (zero || !allocated) && sparseBytes > 0 ? 'zero' : 'data' };
+    for await (const extent of chainExtents(source, 0, size)) {
+      const { offset, length, zero, allocated, data, childOffset, filename } = extent;
+      const kind = (zero || !allocated) && sparseBytes > 0 ? 'zero' : 'data';
+      const isPlain = copier !== undefined && data && childOffset !== undefined && !zero;
+      yield { offset, length, kind, ...(isPlain ? { place: { filename, offset: childOffset } } : {}) };
     }
     return;
   }

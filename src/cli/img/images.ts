@@ -1,5 +1,5 @@
 /** What commands that open images share. */
-
+import { cacheModeNamed } from '../drivers/cache.ts';
 import { parseObjects } from '../drivers/objects.ts';
 import { type OpenedImage, type OpenImageOptions, openImage } from '../drivers/open.ts';
 import type { Arguments } from './arguments.ts';
@@ -11,12 +11,9 @@ export { FORMATS, formatNamed } from '../drivers/registry.ts';
 export function openOptions(args: Arguments): OpenImageOptions {
   const format = args.get('f');
   const imageOpts = args.has('image-opts');
-  return {
-    ...(format === undefined ? {} : { format }),
-    forceShare: args.has('U'),
-    imageOpts,
-    objects: parseObjects(args.all('object')),
-  };
+  const cache = cacheModeNamed(args.get('t') ?? args.get('T') ?? 'writeback');
+  const objects = parseObjects(args.all('object'));
+  return { ...(format === undefined ? {} : { format }), forceShare: args.has('U'), imageOpts, cache, objects };
 }
 
 /** Opens an image, does something with it, and closes it in any case. */

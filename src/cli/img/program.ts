@@ -15,7 +15,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   bench: {
     usage:
-      '[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-n] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename',
+      '[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [--no-drain] [-i aio] [-n] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename',
     load: async () => (await import('./bench.ts')).benchCommand,
   },
   bitmap: {
@@ -28,7 +28,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./check.ts')).checkCommand,
   },
   commit: {
-    usage: '[--image-opts] [-q] [-f fmt] [-t cache] [-d] [-p] filename',
+    usage: '[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-d] [-p] filename',
     load: async () => (await import('./change.ts')).commitCommand,
   },
   compare: {
@@ -37,7 +37,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   convert: {
     usage:
-      '[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-C] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-m num_coroutines] [-W] filename [filename2 [...]] output_filename',
+      '[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-C] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-m num_coroutines] [-W] [--salvage] [--bitmaps [--skip-broken-bitmaps]] filename [filename2 [...]] output_filename',
     load: async () => (await import('./convert.ts')).convertCommand,
   },
   create: {
@@ -67,7 +67,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./change.ts')).rebaseCommand,
   },
   resize: {
-    usage: '[--image-opts] [-f fmt] [-q] [--shrink] filename [+ | -]size',
+    usage: '[--image-opts] [-f fmt] [-q] [--preallocation=prealloc] [--shrink] filename [+ | -]size',
     load: async () => (await import('./change.ts')).resizeCommand,
   },
   snapshot: {

@@ -9,6 +9,8 @@ export interface Libc {
   seek(fd: number, offset: number, what: 'data' | 'hole' | 'end'): number | undefined;
   /** False when the file system cannot. */
   fallocate(fd: number, mode: 'allocate' | 'punch' | 'zero', offset: number, length: number): boolean;
+  /** Bytes copied from one file to another inside the kernel; at most 0 where it cannot. */
+  copyRange(source: number, sourceOffset: number, target: number, targetOffset: number, length: number): number;
   /** Takes a shared lock on one byte for this open file; false when someone has it exclusively. */
   lockShared(fd: number, byte: number): boolean;
   /** True when another open file has any lock on the byte. */
@@ -41,6 +43,7 @@ function load(): Libc | undefined {
   const { functions } = ffi.dlopen(null, {
     lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
     fallocate: { arguments: ['int32', 'int32', 'int64', 'int64'], return: 'int32' },
+    copy_file_range: { arguments: ['int32', 'buffer', 'int32', 'buffer', 'uint64', 'uint32'], return: 'int64' },
     fcntl: { arguments: ['int32', 'int32', 'buffer'], return: 'int32' },
     __errno_location: { arguments: [], return: 'pointer' },
   });
@@ -62,6 +65,10 @@ function load(): Libc | undefined {
     },
     fallocate: (fd, mode, offset, length) =>
       functions.fallocate(fd, FALLOCATE_MODE[mode], BigInt(offset), BigInt(length)) === 0,
+    copyRange(source, sourceOffset, target, targetOffset, length) {
+      const at = [sourceOffset, targetOffset].map((offset) => new Uint8Array(BigInt64Array.of(BigInt(offset)).buffer));
+      return Number(functions.copy_file_range(source, at[0], target, at[1], BigInt(length), 0));
+    },
     lockShared: (fd, byte) => flock(fd, F_OFD_SETLK, F_RDLCK, byte).done,
     isLocked: (fd, byte) => flock(fd, F_OFD_GETLK, F_WRLCK, byte).type !== F_UNLCK,
     unlock: (fd, byte) => flock(fd, F_OFD_SETLK, F_UNLCK, byte),
