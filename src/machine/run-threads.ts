@@ -89,6 +89,8 @@ export async function runThreads(
       // Requests of vCPUs come one after the other: the event loop has its turn when there are no more.
       const nanos = Math.min(clock.untilNextNanos(), silence.untilLongNanos, stirred ? STIRRED_NANOS : 1e15);
       turnDue = vcpus.wait(silentSince === undefined ? nanos : Math.min(nanos, PANIC_POLL_NANOS));
+      // A doorbell or a timer may have begun something that goes on in the event loop.
+      stirred = true;
     }
   }
 }
