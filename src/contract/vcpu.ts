@@ -46,7 +46,8 @@ export interface CpuSignals {
 export type RunExit =
   | { readonly kind: 'slice' } // the time slice is over: run timers and the event loop, then come again
   | { readonly kind: 'halt' } // HLT with nothing pending: wait for a timer or an interrupt
-  | { readonly kind: 'shutdown'; readonly reason: string }; // triple fault; `reason` is one line for people
+  | { readonly kind: 'shutdown'; readonly reason: string } // triple fault; `reason` is one line for people
+  | { readonly kind: 'debug' }; // a debugger's breakpoint was reached, or its step is done
 
 /** One guest CPU. */
 export interface Vcpu extends CpuSignals {
@@ -68,6 +69,16 @@ export interface Vcpu extends CpuSignals {
   snapshot(): DeviceRecord;
   /** Throws a `StateError` naming the field when the record does not fit this CPU. */
   restore(record: DeviceRecord): void;
+  /** For debuggers; absent: this accelerator cannot be debugged. */
+  readonly debug?: VcpuDebug;
+}
+
+/** What a debugger may do with a CPU, between two calls of `run`. */
+export interface VcpuDebug {
+  /** INT3 at a linear address for which this says true comes back from `run` as `debug`, before it was executed. */
+  isBreakpoint: (low: number, high: number) => boolean;
+  /** The next `run` executes one instruction, takes no interrupt before it, and comes back as `debug`. */
+  step(): void;
 }
 
 /** CPU state at a kernel's entry point, as its boot protocol defines it; interrupts are off in all of them. */

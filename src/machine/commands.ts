@@ -73,6 +73,13 @@ export interface MachineCommands {
   'load-state': [DeviceRecord, undefined];
   /** The CPU's registers as text. */
   'describe-cpu': [undefined, string];
+  /** The first CPU's state, as its architecture's record has it (X86_CPU). */
+  'read-cpu': [undefined, DeviceRecord];
+  'write-cpu': [DeviceRecord, undefined];
+  /** Linear addresses where an INT3 is the debugger's; rejects when the accelerator cannot be debugged. */
+  'set-breakpoints': [readonly bigint[], undefined];
+  /** Executes one instruction, then stands still in state `debug`. */
+  'debug-step': [undefined, undefined];
   /** Guest physical memory; rejects where there is none. */
   'read-memory': [{ readonly address: number; readonly length: number }, Uint8Array];
   'write-memory': [{ readonly address: number; readonly bytes: Uint8Array }, undefined];
@@ -87,6 +94,9 @@ export interface MachineCommands {
   'set-link': [{ readonly network: number; readonly up: boolean }, undefined];
 }
 export type MachineCommandName = keyof MachineCommands;
+
+/** As many breakpoints as a debugger may set. */
+export const BREAKPOINTS_MAX = 1024;
 
 /** As many bytes as one read or write of memory moves at most. */
 export const MEMORY_TRANSFER_MAX_BYTES = 1024 * 1024;

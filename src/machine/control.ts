@@ -2,7 +2,7 @@
 import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import type { MachineActions, MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
-import { DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
+import { BREAKPOINTS_MAX, DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 import { loadMachineRecord, saveMachineRecord } from './machine-record.ts';
 import type { AssembledMachine } from './parts.ts';
 
@@ -73,6 +73,11 @@ export class MachineControl implements RunControl {
       if (machine.balloon === undefined) throw new UserError('the machine has no balloon');
       return machine.balloon;
     };
+    const debug = () => {
+      const { debug: found } = machine.vcpu;
+      if (found === undefined) throw new UserError('this accelerator cannot be debugged; -accel tcg can');
+      return found;
+    };
     return {
       pause: () => {
         if (this.#state === 'running') this.enter('paused');
@@ -117,6 +122,24 @@ export class MachineControl implements RunControl {
       'load-state': (record) => {
         if (this.#state !== 'prelaunch') throw new UserError('a machine that ran takes no snapshot');
         loadMachineRecord(machine, record);
+        return undefined;
+      },
+      'read-cpu': () => machine.vcpu.snapshot(),
+      'write-cpu': (record) => {
+        machine.vcpu.restore(record);
+        return undefined;
+      },
+      'set-breakpoints': (addresses) => {
+        if (addresses.length > BREAKPOINTS_MAX) throw new UserError(`there can be ${BREAKPOINTS_MAX} breakpoints`);
+        const known = new Set(addresses);
+        const linear = (low: number, high: number) => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+        debug().isBreakpoint = (low, high) => known.has(linear(low, high));
+        return undefined;
+      },
+      'debug-step': () => {
+        debug().step();
+        this.enter('running');
+        this.#thread.wake();
         return undefined;
       },
       'describe-cpu': () => machine.vcpu.describe(),

@@ -10,7 +10,7 @@ export type {
   MachineEvent,
   RunState,
 } from './commands.ts';
-export { MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
+export { BREAKPOINTS_MAX, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 export type {
   AcceleratorChoice,
   AcceleratorName,

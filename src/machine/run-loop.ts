@@ -85,7 +85,8 @@ export async function runMachine(
       control.tell({ kind: 'reset', byGuest: true });
       continue;
     }
-    if (exit.kind === 'slice' || pumpAll(serial)) continue;
+    if (exit.kind === 'debug') control.enter('debug');
+    if (exit.kind !== 'halt' || pumpAll(serial)) continue;
     if (vcpu.haltedForever && diesAlone) return haltedExit(machine, panic);
     const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
     await thread.sleep(wait, machine.ioPending());

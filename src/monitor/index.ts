@@ -3,7 +3,7 @@ export { Chardev, type CharFrontend, type CharLine } from './chardev/chardev.ts'
 export { joinSerial } from './chardev/serial.ts';
 export { execute } from './commands/index.ts';
 export { Emulator, type EmulatorEnd, type EmulatorHost } from './emulator/emulator.ts';
-export { addMonitor } from './emulator/monitors.ts';
+export { addGdbStub, addMonitor } from './emulator/monitors.ts';
 export { QEMU_VERSION_TEXT } from './emulator/version.ts';
 export { DECODER_LIMITS, type Decoded, JsonDecoder } from './json/decoder.ts';
 export { encodeJson } from './json/encode.ts';

@@ -27,6 +27,8 @@ export class TcgSystem {
   private readonly mmu: Mmu;
   /** The last instruction ran alone, so that its trap may be due even if the mode steps no more. */
   private stepped = false;
+  /** A debugger runs single instructions. */
+  private debugStepping = false;
 
   constructor(cpu: X86State, mmu: Mmu, ports: EnginePorts, model: CpuModel) {
     this.cpu = cpu;
@@ -96,6 +98,15 @@ export class TcgSystem {
     return true;
   }
 
+  get stepsForDebugger(): boolean {
+    return this.debugStepping;
+  }
+
+  setDebugStepping(stepping: boolean): void {
+    this.debugStepping = stepping;
+    this.updateMode();
+  }
+
   /** No instruction was run since `deliverPendingDebug`. */
   cancelStep(): void {
     this.system.cancelStep();
@@ -158,7 +169,7 @@ export class TcgSystem {
   /** Recomputes the decoding mode and the TLB set after a change of privilege, paging or segments. */
   updateMode(): void {
     const { cpu } = this;
-    const mode = decodingMode(cpu);
+    const mode = decodingMode(cpu) | (this.debugStepping ? modeBits.step : 0);
     cpu.set(state.modeDirty, 1);
     cpu.set(state.mode, mode);
     this.mmu.selectSet(mode);

@@ -1,6 +1,6 @@
 /** One guest x86 CPU: the loop around generated code. */
-import type { BootEntry, DeviceRecord, RunExit, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
-import { CpuFault, modeBits, state, stateSize, X86_CPU } from '../../target/index.ts';
+import type { BootEntry, DeviceRecord, RunExit, Vcpu, VcpuDebug, VcpuEnvironment } from '../../contract/index.ts';
+import { CpuFault, helperNames, modeBits, state, stateSize, X86_CPU } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type EngineCpu, emptyImage, type TcgEngine } from './engine.ts';
@@ -11,6 +11,9 @@ import type { TcgMemory } from './memory.ts';
 import type { Mmu } from './mmu.ts';
 import type { TcgSystem } from './system.ts';
 
+const interruptHelper = helperNames.indexOf('interrupt');
+/** The helper's second argument for INT3. */
+const softwareException = 1;
 /** Taken branches between two looks at the clock. */
 const branchesPerSlice = 5000;
 /** What decoding a block costs, in taken branches. */
@@ -36,6 +39,11 @@ export class TcgVcpu implements Vcpu, EngineCpu {
   private pendingNmi = false;
   private pendingInit = false;
   private pendingStartup = -1;
+  readonly debug: VcpuDebug = { isBreakpoint: () => false, step: () => this.parts.system.setDebugStepping(true) };
+  /** The debugger's breakpoint was reached. */
+  private atBreakpoint = false;
+  /** An instruction was executed, or raised something, since the debugger asked for a step. */
+  private hasStepped = false;
 
   constructor(parts: VcpuParts) {
     this.parts = parts;
@@ -145,7 +153,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     let record = 0;
     for (;;) {
       const stop = record === 0 ? this.takeEvents() : undefined;
-      if (stop) return stop;
+      if (stop) return stop.kind === 'halt' && system.stepsForDebugger ? this.debugStop() : stop;
       if (record !== 0 && system.deliverPendingDebug()) record = 0;
       if (cpu.get(state.mode) & modeBits.step) {
         // Enough to enter the block, so that a taken branch leaves.
@@ -160,7 +168,14 @@ export class TcgVcpu implements Vcpu, EngineCpu {
         cpu.set(state.budget, branchesPerSlice);
       }
       record = this.enter(record);
+      if (this.atBreakpoint || (this.hasStepped && system.stepsForDebugger && record === 0)) return this.debugStop();
     }
+  }
+
+  private debugStop(): RunExit {
+    this.atBreakpoint = this.hasStepped = false;
+    this.parts.system.setDebugStepping(false);
+    return { kind: 'debug' };
   }
 
   /** Nothing to do, which is known without taking the engine from another vCPU. */
@@ -185,6 +200,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     const { cpu } = system;
     const low = cpu.get(state.linear);
     const high = cpu.high(state.linear);
+    this.hasStepped = true;
     switch (interpreter.run(start)) {
       case exit.fault:
         this.deliverFault();
@@ -194,6 +210,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
         if (cpu.get(state.mode) & modeBits.step && (cpu.get(state.linear) !== low || cpu.high(state.linear) !== high))
           return 0;
         system.cancelStep();
+        this.hasStepped = false;
         return this.fetch();
       case exit.leave:
         cpu.set(state.modeDirty, 0);
@@ -242,8 +259,8 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     }
     const vector = environment.apic.pendingVector();
     system.cpu.set(state.interruptPending, vector >= 0 || this.pendingNmi ? 1 : 0);
-    if (vector >= 0 && system.interruptsEnabled && !system.isWaitingForStartup)
-      system.deliverInterrupt(environment.apic.acknowledge());
+    const isOpen = system.interruptsEnabled && !system.isWaitingForStartup && !system.stepsForDebugger;
+    if (vector >= 0 && isOpen) system.deliverInterrupt(environment.apic.acknowledge());
     if (system.halted || system.isWaitingForStartup) return { kind: 'halt' };
     return undefined;
   }
@@ -324,10 +341,25 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     return 0;
   }
 
+  /** INT3 where the debugger has put one: the CPU stands before it. */
+  private stopsAtBreakpoint(): boolean {
+    const { cpu } = this.parts.system;
+    if (cpu.get(state.arg[0]) !== state.vector.BP || cpu.get(state.arg[1]) !== softwareException) return false;
+    const isLong = (cpu.get(state.mode) & modeBits.long64) !== 0;
+    const next = cpu.get(state.nextIp);
+    const low = (isLong ? next - 1 : cpu.get(state.cs.base) + next - 1) | 0;
+    const high = isLong ? (cpu.high(state.nextIp) - (next === 0 ? 1 : 0)) | 0 : 0;
+    if (!this.debug.isBreakpoint(low, high)) return false;
+    cpu.setPair(state.linear, low, high);
+    this.atBreakpoint = true;
+    return true;
+  }
+
   /** Runs a helper; returns a handler status. */
   helper(id: number): number {
     const { system, mmu } = this.parts;
     try {
+      if (id === interruptHelper && this.stopsAtBreakpoint()) return status.leave;
       const answer = system.helpers[id]();
       if (answer === 0) return status.next;
       if (answer === 1) {

@@ -1,7 +1,7 @@
 /** Runs one emulator to its end. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { addMonitor, Emulator, joinSerial, type SystemConfig } from '../../monitor/index.ts';
+import { addGdbStub, addMonitor, Emulator, joinSerial, type SystemConfig } from '../../monitor/index.ts';
 import { daemonIsReady } from './daemon.ts';
 import { emulatorHost } from './host.ts';
 import { chooseAccelerator, createSystemMachine } from './machine.ts';
@@ -45,6 +45,7 @@ async function openLines(emulator: Emulator): Promise<Promise<void>[]> {
     return id === undefined || machine === undefined ? [] : [joinSerial(machine.serial[index], emulator.chardev(id))];
   });
   for (const monitor of config.monitors) addMonitor(emulator, monitor);
+  if (config.gdb !== undefined) addGdbStub(emulator, config.gdb);
   return serial;
 }
 

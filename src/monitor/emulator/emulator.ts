@@ -58,6 +58,7 @@ export class Emulator {
   readonly #events: EventQueue;
   readonly #ended = Promise.withResolvers<EmulatorEnd>();
   #started = false;
+  readonly #standstill: (() => void)[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(config: SystemConfig, host: EmulatorHost, machine: Machine | undefined, accelerator: string) {
@@ -110,6 +111,17 @@ export class Emulator {
       if (this.machine === undefined) this.emit('RESUME');
     }
     await this.machine?.command('resume');
+  }
+
+  /** Executes one instruction, then stands still. */
+  async step(): Promise<void> {
+    await this.machine?.command('debug-step');
+    if (!this.#started) await this.start();
+  }
+
+  /** Calls `listener` whenever the guest has come to stand still. */
+  onStandstill(listener: () => void): void {
+    this.#standstill.push(listener);
   }
 
   async stop(): Promise<void> {
@@ -173,6 +185,7 @@ export class Emulator {
         case 'state': {
           const runs = event.state === 'running';
           if (runs !== wasRunning) this.emit(runs ? 'RESUME' : 'STOP');
+          if (wasRunning && !runs) for (const listener of this.#standstill) listener();
           wasRunning = runs;
           return;
         }

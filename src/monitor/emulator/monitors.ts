@@ -1,5 +1,6 @@
 /** Puts monitors on character devices. */
 import { runCommand } from '../commands/index.ts';
+import { GdbStub } from '../gdb/stub.ts';
 import { HmpSession } from '../hmp/session.ts';
 import type { MonitorConfig } from '../options/config.ts';
 import { schema } from '../qapi/index.ts';
@@ -51,4 +52,15 @@ function addHmp(emulator: Emulator, id: string): void {
   });
   const session = new HmpSession(emulator, (text) => line.write(encoder.encode(text)));
   if (line.isOpen) session.open();
+}
+
+/** Lets gdb connect to a character device. */
+export function addGdbStub(emulator: Emulator, id: string): void {
+  const line = emulator.chardev(id).attach({
+    opened: () => stub.open(),
+    closed: () => stub.close(),
+    data: (bytes) => stub.receive(bytes),
+  });
+  const stub = new GdbStub(emulator, line);
+  if (line.isOpen) stub.open();
 }

@@ -74,6 +74,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     .all('chardev')
     .map((option) => forOption(option, () => readChardev(option.params)));
   const lines = readLines(given, machine.spec, chardevs);
+  const gdb = readGdb(given, machine.spec, chardevs);
   const draft = draftOf(line, machine.spec, objects, lines.serial, warnings);
   addDevices(given, draft);
   const ids = chardevs.map(({ id }) => id);
@@ -97,7 +98,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     serial: draft.serial,
     objects,
     fdsets: given.all('add-fd').map((option) => forOption(option, () => readFdset(option.params))),
-    gdb: given.value('gdb') ?? (given.has('s') ? 'tcp::1234' : undefined),
+    gdb,
     startPaused: given.has('S'),
     noReboot: given.has('no-reboot'),
     actions: readActions(given),
@@ -111,6 +112,19 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
 
 function forEachOption(options: readonly GivenOption[], work: (option: GivenOption) => void): void {
   for (const option of options) forOption(option, () => work(option));
+}
+
+/** The chardev on which gdb may connect. */
+function readGdb(given: Given, machine: MachineSpec, chardevs: ChardevConfig[]): string | undefined {
+  const text = given.value('gdb') ?? (given.has('s') ? 'tcp::1234' : undefined);
+  if (text === undefined || text === 'none') return undefined;
+  return forOption(given.all('gdb', 's')[0], () => {
+    if (machine.pciBus === undefined) throw new UserError(`machine ${machine.name} has nothing to debug`);
+    const isSocket = /^(tcp|unix):/.test(text) && !/,server/.test(text);
+    const read = readLine(isSocket ? `${text},server=on,wait=off` : text, 'gdb');
+    if (read?.kind === 'new') chardevs.push(read.config);
+    return read?.kind === 'new' ? 'gdb' : read?.id;
+  });
 }
 
 function requireNone(option: GivenOption): void {

@@ -100,6 +100,7 @@ export interface SystemConfig {
   readonly devices: readonly DeviceConfig[];
   readonly objects: readonly ObjectConfig[];
   readonly fdsets: readonly { readonly set: number; readonly fd: number; readonly opaque?: string }[];
+  /** The chardev on which gdb may connect. */
   readonly gdb: string | undefined;
   readonly startPaused: boolean;
   readonly noReboot: boolean;
