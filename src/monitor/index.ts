@@ -16,3 +16,4 @@ export { commands, events, schema } from './qapi/index.ts';
 export { QmpError } from './qmp/errors.ts';
 export { QmpSession } from './qmp/session.ts';
 export { introspect } from './schema/introspect.ts';
+export { referencePage } from './schema/reference.ts';
