@@ -1,6 +1,7 @@
 /** Guests on the real CPU: the KVM API of Linux (Documentation/virt/kvm/api.rst). */
 
 export { createKvm, type KvmAccelerator, type KvmBoard, type KvmOptions, unfitForGuests } from './accelerator.ts';
+export { type DirtyPage, DirtyRing, enableDirtyRings } from './dirty-ring.ts';
 export { describeExit, EXIT, exitName, failedInstruction } from './exits.ts';
 export type { EventWait, GuestRam, KvmHost, RamOptions, SharedMemory } from './host.ts';
 export { ERRNO, errnoName } from './host.ts';

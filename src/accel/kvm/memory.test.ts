@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeKvmHost } from '../../host/node/index.ts';
+import { DirtyRing, enableDirtyRings } from './dirty-ring.ts';
+import { CAP } from './ioctls.ts';
 import { KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
 
 const skip = kvmMissing;
@@ -75,6 +77,20 @@ test('dirty log: the pages written since it was taken', { skip }, () => {
   runExits(guest.vcpu);
   assert.ok(guest.vm.dirtyPages(0, slot.size).includes(0x20));
   assert.deepEqual(guest.vm.dirtyPages(0, slot.size), []);
+});
+
+test('dirty ring: the same, a list a vCPU', { skip }, (t) => {
+  const ENTRIES = 1024;
+  using guest = tinyGuest(WRITE_AT_20000, { ramBytes: 256 * KIB, prepare: (vm) => enableDirtyRings(vm, ENTRIES) });
+  if (guest.vm.capability(CAP.DIRTY_LOG_RING) + guest.vm.capability(CAP.DIRTY_LOG_RING_ACQ_REL) === 0) {
+    t.skip('this KVM has no dirty rings');
+    return;
+  }
+  const ring = new DirtyRing(guest.vm, guest.vcpu, ENTRIES);
+  guest.vm.setSlot({ slot: 0, base: 0, memory: guest.ram, offset: 0, size: 256 * KIB, logDirtyPages: true });
+  runExits(guest.vcpu);
+  assert.ok(ring.take().some(({ slot, page }) => slot === 0 && page === 0x20));
+  assert.deepEqual(ring.take(), []);
 });
 
 test('more than 4 GiB of RAM, above the 4-GiB line too', { skip }, () => {

@@ -35,6 +35,8 @@ export interface TinyOptions {
   readonly ramBytes?: number;
   readonly ram?: RamOptions;
   readonly vcpus?: number;
+  /** Called before anything is put into the VM. */
+  readonly prepare?: (vm: KvmVm) => void;
 }
 
 /** A VM in real mode at CODE, where `code` is. */
@@ -42,6 +44,7 @@ export function tinyGuest(code: readonly number[], options: TinyOptions = {}): T
   const { irqchip = 'none', ramBytes = 64 * KIB, vcpus = 1 } = options;
   const system = openKvm(nodeKvmHost());
   const vm = system.createVm();
+  options.prepare?.(vm);
   if (irqchip === 'full') vm.createIrqchip();
   if (irqchip === 'split') vm.splitIrqchip(24);
   const ram = system.host.allocateRam(ramBytes, options.ram ?? {});
