@@ -61,13 +61,16 @@ export function op(name: string, ...args: Expr[]): Expr {
 export function lane(name: string, laneIndex: number, ...args: Expr[]): Expr {
   const operator = operators.get(name);
   if (!operator) throw new Error(`no IR operator ${name}`);
-  if (args.length !== operator.params.length)
-    throw new Error(`${name} takes ${operator.params.length} arguments, not ${args.length}`);
-  args.forEach((a, i) => {
-    if (a.type !== operator.params[i])
-      throw new Error(`${name}: argument ${i} is ${a.type}, not ${operator.params[i]}`);
-  });
-  return fold(operator, args) ?? { kind: 'op', type: operator.result, op: operator, args, lane: laneIndex };
+  return apply(operator, laneIndex, args);
+}
+
+function apply(operator: Operator, laneIndex: number, args: readonly Expr[]): Expr {
+  const { params, name } = operator;
+  if (args.length !== params.length) throw new Error(`${name} takes ${params.length} arguments, not ${args.length}`);
+  for (let i = 0; i < args.length; i++)
+    if (args[i].type !== params[i]) throw new Error(`${name}: argument ${i} is ${args[i].type}, not ${params[i]}`);
+  const folded = operator.folds === '' ? undefined : fold(operator, args);
+  return folded ?? { kind: 'op', type: operator.result, op: operator, args, lane: laneIndex };
 }
 
 /** Bytes `lanes[i]` (0 to 31) of a and b concatenated: WebAssembly's i8x16.shuffle. */
@@ -86,36 +89,49 @@ export function select(cond: Expr, a: Expr, b: Expr): Expr {
 /** Folds what the translator meets all the time: 64- and 32-bit integer arithmetic on constants, and neutral elements. */
 function fold(operator: Operator, args: readonly Expr[]): Expr | undefined {
   const [a, b] = args;
-  if (operator.prefix !== 0) return undefined;
-  if (args.length === 2 && a.kind === 'const' && b.kind === 'const') return foldConstants(operator.name, a, b);
-  if (args.length === 1 && a.kind === 'const') {
-    if (operator.name === 'i32.wrap_i64') return i32(Number(BigInt.asIntN(32, a.value as bigint)));
-    if (operator.name === 'i64.extend_i32_u') return i64((a.value as number) >>> 0);
-    if (operator.name === 'i64.extend_i32_s') return i64(a.value as number);
-    if (operator.name === 'i32.eqz' || operator.name === 'i64.eqz') return i32(Number(a.value) === 0 ? 1 : 0);
+  if (args.length === 1) return a.kind === 'const' ? foldUnary(operator, a.value) : undefined;
+  if (b.kind !== 'const') return undefined;
+  if (a.kind === 'const') return foldConstants(operator, a, b);
+  switch (operator.folds) {
+    case 'add':
+    case 'sub':
+    case 'or':
+    case 'xor':
+    case 'shl':
+    case 'shr_s':
+    case 'shr_u':
+      return b.value === 0 || b.value === 0n ? a : undefined;
+    // With all ones.
+    case 'and':
+      return b.value === -1 || b.value === -1n ? a : undefined;
+    default:
+      return undefined;
   }
-  if (args.length === 2 && b.kind === 'const' && (b.type === 'i32' || b.type === 'i64') && Number(b.value) === 0) {
-    if (/\.(add|sub|or|xor|shl|shr_s|shr_u)$/.test(operator.name)) return a;
-  }
-  // AND with all ones.
-  if (
-    b?.kind === 'const' &&
-    (operator.name === 'i64.and' || operator.name === 'i32.and') &&
-    BigInt(b.value as bigint) === -1n
-  )
-    return a;
-  return undefined;
 }
 
-function foldConstants(name: string, a: Expr, b: Expr): Expr | undefined {
+function foldUnary(operator: Operator, value: bigint | number | Uint8Array): Expr | undefined {
+  switch (operator.folds) {
+    case 'wrap_i64':
+      return i32(Number(BigInt.asIntN(32, value as bigint)));
+    case 'extend_i32_u':
+      return i64((value as number) >>> 0);
+    case 'extend_i32_s':
+      return i64(value as number);
+    case 'eqz':
+      return i32(Number(value) === 0 ? 1 : 0);
+    default:
+      return undefined;
+  }
+}
+
+function foldConstants(operator: Operator, a: Expr, b: Expr): Expr | undefined {
   if (a.kind !== 'const' || b.kind !== 'const') return undefined;
-  if (a.type !== 'i32' && a.type !== 'i64') return undefined;
   const bits = a.type === 'i32' ? 32 : 64;
   const x = BigInt.asIntN(bits, BigInt(a.value as bigint));
   const y = BigInt.asIntN(bits, BigInt(b.value as bigint));
   const make = (v: bigint) => (bits === 32 ? i32(Number(BigInt.asIntN(32, v))) : i64(v));
   const shift = y & BigInt(bits - 1);
-  switch (name.slice(4)) {
+  switch (operator.folds) {
     case 'add':
       return make(x + y);
     case 'sub':
@@ -143,14 +159,18 @@ function foldConstants(name: string, a: Expr, b: Expr): Expr | undefined {
   }
 }
 
-const integer =
-  (name: string) =>
-  (a: Expr, b: Expr): Expr =>
-    op(`${a.type}.${name}`, a, b);
-const unary =
-  (name: string) =>
-  (a: Expr): Expr =>
-    op(`${a.type}.${name}`, a);
+const integerOperators = (name: string): { readonly i32: Operator; readonly i64: Operator } => ({
+  i32: operators.get(`i32.${name}`) as Operator,
+  i64: operators.get(`i64.${name}`) as Operator,
+});
+const integer = (name: string) => {
+  const both = integerOperators(name);
+  return (a: Expr, b: Expr): Expr => apply(a.type === 'i64' ? both.i64 : both.i32, 0, [a, b]);
+};
+const unary = (name: string) => {
+  const both = integerOperators(name);
+  return (a: Expr): Expr => apply(a.type === 'i64' ? both.i64 : both.i32, 0, [a]);
+};
 
 // Sugar for the integer operators, chosen by the type of the first argument.
 export const add = integer('add');

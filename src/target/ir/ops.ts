@@ -17,7 +17,12 @@ export interface Operator {
   readonly result: ValueType;
   /** Takes a lane number as an immediate. */
   readonly lane: boolean;
+  /** The name without its type where `fold` knows it; else empty. */
+  readonly folds: string;
 }
+
+/** Integer operators that may be computed while code is emitted. */
+const folding = 'add sub mul and or xor shl shr_u shr_s eq ne eqz wrap_i64 extend_i32_u extend_i32_s'.split(' ');
 
 type Row = readonly [firstCode: number, params: string, result: ValueType, names: string];
 
@@ -186,7 +191,10 @@ function build(): ReadonlyMap<string, Operator> {
     for (const [first, params, result, names] of rows) {
       names.split(' ').forEach((name, i) => {
         if (name === '_') return;
-        table.set(name, { name, code: first + i, prefix, lane, result, params: [...params].map((c) => types[c]) });
+        const [type, short] = name.split('.');
+        const folds = (type === 'i32' || type === 'i64') && prefix === 0 && folding.includes(short) ? short : '';
+        const paramTypes = [...params].map((c) => types[c]);
+        table.set(name, { name, code: first + i, prefix, lane, result, params: paramTypes, folds });
       });
     }
   };

@@ -166,3 +166,35 @@ export function normalizeVariant(parsed: ParsedRow, v: Variant): Variant {
 /** A short text that names a variant, unique among those of a row. */
 export const variantKey = (v: Variant): string =>
   `${v.osize}${v.w ? 'w' : ''}${v.vl}${v.memory ? 'm' : 'r'}${v.asize}${v.ssize}${v.rep}${v.long64 ? 'L' : ''}${v.flat ? 'F' : ''}${v.ready ? '' : 'U'}`;
+
+/** A row's variant reduced to what the row depends on. */
+export interface NormalVariant {
+  readonly variant: Variant;
+  /** Unique among all rows of a table. */
+  readonly key: string;
+  readonly shapes: readonly OperandShape[];
+}
+
+/** `normalizeVariant` and what follows from it, found out once for each variant of a row. */
+export function normalVariant(parsed: ParsedRow, v: Variant): NormalVariant {
+  const bits =
+    (v.osize >> 2) |
+    ((v.asize >> 2) << 2) |
+    ((v.ssize >> 2) << 4) |
+    (v.rep << 6) |
+    (v.memory ? 1 << 8 : 0) |
+    (v.vl === 32 ? 1 << 9 : 0) |
+    (v.vex ? 1 << 10 : 0) |
+    (v.w ? 1 << 11 : 0) |
+    (v.long64 ? 1 << 12 : 0) |
+    (v.flat ? 1 << 13 : 0) |
+    (v.ready ? 1 << 14 : 0);
+  let normal = parsed.variants.get(bits);
+  if (!normal) {
+    const variant = normalizeVariant(parsed, v);
+    const shapes = parsed.operands.map((o) => operandShape(o, variant));
+    normal = { variant, key: `${parsed.id}:${variantKey(variant)}`, shapes };
+    parsed.variants.set(bits, normal);
+  }
+  return normal;
+}

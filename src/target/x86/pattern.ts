@@ -1,4 +1,5 @@
 /** Rows as the decoder wants them: patterns and operand codes parsed (notation in table/row.ts). */
+import type { NormalVariant } from './operand.ts';
 import type { Row } from './table/row.ts';
 
 export interface Pattern {
@@ -33,6 +34,8 @@ export interface ParsedRow {
   readonly memory: boolean | undefined;
   /** ModRM.mod is not looked at and the r/m operand is a register: moves to and from control and debug registers. */
   readonly ignoresMod: boolean;
+  /** Its variants that were met so far (see `normalVariant`). */
+  readonly variants: Map<number, NormalVariant>;
 }
 
 const hex = (text: string): number => {
@@ -142,5 +145,14 @@ export function parseRow(row: Row, id: number): ParsedRow {
   else if (types.some((t) => 'URN'.includes(t)) || operands.some((o) => o.size === 'STi') || pattern.modrm)
     memory = false;
   const ignoresMod = types.includes('C') || types.includes('D');
-  return { row, id, pattern, operands, hasModrm, memory: ignoresMod ? undefined : memory, ignoresMod };
+  return {
+    row,
+    id,
+    pattern,
+    operands,
+    hasModrm,
+    memory: ignoresMod ? undefined : memory,
+    ignoresMod,
+    variants: new Map(),
+  };
 }

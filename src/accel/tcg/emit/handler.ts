@@ -15,9 +15,9 @@ import {
   i64,
   type KnownFlags,
   knownCondition,
+  normalVariant,
   type OperandShape,
   op,
-  operandShape,
   or,
   type ParsedRow,
   shl,
@@ -97,7 +97,7 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.flat = v.flat;
     this.ready = v.ready;
     this.parsed = parsed;
-    this.shapes = parsed.operands.map((o) => operandShape(o, v));
+    this.shapes = normalVariant(parsed, v).shapes;
     this.rec = rec;
     this.at = at;
     this.completion = completion;

@@ -19,11 +19,10 @@ import {
   ltS,
   modeBits,
   ne,
-  normalizeVariant,
+  normalVariant,
   state,
   sub,
   type ValueType,
-  variantKey,
 } from '../../../target/index.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { Links } from '../emit/builder.ts';
@@ -255,8 +254,7 @@ export class Translator {
     const { parsed, variant } = at.instruction;
     const { row } = parsed;
     if (row.shadow === true || (row.ends === true && row.size64 !== 'branch')) return false;
-    const normal = normalizeVariant(parsed, variant);
-    const key = `${parsed.id}:${variantKey(normal)}`;
+    const { key } = normalVariant(parsed, variant);
     let able = this.able.get(key);
     if (able === undefined) {
       able = this.tryEmit(at);
@@ -295,7 +293,7 @@ export class Translator {
     sequence: Sequence,
   ): void {
     const { parsed, variant } = at.instruction;
-    const normal = normalizeVariant(parsed, variant);
+    const { variant: normal } = normalVariant(parsed, variant);
     const b = new RegionBuilder(f, links, parsed, normal, this.view, at.record, leaveAddress, control, sequence);
     if (parsed.row.repeats && normal.rep) b.repeatByHandler(this.parts.code.handlerOf(parsed, normal));
     else emitInstruction(b, parsed);
@@ -336,12 +334,11 @@ export class Translator {
           emitLookup(f, next, () => f.branch(miss));
         },
       );
-      f.branchIf(ne(f.loadRaw(next, record.op, 'i32', 2), i32(ops.region)), miss);
-      this.emitBudget(f, frame, () => {
-        f.storeRaw(zero, stateBase + state.budget.offset, frame.budget, 4);
-        f.branch(miss);
-      });
+      // Counted also when what is there is not translated, so that it is when it is hot.
+      f.set(frame.budget, sub(frame.budget, i32(1)));
       f.storeRaw(zero, stateBase + state.budget.offset, frame.budget, 4);
+      f.branchIf(ltS(frame.budget, zero), miss);
+      f.branchIf(ne(f.loadRaw(next, record.op, 'i32', 2), i32(ops.region)), miss);
       f.returnCallIndirect(links.handlerType, f.loadRaw(next, record.handler, 'i32', 2), [next]);
     });
   }
