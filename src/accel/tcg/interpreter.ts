@@ -27,7 +27,7 @@ import {
 } from '../../target/index.ts';
 import { type Links, WasmBuilder } from './emit/builder.ts';
 import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
-import { type Completion, HandlerBuilder, type Sequence } from './emit/handler.ts';
+import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts';
 import type { HotCase } from './hot.ts';
 import { record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
@@ -213,7 +213,7 @@ function emitHandler(links: Links, parsed: ParsedRow, variant: Variant): Functio
     repeat: answer(status.repeat),
     helperStatus: (value) => f.return(value),
   };
-  const b = new HandlerBuilder(f, links, parsed, variant, f.param(0), 0, completion, { known: undefined });
+  const b = new HandlerBuilder(f, links, parsed, variant, f.param(0), 0, completion, noKnowledge());
   emitInstruction(b, parsed);
   f.expr(i32(status.next));
   return f.finish();
@@ -337,7 +337,7 @@ function emitRun(links: Links, inline: readonly HotCase[]): FunctionBody {
             f.branch(next);
           },
           ...inline.map((c) => () => {
-            const sequence: Sequence = { known: undefined };
+            const sequence = noKnowledge();
             c.parts.forEach(({ parsed, variant }, i) => {
               emitInstruction(
                 new HandlerBuilder(f, links, parsed, variant, rec, i * record.size, completion, sequence),

@@ -31,6 +31,9 @@ export interface Variant {
   readonly ready: boolean;
 }
 
+/** Lane 0 or all lanes of a vector, in a float format. */
+export type FloatLanes = 'f32' | 'f64' | 'f32x4' | 'f64x2';
+
 export interface X86Builder extends Builder, Variant {
   /** Width of operand `i` in bytes; for vectors 16 (a half), for scalar floats 4 or 8. */
   width(i: number): number;
@@ -95,6 +98,20 @@ export interface X86Builder extends Builder, Variant {
   getFlags(): Expr;
   /** Condition code 0–15 (0 O, 2 B, 4 Z, 6 BE, 8 S, A P, C L, E LE; odd: negated) as i32 0 or 1. */
   condition(code: number): Expr;
+
+  /** Sets the flags as UCOMISS and UCOMISD do for two floats. */
+  setComparison(left: Expr, right: Expr): void;
+
+  /** A constant that is better computed once for many instructions. */
+  constant(e: Expr): Expr;
+  /** Whether MXCSR lets the host's own arithmetic do SSE's (`fastRounding` in table/fp.ts), as i32. */
+  roundsFast(): Expr;
+  /** Whether these lanes of a vector are known not to be denormal. */
+  isTame(e: Expr, lanes: FloatLanes): boolean;
+  /** From here on they are known not to be. */
+  noteTame(e: Expr, lanes: FloatLanes): void;
+  /** To be called before `noteTame` on paths where it may not hold: leaves the instruction to the interpreter then. */
+  insist(holds: () => Expr): void;
 
   /** RIP of this and of the next instruction, as an i64 offset within CS. */
   ip(): Expr;

@@ -224,6 +224,8 @@ export interface KnownFlags {
   readonly source: Expr;
   /** Left operand of an add or sub, when at hand. */
   readonly left?: Expr;
+  /** The flags (an image) tell how these compare. */
+  readonly floats?: readonly [Expr, Expr];
 }
 
 /** A condition straight from the operands, or undefined where the lazy state must be asked. */
@@ -232,7 +234,30 @@ export function knownCondition(known: KnownFlags, code: number): Expr | undefine
   return positive && (code & 1 ? eqz(positive) : positive);
 }
 
-function knownPositive({ kind, size, result, source, left }: KnownFlags, pair: number): Expr | undefined {
+/** The flags of a comparison of floats: ZF, PF and CF, all three when they are unordered; the others are 0. */
+function comparedFloats([x, y]: readonly [Expr, Expr], pair: number): Expr {
+  const is = (name: string, a = x, b = y) => op(`${x.type}.${name}`, a, b);
+  const equal = () => eqz(or(is('lt'), is('gt')));
+  switch (pair) {
+    case 1:
+      return eqz(is('ge'));
+    case 2:
+    case 7:
+      return equal();
+    case 3:
+      return eqz(is('gt'));
+    case 5:
+      return or(is('ne', x, x), is('ne', y, y));
+    default:
+      return i32(0);
+  }
+}
+
+function knownPositive(known: KnownFlags, pair: number): Expr | undefined {
+  return known.floats ? comparedFloats(known.floats, pair) : knownInteger(known, pair);
+}
+
+function knownInteger({ kind, size, result, source, left }: KnownFlags, pair: number): Expr | undefined {
   const zeroOf = (e: Expr) => (e.type === 'i64' ? i64(0) : i32(0));
   if (kind === 'image') return undefined;
   const sign = () => ltS(signExtend(size, result), zeroOf(result));

@@ -1,5 +1,5 @@
 /** The x86 family. */
-export type { Semantics, Variant, X86Builder } from './builder.ts';
+export type { FloatLanes, Semantics, Variant, X86Builder } from './builder.ts';
 export { X86_CPU, type X86CpuRecord } from './cpu-record.ts';
 export * from './decode.ts';
 export {
@@ -19,6 +19,7 @@ export * as state from './state.ts';
 export { stateSize } from './state.ts';
 export { isCanonical, type SystemContext } from './system/context.ts';
 export * from './system/index.ts';
+export { fastRounding } from './table/fp.ts';
 export {
   emitUnitCheck,
   tooLongInstruction,

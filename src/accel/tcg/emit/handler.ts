@@ -7,6 +7,8 @@ import {
   type Expr,
   eq,
   type FlagsKind,
+  type FloatLanes,
+  fastRounding,
   flagsCode,
   type HelperName,
   helperIds,
@@ -20,6 +22,7 @@ import {
   op,
   or,
   type ParsedRow,
+  select,
   shl,
   shrS,
   state,
@@ -49,7 +52,12 @@ export interface Completion {
 /** What the instructions of one fused handler share. */
 export interface Sequence {
   known: KnownFlags | undefined;
+  /** The lanes of vector registers (by state offset) that are known not to be denormal, as bits of `tameBits`. */
+  readonly tame: Map<number, number>;
 }
+
+export const noKnowledge = (): Sequence => ({ known: undefined, tame: new Map() });
+export const tameBits: Record<FloatLanes, number> = { f32: 1, f32x4: 3, f64: 4, f64x2: 12 };
 
 const addressMask32 = i64(0xffffffffn);
 
@@ -316,6 +324,29 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.put(state.flagsSource, toI64(and(image, i32(state.arithmeticFlags))));
     this.put(state.flagsKind, i32(flagsCode('image', 4)));
   }
+
+  setComparison(left: Expr, right: Expr): void {
+    const is = (name: string) => op(`${left.type}.${name}`, left, right);
+    const image = select(is('gt'), i32(0), select(is('lt'), i32(0x01), select(is('eq'), i32(0x40), i32(0x45))));
+    this.putFlags(image);
+    this.sequence.known = { kind: 'image', size: 4, result: i32(0), source: i32(0), floats: [left, right] };
+  }
+
+  constant(e: Expr): Expr {
+    return e;
+  }
+
+  roundsFast(): Expr {
+    return fastRounding(this.get(state.mxcsr));
+  }
+
+  isTame(_e: Expr, _lanes: FloatLanes): boolean {
+    return false;
+  }
+
+  noteTame(_e: Expr, _lanes: FloatLanes): void {}
+
+  insist(_holds: () => Expr): void {}
 
   overrideFlags(carry: Expr, overflow?: Expr): void {
     this.sequence.known = undefined;

@@ -15,6 +15,8 @@ import {
   eq,
   eqz,
   type Field,
+  type FloatLanes,
+  fastRounding,
   type IntSize,
   i32,
   i64,
@@ -36,7 +38,7 @@ import {
 } from '../../../target/index.ts';
 import type { Links } from '../emit/builder.ts';
 import { status } from '../emit/core-types.ts';
-import { type Completion, HandlerBuilder, type Sequence } from '../emit/handler.ts';
+import { type Completion, HandlerBuilder, type Sequence, tameBits } from '../emit/handler.ts';
 import { codeChanges, record, stateBase, tlb } from '../layout.ts';
 import type { FunctionEmitter, Label } from '../wasm/function.ts';
 
@@ -51,8 +53,12 @@ export class RegionFrame {
   readonly tlb: Variable;
   /** What is left of state `budget`. */
   readonly budget: Variable;
+  /** What `fastRounding` says of MXCSR; used by some instruction. */
+  readonly roundsFast: Variable;
+  usesFloats = false;
   private readonly locals = new Map<number, Variable>();
   private readonly written = new Set<number>();
+  private readonly constants = new Map<Expr, Variable>();
 
   constructor(f: FunctionEmitter) {
     this.f = f;
@@ -60,6 +66,7 @@ export class RegionFrame {
     this.page = f.lasting('i64');
     this.tlb = f.lasting('i32');
     this.budget = f.lasting('i32');
+    this.roundsFast = f.lasting('i32');
   }
 
   /** The local of a slot (a state offset where a cached register starts). */
@@ -70,6 +77,20 @@ export class RegionFrame {
       this.locals.set(offset, local);
     }
     return local;
+  }
+
+  /** The local that has the value of a constant expression from the region's start. */
+  constant(e: Expr): Expr {
+    let local = this.constants.get(e);
+    if (!local) {
+      local = this.f.lasting(e.type);
+      this.constants.set(e, local);
+    }
+    return local;
+  }
+
+  setConstants(): void {
+    for (const [e, local] of this.constants) this.f.set(local, e);
   }
 
   markWritten(offset: number): void {
@@ -141,6 +162,9 @@ export class RegionBuilder extends HandlerBuilder {
   private readonly leaveAddress: number;
   private readonly view: DataView;
   private readonly control: RegionControl;
+  /** What is known of values, and the vector registers that they were read from. */
+  private readonly tame = new Map<Expr, number>();
+  private readonly slots = new Map<Expr, number>();
   private changed = false;
   private probed = false;
 
@@ -195,7 +219,14 @@ export class RegionBuilder extends HandlerBuilder {
     if (at === state.page.offset) return add(frame.page, i64(this.control.delta));
     if (flagFields.has(at)) return this.f.let(frame.slot(at, type));
     if (at >= firstGpr && at < lastGpr) return this.f.let(this.readGpr(at, type, bytes));
-    if (at >= firstVector && at < lastVector) return this.f.let(this.readVectorSlot(at, type, bytes));
+    if (at >= firstVector && at < lastVector) {
+      const value = this.f.let(this.readVectorSlot(at, type, bytes));
+      if (type === 'v128') {
+        this.slots.set(value, at);
+        this.tame.set(value, this.sequence.tame.get(at) ?? 0);
+      }
+      return value;
+    }
     return super.getAt(offset, displacement, type, bytes);
   }
 
@@ -216,6 +247,11 @@ export class RegionBuilder extends HandlerBuilder {
     else if (at >= firstGpr && at < lastGpr) this.writeGpr(at, e, bytes);
     else if (at >= firstVector && at < lastVector) this.writeVectorSlot(at, e, bytes);
     else super.putAt(offset, displacement, e, bytes);
+    if (at === state.mxcsr.offset) this.readRounding();
+  }
+
+  private readRounding(): void {
+    this.f.set(this.control.frame.roundsFast, fastRounding(super.getAt(i32(state.mxcsr.offset), 0, 'i32', 4)));
   }
 
   private setSlot(offset: number, e: Expr): void {
@@ -272,6 +308,7 @@ export class RegionBuilder extends HandlerBuilder {
 
   private writeVectorSlot(at: number, e: Expr, bytes: number): void {
     const start = at & ~15;
+    this.sequence.tame.set(start, this.tame.get(e) ?? 0);
     if (e.type === 'v128') {
       this.setSlot(start, e);
       return;
@@ -282,6 +319,40 @@ export class RegionBuilder extends HandlerBuilder {
     const floating = e.type === 'f32' ? 'f32x4' : e.type === 'f64' ? 'f64x2' : shape;
     const narrow = e.type === 'i64' && bytes < 8 ? op('i32.wrap_i64', e) : e;
     this.setSlot(start, lane(`${floating}.replace_lane`, index, whole, narrow));
+  }
+
+  // --- What is known of float values.
+
+  override let(e: Expr): Expr {
+    const value = super.let(e);
+    const bits = this.tame.get(e);
+    const slot = this.slots.get(e);
+    if (bits !== undefined) this.tame.set(value, bits);
+    if (slot !== undefined) this.slots.set(value, slot);
+    return value;
+  }
+
+  override constant(e: Expr): Expr {
+    return this.control.frame.constant(e);
+  }
+
+  override roundsFast(): Expr {
+    this.control.frame.usesFloats = true;
+    return this.control.frame.roundsFast;
+  }
+
+  override isTame(e: Expr, lanes: FloatLanes): boolean {
+    return ((this.tame.get(e) ?? 0) & tameBits[lanes]) === tameBits[lanes];
+  }
+
+  override noteTame(e: Expr, lanes: FloatLanes): void {
+    this.tame.set(e, (this.tame.get(e) ?? 0) | tameBits[lanes]);
+    const slot = this.slots.get(e);
+    if (slot !== undefined) this.sequence.tame.set(slot, (this.sequence.tame.get(slot) ?? 0) | tameBits[lanes]);
+  }
+
+  override insist(holds: () => Expr): void {
+    this.f.ifUnlikely(eqz(holds()), () => this.leaveUnchanged());
   }
 
   // --- Guest memory: a miss leaves.
@@ -353,7 +424,9 @@ export class RegionBuilder extends HandlerBuilder {
         super.putAt(i32(field.offset), 0, this.control.frame.slot(field.offset, field.type), 8);
       }
     }
-    return super.call(name, ...args);
+    const result = super.call(name, ...args);
+    if (name === 'sse_settle') this.readRounding();
+    return result;
   }
 
   // --- Control.

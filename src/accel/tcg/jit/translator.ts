@@ -13,6 +13,7 @@ import {
   type Expr,
   eqz,
   type Feature,
+  fastRounding,
   type InstructionTable,
   i32,
   i64,
@@ -27,7 +28,7 @@ import {
 import type { CodeCache } from '../code-cache.ts';
 import type { Links } from '../emit/builder.ts';
 import { handlerType, status } from '../emit/core-types.ts';
-import type { Sequence } from '../emit/handler.ts';
+import { noKnowledge, type Sequence } from '../emit/handler.ts';
 import { emitInstruction, emitLookup, type Interpreter, isMapped, ops } from '../interpreter.ts';
 import { record, stateBase } from '../layout.ts';
 import type { TcgMemory } from '../memory.ts';
@@ -274,7 +275,7 @@ export class Translator {
           at,
           at.record,
           { frame: new RegionFrame(f), exit, delta: 0, goTo: () => {}, targets: [], seen: 0 },
-          { known: undefined },
+          noKnowledge(),
         );
       });
       return true;
@@ -313,7 +314,9 @@ export class Translator {
       f.set(frame.page, load(state.page.offset, 'i64'));
       f.set(frame.tlb, load(state.tlbBase.offset, 'i32'));
       f.set(frame.budget, load(state.budget.offset, 'i32'));
+      if (frame.usesFloats) f.set(frame.roundsFast, fastRounding(load(state.mxcsr.offset, 'i32')));
       frame.loadAll(load);
+      frame.setConstants();
     });
     return f.finish();
   }
@@ -386,12 +389,11 @@ export class Translator {
         f.branch(loops.get(dispatch.dispatcher) as Label);
       } else if (structure.isBackEdge(from, to)) f.branch(loops.get(to) as Label);
       else if (structure.isMerge[to]) f.branch(labels.get(to) as Label);
-      else tree(to, { known: sequence.known });
+      else tree(to, { known: sequence.known, tame: new Map(sequence.tame) });
     };
     const tree = (node: number, sequence: Sequence): void => {
       const isLoop = structure.isLoopHeader[node];
-      const body = () =>
-        within(node, structure.mergeChildren[node].length - 1, isLoop ? { known: undefined } : sequence);
+      const body = () => within(node, structure.mergeChildren[node].length - 1, isLoop ? noKnowledge() : sequence);
       if (isLoop) {
         f.loop((label) => {
           loops.set(node, label);
@@ -409,7 +411,7 @@ export class Translator {
         labels.set(merge, label);
         within(node, last - 1, sequence);
       });
-      tree(merge, { known: undefined });
+      tree(merge, noKnowledge());
     };
     const block = (node: number, sequence: Sequence): void => {
       if (node === dispatch.dispatcher) {
@@ -419,7 +421,7 @@ export class Translator {
       }
       f.inScope(() => this.emitBlock(f, links, plan, node, sequence, { frame, exit, goTo }));
     };
-    tree(Math.max(dispatch.dispatcher, 0), { known: undefined });
+    tree(Math.max(dispatch.dispatcher, 0), noKnowledge());
   }
 
   private emitBlock(

@@ -1,6 +1,19 @@
 /** Addition to square root on vectors and their lane 0: the fast paths that fp.ts describes, and the functions behind them. */
-import { and, type Builder, type Expr, eq, i32, type LibraryFunction, op } from '../../ir/index.ts';
-import type { X86Builder } from '../builder.ts';
+import {
+  and,
+  type Builder,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  type LibraryFunction,
+  ltU,
+  op,
+  shl,
+  sub,
+} from '../../ir/index.ts';
+import type { FloatLanes, X86Builder } from '../builder.ts';
 import { mxcsr } from '../state.ts';
 import {
   abs,
@@ -16,6 +29,7 @@ import {
   mxcsrBit,
   on,
   single,
+  slowly,
   slowlyUnless,
   v,
   withLane,
@@ -35,23 +49,28 @@ const native = (f: Format, name: Arithmetic, x: Expr, y: Expr): Expr =>
 const softName = (f: Format, name: Arithmetic, i: number): string =>
   `${f.float}_${name === 'addsub' ? (i & 1 ? 'add' : 'sub') : name}`;
 
-/** Lanes where the operands are normal and the result is as the head of this file wants it. */
-function goodLanes(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Expr {
-  const operands = on(f, 'pmin', abs(f, x), abs(f, y));
-  const finite = on(f, 'lt', abs(f, r), f.infinity);
-  // A sum that is denormal is exact, so only products and quotients can underflow.
-  if (isSum(name)) return v('and', on(f, 'ge', operands, f.smallest), finite);
-  return v('and', on(f, 'gt', on(f, 'pmin', operands, abs(f, r)), f.smallest), finite);
+/** Those of two operands that may be denormal for all that is known. */
+const untamed = (b: X86Builder, lanes: FloatLanes, x: Expr, y: Expr): Expr[] =>
+  [x, y].filter((e) => !b.isTame(e, lanes));
+
+/** Lanes where the operands and the result are normal. */
+function goodLanes(b: X86Builder, f: Format, x: Expr, y: Expr, r: Expr): Expr {
+  const mask = b.constant(f.magnitude);
+  const magnitude = b.let(v('and', r, mask));
+  const least = untamed(b, f.shape, x, y).reduce<Expr>((m, e) => on(f, 'pmin', m, v('and', e, mask)), magnitude);
+  return v('and', on(f, 'gt', least, b.constant(f.smallest)), on(f, 'lt', magnitude, b.constant(f.infinity)));
 }
 
 /** The same for lane 0 alone, as an i32. */
-function goodScalar(f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Expr {
-  const magnitude = op(`${f.float}.abs`, r);
-  const operands = laneOf(f, on(f, 'pmin', abs(f, x), abs(f, y)));
-  const smallest = f.constant(f.smallestNumber);
-  const finite = op(`${f.float}.lt`, magnitude, f.constant(Number.POSITIVE_INFINITY));
-  if (isSum(name)) return and(op(`${f.float}.ge`, operands, smallest), finite);
-  return and(and(op(`${f.float}.gt`, operands, smallest), op(`${f.float}.gt`, magnitude, smallest)), finite);
+function goodScalar(b: X86Builder, f: Format, x: Expr, y: Expr, r: Expr): Expr {
+  // Without its sign, a normal number is between two numbers as an integer.
+  const twice = shl(op(`${f.bits}.reinterpret_${f.float}`, r), constLike(f.bits, 1));
+  const least = 2n * f.smallestBits + 1n;
+  const normal = ltU(sub(twice, constLike(f.bits, least)), constLike(f.bits, 2n * f.infinityBits - least));
+  const doubtful = untamed(b, f.float, x, y);
+  if (doubtful.length === 0) return normal;
+  const smaller = doubtful.map((e) => abs(f, e)).reduce((p, q) => on(f, 'pmin', p, q));
+  return and(normal, op(`${f.float}.ge`, laneOf(f, smaller), f.constant(f.smallestNumber)));
 }
 
 /** Lanes where `r` is x op y without any exception but PE, zeros and exact tiny sums included. */
@@ -69,6 +88,9 @@ function exactSum(b: Builder, f: Format, x: Expr, y: Expr, r: Expr): Expr {
   const error = on(f, 'add', on(f, 'sub', x, on(f, 'sub', r, yPart)), on(f, 'sub', y, yPart));
   return on(f, 'eq', error, zero128);
 }
+
+const constLike = (type: 'i32' | 'i64', value: bigint | number): Expr =>
+  type === 'i64' ? i64(value) : i32(Number(BigInt.asIntN(32, BigInt(value))));
 
 const slowName = (f: Format, name: string, scalar: boolean): string => `sse_${name}_${scalar ? f.float : f.shape}`;
 
@@ -131,6 +153,38 @@ function slowSquareRoot(f: Format, scalar: boolean): LibraryFunction {
   };
 }
 
+/** Lanes that need no soft-float and are not denormal, zeros included: the second look, where the first one fails. */
+const exactAndTame = (f: Format, name: Arithmetic, x: Expr, y: Expr, r: Expr): Expr =>
+  v('andnot', exactEnough(f, name, x, y, r), denormal(f, r));
+
+/** Runs `compute` where neither look finds the results good; behind it, what was computed and its operands are tame. */
+function settle(
+  b: X86Builder,
+  f: Format,
+  lanes: FloatLanes,
+  good: Expr,
+  second: () => Expr,
+  values: readonly Expr[],
+  compute: () => void,
+): void {
+  const whole = lanes === f.shape;
+  const hasDenormal = () => {
+    const any = values.map((e) => denormal(f, e)).reduce((p, q) => v('or', p, q));
+    return whole ? op('v128.any_true', any) : lane0Of(f, any);
+  };
+  b.ifUnlikely(eqz(and(b.roundsFast(), good)), () =>
+    b.if(
+      and(b.roundsFast(), whole ? allLanes(f, second()) : lane0Of(f, second())),
+      () => {},
+      () => {
+        slowly(b, compute);
+        b.insist(() => eqz(hasDenormal()));
+      },
+    ),
+  );
+  for (const e of values) b.noteTame(e, lanes);
+}
+
 /** x op y for each pair of halves, exceptions included. */
 export function arithmetic(
   b: X86Builder,
@@ -139,8 +193,14 @@ export function arithmetic(
   pairs: readonly (readonly [Expr, Expr])[],
 ): Expr[] {
   const results = pairs.map(([x, y]) => b.variable(native(f, name, x, y)));
-  const good = pairs.map(([x, y], i) => goodLanes(f, name, x, y, results[i])).reduce((p, q) => v('and', p, q));
-  slowlyUnless(b, and(fastRounding(b.get(mxcsr)), allLanes(f, good)), () => {
+  const both = (lanes: (x: Expr, y: Expr, r: Expr) => Expr) =>
+    pairs.map(([x, y], i) => lanes(x, y, results[i])).reduce((p, q) => v('and', p, q));
+  const good = allLanes(
+    f,
+    both((x, y, r) => goodLanes(b, f, x, y, r)),
+  );
+  const second = () => both((x, y, r) => exactAndTame(f, name, x, y, r));
+  settle(b, f, f.shape, good, second, [...results, ...pairs.flat()], () => {
     for (const [i, [x, y]] of pairs.entries()) b.set(results[i], b.call(slowName(f, name, false), x, y));
   });
   return results;
@@ -150,7 +210,8 @@ export function arithmetic(
 export function scalarArithmetic(b: X86Builder, f: Format, name: Arithmetic, x: Expr, y: Expr): Expr {
   const r = b.let(op(`${f.float}.${name}`, laneOf(f, x), laneOf(f, y)));
   const out = b.variable(withLane(f, x, r));
-  slowlyUnless(b, and(fastRounding(b.get(mxcsr)), goodScalar(f, name, x, y, r)), () =>
+  const second = () => exactAndTame(f, name, x, y, out);
+  settle(b, f, f.float, goodScalar(b, f, x, y, r), second, [out, x, y], () =>
     b.set(out, b.call(slowName(f, name, true), x, y)),
   );
   return out;
@@ -163,7 +224,7 @@ const goodRadicand = (f: Format, x: Expr): Expr => v('and', on(f, 'ge', x, f.sma
 export function squareRoots(b: X86Builder, f: Format, xs: readonly Expr[]): Expr[] {
   const results = xs.map((x) => b.variable(on(f, 'sqrt', x)));
   const good = xs.map((x) => goodRadicand(f, x)).reduce((p, q) => v('and', p, q));
-  slowlyUnless(b, and(fastRounding(b.get(mxcsr)), allLanes(f, good)), () => {
+  slowlyUnless(b, and(b.roundsFast(), allLanes(f, good)), () => {
     for (const [i, x] of xs.entries()) b.set(results[i], b.call(slowName(f, 'sqrt', false), x, x));
   });
   return results;
@@ -172,7 +233,7 @@ export function squareRoots(b: X86Builder, f: Format, xs: readonly Expr[]): Expr
 /** `rest` with lane 0 replaced by the square root of x's, exceptions included. */
 export function scalarSquareRoot(b: X86Builder, f: Format, rest: Expr, x: Expr): Expr {
   const out = b.variable(withLane(f, rest, op(`${f.float}.sqrt`, laneOf(f, x))));
-  slowlyUnless(b, and(fastRounding(b.get(mxcsr)), lane0Of(f, goodRadicand(f, x))), () =>
+  slowlyUnless(b, and(b.roundsFast(), lane0Of(f, goodRadicand(f, x))), () =>
     b.set(out, b.call(slowName(f, 'sqrt', true), rest, x)),
   );
   return out;

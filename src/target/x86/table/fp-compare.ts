@@ -2,12 +2,14 @@
 import { and, type Expr, i32, type LibraryFunction, op, or, select, shl, type Variable } from '../../ir/index.ts';
 import type { X86Builder } from '../builder.ts';
 import { floatFlags } from '../state.ts';
-import { abs, denormal, double, type Format, lane0Of, noDaz, on, single, slowly, v } from './fp.ts';
-import { lanes, ones128, zero128 } from './vec.ts';
+import { denormal, double, type Format, lane0Of, noDaz, on, single, slowly, v } from './fp.ts';
+import { ones128, zero128 } from './vec.ts';
 
 /** Lanes with a NaN or a denormal (or the smallest normal number: the check is one subtraction and one comparison). */
-export const oddLanes = (f: Format, x: Expr): Expr =>
-  v('or', on(f, 'ne', x, x), on(f, 'lt', op(`${f.ints}.sub`, abs(f, x), lanes(f.size, 1)), f.smallest));
+export const oddLanes = (b: X86Builder, f: Format, x: Expr): Expr => {
+  const below = op(`${f.ints}.sub`, v('and', x, b.constant(f.magnitude)), b.constant(f.units));
+  return v('or', on(f, 'ne', x, x), on(f, 'lt', below, b.constant(f.smallest)));
+};
 
 /** `sse_operands_<shape>` (x, y, signalling, lanes): raises IE and DE as a comparison of those lanes does. */
 const operandFlags = (f: Format): LibraryFunction => ({
@@ -50,14 +52,24 @@ export function compareOperands(
   scalar: boolean,
 ): [Expr, Expr][] {
   const variables = pairs.map(([x, y]): [Variable, Variable] => [b.variable(x), b.variable(y)]);
-  const odd = variables.map(([x, y]) => v('or', oddLanes(f, x), oddLanes(f, y))).reduce((p, q) => v('or', p, q));
+  const which = scalar ? f.float : f.shape;
+  const oddOf = (e: Expr) => (b.isTame(e, which) ? on(f, 'ne', e, e) : oddLanes(b, f, e));
+  const odd = pairs.map(([x, y]) => v('or', oddOf(x), oddOf(y))).reduce((p, q) => v('or', p, q));
   const isOdd = scalar ? lane0Of(f, odd) : op('v128.any_true', odd);
   b.ifUnlikely(isOdd, () => {
     slowly(b, () => {
       for (const [x, y] of variables) b.call(`sse_operands_${f.shape}`, x, y, signalling, scalar ? f.lane0 : ones128);
     });
     for (const pair of variables) for (const e of pair) b.set(e, b.call(`sse_daz_${f.shape}`, e));
+    b.insist(() => {
+      const any = pairs
+        .flat()
+        .map((e) => denormal(f, e))
+        .reduce((p, q) => v('or', p, q));
+      return op('i32.eqz', scalar ? lane0Of(f, any) : op('v128.any_true', any));
+    });
   });
+  for (const e of pairs.flat()) b.noteTame(e, which);
   return variables;
 }
 

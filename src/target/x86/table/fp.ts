@@ -43,6 +43,10 @@ export interface Format {
   readonly size: 4 | 8;
   /** The smallest normal number, infinity, the quiet bit of NaNs and 1, in every lane. */
   readonly smallest: Expr;
+  /** All but the sign bits. */
+  readonly magnitude: Expr;
+  /** 1 as an integer. */
+  readonly units: Expr;
   readonly infinity: Expr;
   readonly quietBit: Expr;
   readonly one: Expr;
@@ -52,6 +56,9 @@ export interface Format {
   /** A scalar constant of this format. */
   constant(value: number): Expr;
   readonly smallestNumber: number;
+  /** As integers. */
+  readonly smallestBits: bigint;
+  readonly infinityBits: bigint;
 }
 
 export const single: Format = {
@@ -63,12 +70,16 @@ export const single: Format = {
   size: 4,
   smallest: lanes(4, 0x00800000),
   infinity: lanes(4, 0x7f800000),
+  magnitude: lanes(4, 0x7fffffff),
+  units: lanes(4, 1),
   quietBit: lanes(4, 0x00400000),
   one: lanes(4, 0x3f800000),
   lane0: lanes(4, -1, 0, 0, 0),
   evenSigns: lanes(4, 0x80000000, 0),
   constant: f32Constant,
   smallestNumber: 2 ** -126,
+  smallestBits: 0x00800000n,
+  infinityBits: 0x7f800000n,
 };
 export const double: Format = {
   float: 'f64',
@@ -79,12 +90,16 @@ export const double: Format = {
   size: 8,
   smallest: lanes(8, 0x0010000000000000n),
   infinity: lanes(8, 0x7ff0000000000000n),
+  magnitude: lanes(8, 0x7fffffffffffffffn),
+  units: lanes(8, 1),
   quietBit: lanes(8, 0x0008000000000000n),
   one: lanes(8, 0x3ff0000000000000n),
   lane0: lanes(8, -1, 0),
   evenSigns: lanes(8, 1n << 63n, 0),
   constant: f64Constant,
   smallestNumber: 2 ** -1022,
+  smallestBits: 0x0010000000000000n,
+  infinityBits: 0x7ff0000000000000n,
 };
 
 export const v = (name: string, ...args: Expr[]): Expr => op(`v128.${name}`, ...args);

@@ -139,7 +139,7 @@ const widened =
 
 /** The two low singles of each vector as doubles. Fast: no NaN and no denormal among them. */
 function promote(b: X86Builder, xs: readonly Expr[]): Expr[] {
-  const odd = xs.map((x) => lowOnly(oddLanes(single, x))).reduce((p, q) => v('or', p, q));
+  const odd = xs.map((x) => lowOnly(oddLanes(b, single, x))).reduce((p, q) => v('or', p, q));
   const control = b.get(mxcsr);
   return unless(
     b,

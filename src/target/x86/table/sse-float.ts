@@ -1,5 +1,5 @@
 /** Float arithmetic, comparisons, minima and maxima of SSE, SSE2 and AVX (SDM vol. 2). */
-import { and, type Expr, i32, i64, op, select, shrU } from '../../ir/index.ts';
+import { and, type Expr, i32, i64, op, shrU } from '../../ir/index.ts';
 import type { Semantics, X86Builder } from '../builder.ts';
 import { double, type Format, laneOf, mergeLane0, on, readHalves, readPairs, single, v, writeAll } from './fp.ts';
 import { type Arithmetic, arithmetic, scalarArithmetic, scalarSquareRoot, squareRoots } from './fp-arithmetic.ts';
@@ -130,10 +130,7 @@ const compareFlags =
       i32(signalling ? 1 : 0),
       true,
     );
-    const x = b.let(laneOf(f, xs));
-    const y = b.let(laneOf(f, ys));
-    const is = (name: string) => op(`${f.float}.${name}`, x, y);
-    b.putFlags(select(is('gt'), i32(0), select(is('lt'), i32(0x01), select(is('eq'), i32(0x40), i32(0x45)))));
+    b.setComparison(b.let(laneOf(f, xs)), b.let(laneOf(f, ys)));
   };
 
 const compareFlagsRows = (mnemonic: string, opcode: string, signalling: boolean): Row[] => [
