@@ -1,9 +1,16 @@
 /** The start of every filter: a node that hands everything to the one below. */
 import type { BlockNode } from '../../contract/index.ts';
 
+/** A filter, over an image perhaps: extents that are not allocated come from the image's backing node then. */
+export interface FilterNode extends BlockNode {
+  readonly backing?: BlockNode;
+}
+
 /** All of `next`, with some of it replaced. What `next` cannot do the filter cannot do either. */
-export function passThrough(next: BlockNode, changes: Partial<BlockNode> = {}): BlockNode {
-  const node: BlockNode = {
+export function passThrough(next: BlockNode, changes: Partial<BlockNode> = {}): FilterNode {
+  const { backing } = next as FilterNode;
+  const node: FilterNode = {
+    ...(backing === undefined ? {} : { backing }),
     get sizeBytes() {
       return next.sizeBytes;
     },

@@ -2,6 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { checkRange } from '../request.ts';
+import { flatFilter } from './flat.ts';
 import { passThrough } from './pass.ts';
 
 export interface WindowOptions {
@@ -11,7 +12,8 @@ export interface WindowOptions {
 }
 
 /** Its size is fixed. @throws UserError when the window does not lie inside the node */
-export function windowFilter(next: BlockNode, { offsetBytes, sizeBytes }: WindowOptions): BlockNode {
+export function windowFilter(image: BlockNode, { offsetBytes, sizeBytes }: WindowOptions): BlockNode {
+  const next = flatFilter(image);
   const size = sizeBytes ?? next.sizeBytes - offsetBytes;
   if (!(offsetBytes >= 0) || !(size >= 0) || offsetBytes + size > next.sizeBytes) {
     throw new UserError(
@@ -22,7 +24,11 @@ export function windowFilter(next: BlockNode, { offsetBytes, sizeBytes }: Window
     checkRange('window', size, offset, length);
     return offsetBytes + offset;
   };
-  const { resize: _, ...node } = passThrough(next, {
+  const {
+    resize: _,
+    backing: __,
+    ...node
+  } = passThrough(next, {
     read: async (offset, target) => next.read(within(offset, target.length), target),
     write: async (offset, source) => next.write(within(offset, source.length), source),
     discard: async (offset, length) => next.discard!(within(offset, length), length),
