@@ -7,6 +7,7 @@ import { luksPlace } from './data.ts';
 import { INCOMPATIBLE, LIMITS } from './header.ts';
 import { commit, hasDataFile, type Image, readL1, writeFlags } from './image.ts';
 import { COMPRESSED_HIGH, clustersOf, decodeEntry, type Entry } from './mapping.ts';
+import { rebuildRefcounts } from './rebuild.ts';
 import { refreshCopied, snapshotTableBytes } from './snapshots.ts';
 
 const MESSAGES_MAX = 1000;
@@ -28,7 +29,18 @@ interface Survey {
 
 /** Checks the image and repairs what it may. The image must have nothing in flight. */
 export async function checkImage(image: Image, repair: Repair): Promise<CheckResult> {
-  const survey = await surveyImage(image);
+  let survey = await surveyImage(image);
+  const broken = brokenRefcounts(survey);
+  if (broken > 0) {
+    survey.result.corruptions = Math.max(survey.result.corruptions, broken);
+    if (repair !== 'all' || survey.result.checkErrors > 0) return survey.result;
+    const { messages } = survey.result;
+    messages.push('Rebuilding refcount structure');
+    await rebuildRefcounts(image, (await surveyImage(image, false)).found);
+    survey = await surveyImage(image);
+    survey.result.corruptionsFixed += broken;
+    survey.result.messages.unshift(...messages);
+  }
   const { result } = survey;
   await compareCounts(survey, repair);
   await checkCopied(survey, repair);
@@ -39,7 +51,19 @@ export async function checkImage(image: Image, repair: Repair): Promise<CheckRes
   return result;
 }
 
-async function surveyImage(image: Image): Promise<Survey> {
+/** How many refcount blocks and tables are not in a place of their own inside the file. */
+function brokenRefcounts({ image, found }: Survey): number {
+  const { header, refcounts, geometry } = image;
+  const { clusterBytes } = geometry;
+  const isOwn = (offset: number) => offset % clusterBytes === 0 && found[offset / clusterBytes] === 1;
+  let broken = refcounts.table.filter((block) => block !== 0 && !isOwn(block)).length;
+  for (let i = 0; i < header.refcountTableClusters; i += 1) {
+    if (!isOwn(header.refcountTableOffset + i * clusterBytes)) broken += 1;
+  }
+  return header.refcountTableClusters === 0 ? broken + 1 : broken;
+}
+
+async function surveyImage(image: Image, withRefcounts = true): Promise<Survey> {
   const { clusterBytes } = image.geometry;
   const clusters = Math.ceil(image.file.sizeBytes / clusterBytes);
   const result: CheckResult = {
@@ -62,6 +86,7 @@ async function surveyImage(image: Image): Promise<Survey> {
   const found = new Uint32Array(Math.min(clusters, CLUSTERS_MAX));
   const survey: Survey = { image, result, found, table: new Uint8Array(clusterBytes) };
   await countAll(survey);
+  if (withRefcounts) countRefcounts(survey);
   return survey;
 }
 
@@ -92,7 +117,7 @@ function refer({ found, result, image }: Survey, what: string, offset: number, b
 
 async function countAll(survey: Survey): Promise<void> {
   const { image } = survey;
-  const { header, refcounts, geometry } = image;
+  const { header, geometry } = image;
   const { clusterBytes } = geometry;
   refer(survey, 'the header', 0, clusterBytes);
   refer(survey, 'the active L1 table', header.l1Offset, header.l1Entries * 8);
@@ -102,8 +127,6 @@ async function countAll(survey: Survey): Promise<void> {
     refer(survey, `the L1 table of snapshot ${name}`, l1Offset, l1Entries * 8);
     await countL1(survey, (await readL1(image, l1Offset, l1Entries, clusterBytes)).tables, false);
   }
-  refer(survey, 'the refcount table', header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
-  for (const block of refcounts.table) if (block !== 0) refer(survey, 'a refcount block', block, clusterBytes);
   const luks = luksPlace(header, image.name);
   if (luks !== undefined) refer(survey, 'the LUKS header', luks.offset, luks.length);
   const directory = bitmapDirectory(header);
@@ -113,6 +136,13 @@ async function countAll(survey: Survey): Promise<void> {
     for (const entry of await bitmapTable(image, bitmap))
       if (entry > 1) refer(survey, 'bitmap data', entry, clusterBytes);
   }
+}
+
+function countRefcounts(survey: Survey): void {
+  const { header, refcounts, geometry } = survey.image;
+  const { clusterBytes } = geometry;
+  refer(survey, 'the refcount table', header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
+  for (const block of refcounts.table) if (block !== 0) refer(survey, 'a refcount block', block, clusterBytes);
 }
 
 async function countL1(survey: Survey, tables: readonly number[], isActive: boolean): Promise<void> {

@@ -98,7 +98,7 @@ async function assemble(
     encryption: await openEncryption(file, header, options),
     lock: rwLock(),
     l2: cacheFor(file, geometry.clusterBytes),
-    refcounts: openRefcounts(await readRefcountTable(file, header, name), {
+    refcounts: openRefcounts(await readRefcountTable(file, header, name, options.forCheck === true), {
       name,
       file,
       header,

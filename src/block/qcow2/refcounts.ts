@@ -31,6 +31,8 @@ export interface Refcounts {
   applyFrees(): Promise<void>;
   /** Sets a count to any value, for repairs. */
   set(cluster: number, value: number): Promise<void>;
+  /** Forgets all that is known of counts and goes on with a table that was written elsewhere. */
+  replaceTable(table: number[]): void;
   /** Called with each cluster whose count became 0. */
   onFreed: (cluster: number) => void;
 }
@@ -44,11 +46,17 @@ export interface RefcountsOptions {
   readonly onCorrupt: (what: string) => Promise<never>;
 }
 
-/** Reads the refcount table. */
-export async function readRefcountTable(file: BlockNode, header: Qcow2Header, name: string): Promise<number[]> {
+/** Reads the refcount table; `forRepair`, one that lies beyond the end of the file is empty. */
+export async function readRefcountTable(
+  file: BlockNode,
+  header: Qcow2Header,
+  name: string,
+  forRepair: boolean,
+): Promise<number[]> {
   const clusterBytes = 2 ** header.clusterBits;
   const bytes = new Uint8Array(header.refcountTableClusters * clusterBytes);
   if (header.refcountTableOffset + bytes.length > file.sizeBytes) {
+    if (forRepair) return new Array(bytes.length / 8).fill(0);
     throw new IoError('io', `${name}: the refcount table reaches beyond the end of the file`);
   }
   await file.read(header.refcountTableOffset, bytes);
@@ -87,7 +95,7 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
   const codec = countCodec(header.refcountOrder);
   const maxCount = maxCountOf(header.refcountOrder);
   const perBlock = (clusterBytes * 8) / 2 ** header.refcountOrder;
-  const cache = cacheFor(file, clusterBytes);
+  let cache = cacheFor(file, clusterBytes);
   const perPage = (cache.pageBytes * 8) / 2 ** header.refcountOrder;
   let table = initialTable;
   const dirtyTable = new Set<number>();
@@ -286,6 +294,13 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
         await file.write(header.refcountTableOffset + index * 8, bytes);
       }
       dirtyTable.clear();
+    },
+    replaceTable(written) {
+      table = written;
+      cache = cacheFor(file, clusterBytes);
+      dirtyTable.clear();
+      frees = [];
+      firstFree = 0;
     },
     async applyFrees() {
       const batch = frees;

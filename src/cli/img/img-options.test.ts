@@ -1,6 +1,6 @@
 /** Options of vireo-img that go beyond the plain use of each command, beside qemu-img's. */
 import assert from 'node:assert/strict';
-import { readFileSync, truncateSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { randomFrom } from '../../contract/testing/random.ts';
 import { mapShape, openSides, placeless, skipWithoutQemu as skip } from './testing/sides.ts';
@@ -139,4 +139,31 @@ test('options of nodes inside one another', { skip }, async () => {
   await both('convert -n --target-image-opts a.raw driver=qcow2,file.filename=plain.qcow2');
   await both('compare a.raw plain.qcow2');
   await both('compare --image-opts driver=raw,file.filename=a.raw driver=qcow2,file.filename=plain.qcow2');
+});
+
+test('counts that are lost are made anew', { skip }, async () => {
+  const kinds: Readonly<Record<string, (bytes: Buffer) => void>> = {
+    'a block at no cluster': (bytes) => bytes.writeBigUInt64BE(12_345n, Number(bytes.readBigUInt64BE(48))),
+    'a block beyond the end': (bytes) => bytes.writeBigUInt64BE(2n ** 40n, Number(bytes.readBigUInt64BE(48))),
+    'a block where data is': (bytes) => bytes.writeBigUInt64BE(6n * 65536n, Number(bytes.readBigUInt64BE(48))),
+    'a table beyond the end': (bytes) => bytes.writeBigUInt64BE(2n ** 40n, 48),
+  };
+  await run('ours', 'convert -O qcow2 a.raw counted.qcow2');
+  await run('ours', 'snapshot -c one counted.qcow2');
+  const sound = readFileSync(sides.path('ours', 'counted.qcow2'));
+  for (const [name, damage] of Object.entries(kinds)) {
+    const bytes = Buffer.from(sound);
+    damage(bytes);
+    writeFileSync(sides.path('ours', 'counted.qcow2'), bytes);
+    assert.equal((await ours('check counted.qcow2')).status, 2, name);
+    const { status, stderr } = await ours('check -r all counted.qcow2');
+    assert.equal(status, 0, `${name}: ${stderr}`);
+    assert.match(stderr, /^Rebuilding refcount structure$/m, name);
+    await run('ours', 'check counted.qcow2');
+    sides.send('ours', 'counted.', 'mended');
+    assert.equal(sides.theirs('check mended/counted.qcow2').status, 0, name);
+    assert.equal(sides.theirs('compare -f qcow2 -F raw mended/counted.qcow2 a.raw').status, 0, name);
+    await run('ours', 'snapshot -a one counted.qcow2');
+    await run('ours', 'compare counted.qcow2 a.raw');
+  }
 });
