@@ -1,7 +1,7 @@
 /** VMDK structures (VMware, "Virtual Disk Format 5.0", "Hosted Sparse Extents" and "Stream-Optimized"), little-endian. */
 import { UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import { bytesOf, type LayoutOf, layout, u8, u16le, u32le, u64le } from '../layout.ts';
+import { bytesOf, type LayoutOf, layout, u8, u16le, u32le, u64le, viewOf } from '../layout.ts';
 import { readPadded } from '../request.ts';
 
 export const SECTOR_BYTES = 512;
@@ -26,11 +26,24 @@ export const headerLayout = layout({
 });
 export type SparseHeader = LayoutOf<typeof headerLayout>;
 
+/** The header of extents on VMFS ("COWD", ESX), which have no descriptor of their own and tables of 4096 entries. */
+export const cowdLayout = layout({
+  magic: u32le,
+  version: u32le,
+  flags: u32le,
+  capacity: u32le,
+  grainSectors: u32le,
+  directoryOffset: u32le,
+  directoryEntries: u32le,
+});
+const COWD_TABLE_ENTRIES = 4096;
+
 /** Before each compressed grain; without data it announces metadata of kind `type`. */
 export const grainMarkerLayout = layout({ sector: u64le, bytes: u32le });
 export const markerLayout = layout({ sectors: u64le, bytes: u32le, type: u32le, rest: bytesOf(496) });
 
 export const MAGIC = 0x564d444b;
+export const COWD_MAGIC = 0x44574f43;
 export const FLAG = { newlines: 1, redundant: 2, zeroGrains: 4, compressed: 0x10000, markers: 0x20000 } as const;
 export const MARKER = { endOfStream: 0, table: 1, directory: 2, footer: 3 } as const;
 /** What a grain table says of grains that have no place. */
@@ -40,7 +53,7 @@ export const NEWLINES = Uint8Array.of(0x0a, 0x20, 0x0d, 0x0a);
 /** The directory is at the end of the file, where a second header tells. */
 const AT_END = 2 ** 64;
 
-const GRAIN_SECTORS = { min: 8, max: 2 ** 15 } as const;
+const GRAIN_SECTORS = { min: 1, max: 2 ** 15 } as const;
 const TABLE_MAX_ENTRIES = 4096;
 const DIRECTORY_MAX_ENTRIES = 2 ** 22;
 const CAPACITY_MAX_SECTORS = 2 ** 44;
@@ -54,14 +67,29 @@ export interface ReadHeader {
 }
 
 export function isSparse(head: Uint8Array): boolean {
-  return head.length >= 4 && u32le.get(new DataView(head.buffer, head.byteOffset), 0) === MAGIC;
+  const magic = head.length < 4 ? 0 : u32le.get(viewOf(head), 0);
+  return magic === MAGIC || magic === COWD_MAGIC;
+}
+
+/** What a header of the VMFS kind says, in the words of the other kind. */
+function fromCowd(bytes: Uint8Array): SparseHeader {
+  const { version, capacity, grainSectors, directoryOffset } = cowdLayout.read(bytes);
+  return {
+    ...headerLayout.read(new Uint8Array(headerLayout.size)),
+    magic: MAGIC,
+    version,
+    capacity,
+    grainSectors,
+    directoryOffset,
+    entriesPerTable: COWD_TABLE_ENTRIES,
+  };
 }
 
 /** Reads and checks the header of a sparse extent. @throws UserError that names the field */
 export async function readSparseHeader(file: BlockNode, name: string): Promise<ReadHeader> {
   const bytes = new Uint8Array(headerLayout.size);
   await readPadded(file, 0, bytes);
-  let header = headerLayout.read(bytes);
+  let header = cowdLayout.read(bytes).magic === COWD_MAGIC ? fromCowd(bytes) : headerLayout.read(bytes);
   const hasFooter = header.magic === MAGIC && header.directoryOffset >= AT_END;
   if (hasFooter) header = await readFooter(file, name);
   const require = (isRight: boolean, what: string) => {

@@ -23,6 +23,7 @@ const CREATE_TYPES: readonly string[] = [
   'twoGbMaxExtentFlat',
   'streamOptimized',
   'vmfs',
+  'vmfsSparse',
 ];
 const CACHE_BYTES = 16 * 2 ** 20;
 
@@ -124,9 +125,9 @@ async function openExtent(
   const sizeBytes = sectors * SECTOR_BYTES;
   if (type === 'ZERO') return { start, sizeBytes, filename: '', type, at: 0 };
   const isFlat = type === 'FLAT' || type === 'VMFS';
-  if (!isFlat && type !== 'SPARSE')
+  if (!isFlat && type !== 'SPARSE' && type !== 'VMFSSPARSE')
     throw new UserError(
-      `${name}: its extent ${filename} is of type ${type}; SPARSE, FLAT, VMFS and ZERO are supported`,
+      `${name}: its extent ${filename} is of type ${type}; SPARSE, FLAT, VMFS, VMFSSPARSE and ZERO are supported`,
     );
   if (access === 'NOACCESS') throw new UserError(`${name}: its extent ${filename} may not be accessed`);
   if (options.resolveDataFile === undefined)

@@ -145,3 +145,39 @@ test('vmdk: split disks have an extent for every 2 GiB', async () => {
   assert.equal((await node.check!('none')).corruptions, 0);
   await node.close();
 });
+
+/** An extent as ESX writes it on VMFS: grains of one sector, of which 5 and 4096 have data. */
+function cowdSample(): Uint8Array {
+  const bytes = new Uint8Array(80 * 512);
+  const view = new DataView(bytes.buffer);
+  const header = [0x44574f43, 1, 3, 5000, 1, 4, 2, 80];
+  for (const [i, value] of header.entries()) view.setUint32(i * 4, value, true);
+  view.setUint32(4 * 512, 8, true);
+  view.setUint32(4 * 512 + 4, 40, true);
+  view.setUint32(8 * 512 + 5 * 4, 72, true);
+  view.setUint32(40 * 512, 73, true);
+  bytes.fill(0x55, 72 * 512, 73 * 512);
+  bytes.fill(0x66, 73 * 512, 74 * 512);
+  return bytes;
+}
+
+test('vmdk: extents of the VMFS kind', async () => {
+  const disk = folder();
+  await disk.add('esx-delta.vmdk').write(0, cowdSample());
+  const text = 'version=1\nCID=1\nparentCID=ffffffff\ncreateType="vmfsSparse"\nRW 5000 VMFSSPARSE "esx-delta.vmdk"\n';
+  await disk.add('esx.vmdk').write(0, new TextEncoder().encode(text));
+  const node = await disk.open('esx.vmdk');
+  const content = new Uint8Array(5000 * 512);
+  await node.read(0, content);
+  const wanted = new Uint8Array(content.length);
+  wanted.fill(0x55, 5 * 512, 6 * 512);
+  wanted.fill(0x66, 4096 * 512, 4097 * 512);
+  assert.ok(Buffer.from(content).equals(wanted));
+  await node.write(7 * 512, new Uint8Array(512).fill(7));
+  await node.close();
+  const again = await disk.open('esx.vmdk');
+  const part = new Uint8Array(3);
+  await again.read(8 * 512 - 2, part);
+  assert.deepEqual([...part], [7, 7, 0]);
+  assert.equal((await again.check!('none')).corruptions, 0);
+});

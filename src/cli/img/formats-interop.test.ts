@@ -239,3 +239,30 @@ test('formats that are only read', { skip }, async () => {
     await both(`info ${name}`, (text) => placeless(text).replace(/cluster_size: .*\n/, ''));
   }
 });
+
+test('chains of backing files that come back to themselves are refused, whatever the format', { skip }, async () => {
+  const { run, ours } = sides!;
+  for (const format of ['vmdk', 'vpc', 'qcow', 'cow']) {
+    const [a, b] = [`a.${format}`, `b.${format}`];
+    await run('ours', `create -q -f ${format} ${a} 1M`);
+    await run('ours', `create -q -f ${format} -b ${a} -F ${format} ${b} 1M`);
+    await run('ours', `create -q -f ${format} -b ${b} -F ${format} ${a} 1M`);
+    const { status, stderr } = await ours(`map -f ${format} ${b}`);
+    assert.equal(status, 1, format);
+    assert.match(stderr, /its chain of backing files comes back to itself\n$/);
+  }
+});
+
+test('vmdk: an extent outside of the folder is only opened when the format was stated', { skip }, async () => {
+  const { ours, run, path } = sides!;
+  await run('ours', 'create -q -f vmdk -o subformat=monolithicFlat far.vmdk 1M');
+  const text = readFileSync(path('ours', 'far.vmdk'), 'utf8');
+  writeFileSync(path('ours', '../far-flat.vmdk'), new Uint8Array(2 ** 20));
+  for (const name of ['../far-flat.vmdk', path('ours', '../far-flat.vmdk')]) {
+    writeFileSync(path('ours', 'far.vmdk'), text.replace('far-flat.vmdk', name));
+    const { status, stderr } = await ours('info far.vmdk');
+    assert.equal(status, 1);
+    assert.match(stderr, /^vireo-img: far.vmdk: its extent [^\n]*far-flat.vmdk lies outside its folder[^\n]*\n$/);
+    await run('ours', 'info -f vmdk far.vmdk');
+  }
+});
