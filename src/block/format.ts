@@ -125,6 +125,8 @@ export interface ImageInfo {
   readonly dirty?: boolean;
   readonly encrypted?: boolean;
   readonly compressed?: boolean;
+  /** Names of the other files that hold the image's own data, as they are found from where the image is. */
+  readonly dataFiles?: readonly string[];
   /** What images that stand on this one know it by, where their format has more than names. */
   readonly contentId?: string;
   /** Everything written is compressed, so whole clusters by `writeCompressed` are best. */

@@ -316,6 +316,7 @@ function infoOf({ extents, descriptor }: Parts, cid: number, isCompressed: boole
     ...(clusterBytes === undefined ? {} : { clusterBytes }),
     ...(hint === undefined ? {} : { backing: { filename: hint, format: 'vmdk' } }),
     ...(isCompressed ? { needsCompressedWrites: true } : {}),
+    dataFiles: extents.filter(({ type, filename }) => type !== '' && filename !== '').map(({ filename }) => filename),
     specific: { type: 'vmdk', data },
   };
 }

@@ -1,6 +1,6 @@
 /** vireo-img info. */
 import { existsSync } from 'node:fs';
-import type { SnapshotInfo } from '../../block/index.ts';
+import type { ImageInfo, SnapshotInfo } from '../../block/index.ts';
 import { allocatedBytes } from '../../host/node/index.ts';
 import { oneName, parseArguments, wantsJson } from './arguments.ts';
 import { type OpenedImage, openImage, openOptions, resolveName } from './images.ts';
@@ -24,6 +24,11 @@ function jsonText(images: readonly OpenedImage[], withChain: boolean): string {
   return `${JSON.stringify(withChain ? records : records[0], null, 4)}\n`;
 }
 
+/** What the image takes on the host, with the other files of its data. */
+function actualBytes(filename: string, { dataFiles = [] }: ImageInfo): number {
+  return [filename, ...dataFiles].reduce((sum, name) => sum + (existsSync(name) ? allocatedBytes(name) : 0), 0);
+}
+
 /** Names as in QAPI's ImageInfo. */
 function record({ filename, node }: OpenedImage): Record<string, unknown> {
   const { backing, clusterBytes, specific, dirty, encrypted } = node.info;
@@ -35,7 +40,7 @@ function record({ filename, node }: OpenedImage): Record<string, unknown> {
     filename,
     ...(clusterBytes === undefined ? {} : { 'cluster-size': clusterBytes }),
     format: node.format,
-    ...(!existsSync(filename) ? {} : { 'actual-size': allocatedBytes(filename) }),
+    ...(!existsSync(filename) ? {} : { 'actual-size': actualBytes(filename, node.info) }),
     ...(specific === undefined ? {} : { 'format-specific': specific }),
     ...(backing === undefined
       ? {}
@@ -64,7 +69,7 @@ function humanText({ filename, node }: OpenedImage): string {
     `image: ${filename}`,
     `file format: ${node.format}`,
     `virtual size: ${sizeText(node.sizeBytes)} (${node.sizeBytes} bytes)`,
-    `disk size: ${existsSync(filename) ? sizeText(allocatedBytes(filename)) : 'unavailable'}`,
+    `disk size: ${existsSync(filename) ? sizeText(actualBytes(filename, node.info)) : 'unavailable'}`,
   ];
   if (encrypted === true) lines.push('encrypted: yes');
   if (clusterBytes !== undefined) lines.push(`cluster_size: ${clusterBytes}`);
