@@ -42,8 +42,7 @@ export function whyNotKvm(choice: AcceleratorChoice): string | undefined {
 /** @param complaints why it is not another one */
 async function createSoftwareCpu(options: Options, complaints: readonly string[]): Promise<Accelerator> {
   const because = complaints.length === 0 ? '' : ` (${complaints.join('; ')})`;
-  const { cpus = 1, ramRanges } = options;
-  if (cpus > 1) throw new UserError(`the software CPU (tcg) is one CPU, not ${cpus}${because}`);
+  const { ramRanges } = options;
   const bytes = ramRanges.reduce((sum, { size }) => sum + size, 0);
   if (bytes > MEMORY_MAX_BYTES) {
     const most = MEMORY_MAX_BYTES / 1024 ** 2;

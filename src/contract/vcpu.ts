@@ -59,6 +59,8 @@ export interface Vcpu extends CpuSignals {
   reset(): void;
   /** True when HLT was executed with interrupts off and no NMI can come: nothing will ever wake it but INIT. */
   readonly haltedForever: boolean;
+  /** It waits for a startup IPI. */
+  readonly isWaitingForStartup: boolean;
   /** Loads the state that a boot protocol asks for. */
   setEntry(entry: BootEntry): void;
   /** When the TSC has the 64-bit value high:low, in the clock's nanoseconds; the guest's own offset is not in it. */

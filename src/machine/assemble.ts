@@ -20,10 +20,12 @@ import {
   virtioVsock,
 } from '../hw/index.ts';
 import { type CountedNode, countNode } from './block-counters.ts';
+import { slicedVcpus } from './by-turns.ts';
 import { VirtualClock } from './clock.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
 import { firstOf } from './first-vcpu.ts';
 import { IoWatch } from './io-watch.ts';
+import { savedCpus } from './machine-record.ts';
 import type { PanicWatch } from './panic.ts';
 import type {
   AssembledMachine,
@@ -70,7 +72,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   let request: GuestRequest | undefined;
   const ask = (asked: GuestRequest) => {
     request ??= asked;
-    cpu.stop();
+    pins[0].stop();
   };
 
   const attached = await openBackends(config, clock, outside.backends);
@@ -85,15 +87,21 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   });
   const { memory } = accelerator;
   const threaded = accelerator.kind === 'threads' ? accelerator : undefined;
-  const cpu = forwardingSignals(() => thread.wake());
+  const count = threaded === undefined ? config.cpus : 1;
+  let onSignal = () => {};
+  const wake = () => {
+    onSignal();
+    thread.wake(); // a completion may raise an interrupt while the guest sleeps
+  };
+  const pins = Array.from({ length: count }, () => forwardingSignals(wake));
   const board = createPcBoard({
     memory,
     clock,
     interrupts: threaded?.createInterrupts(ELCR_INITIAL),
     doorbells: threaded?.doorbells,
     wallClock: { nowMillis: () => thread.wallMillis() },
-    cpu: cpu.signals,
-    nanosFromTsc: cpu.nanosFromTsc,
+    cpus: pins.map(({ signals }) => signals),
+    nanosFromTsc: pins[0].nanosFromTsc,
     serial: serial.map((port, index) => (index === 0 ? watched(port, panic) : port)),
     onPowerOff: () => ask({ kind: 'power-off' }),
     onReset: () => ask({ kind: 'reset' }),
@@ -117,11 +125,11 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     const vsock = virtioVsock({ name: 'vsock0', guestCid, host: attached.vsock, onActivity });
     board.addVirtio(slots.take(undefined, SLOT.vsock), vsock);
   }
-  const vcpus = threaded?.createVcpus({ ...board, mayContinue: () => request === undefined });
-  const vcpu = vcpus
-    ? firstOf(vcpus)
-    : (accelerator as SlicedAccelerator).createVcpu({ ...board, memory, clock, apic: board.apic });
-  cpu.connect(vcpu);
+  const vcpus = threaded?.createVcpus({ ...board, apic: board.apics[0], mayContinue: () => request === undefined });
+  const sliced = vcpus ? undefined : slicedVcpus(accelerator as SlicedAccelerator, { ...board, memory, clock }, board);
+  const vcpu = sliced?.vcpu ?? firstOf(vcpus!);
+  for (const [index, pin] of pins.entries()) pin.connect(sliced?.members[index] ?? vcpu);
+  if (sliced) onSignal = sliced.signalled;
 
   const reset = () => {
     const wereRunning = vcpus?.running;
@@ -137,6 +145,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     clock,
     vcpu,
     vcpus,
+    cpus: vcpus ?? savedCpus(sliced!.members),
     accelerator: { name: accelerator.name, note: accelerator.note },
     memory,
     balloon,
@@ -305,11 +314,17 @@ function forwardingSignals(wake: () => void) {
   const signals: CpuSignals = {
     interruptRequest() {
       target?.interruptRequest();
-      wake(); // a completion may raise it while the guest sleeps
+      wake();
     },
     nmi: () => target?.nmi(),
-    init: () => target?.init(),
-    startup: (vector) => target?.startup(vector),
+    init() {
+      target?.init();
+      wake();
+    },
+    startup(vector) {
+      target?.startup(vector);
+      wake();
+    },
     setA20: (enabled) => target?.setA20(enabled),
   };
   return {

@@ -13,6 +13,7 @@ export function firstOf(vcpus: VcpuThreads): Vcpu {
     get haltedForever() {
       return vcpus.haltedForever;
     },
+    isWaitingForStartup: false,
     setEntry: (entry) => vcpus.reset(entry),
     nanosFromTsc: () => Number.POSITIVE_INFINITY,
     describe: () => vcpus.describe(),

@@ -26,6 +26,7 @@ import type {
   RamOptions,
   ShareOptions,
 } from './config.ts';
+import type { SavedCpus } from './machine-record.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
 export type Accelerator = SlicedAccelerator | ThreadedAccelerator;
@@ -117,6 +118,8 @@ export interface AssembledMachine {
   readonly accelerator: { readonly name?: AcceleratorName; readonly note?: string };
   readonly memory: GuestMemory;
   readonly balloon: VirtioBalloon | undefined;
+  /** All CPUs, for snapshots. */
+  readonly cpus: SavedCpus;
   /** Every device with state, in the order of restoring. */
   readonly devices: readonly Device[];
   /** Power-up state of everything, and the kernel in RAM again. */

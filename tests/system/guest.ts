@@ -15,6 +15,7 @@ export interface GuestOptions {
   /** CPU model by QEMU's name; the machine's default without it. */
   readonly cpu?: string;
   readonly memoryBytes?: number;
+  readonly cpus?: number;
   /** How long the guest may take in all. */
   readonly timeoutMillis?: number;
 }
@@ -42,6 +43,8 @@ export async function runInGuest(script: string, options: GuestOptions = {}): Pr
   const machine = await createMachine({
     memoryBytes: options.memoryBytes ?? DEFAULT_MEMORY_BYTES,
     cpu: options.cpu,
+    cpus: options.cpus,
+    accel: ['tcg'],
     boot: {
       kernel: options.kernel ?? guest.kernel,
       initrd: withExec(new Uint8Array(Buffer.concat(archives)), script),

@@ -141,11 +141,6 @@ export class TcgSystem {
     this.system.load(record);
   }
 
-  setA20(enabled: boolean): void {
-    this.cpu.set(state.a20Mask, enabled ? -1 : ~0x10_0000);
-    this.mmu.tlb.flush(false);
-  }
-
   // --- Where execution stands.
 
   /** Sets `currentIp` to the instruction at `offset` in the page being executed. */

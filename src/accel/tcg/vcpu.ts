@@ -80,8 +80,10 @@ export class TcgVcpu implements Vcpu, EngineCpu {
   }
 
   setA20(enabled: boolean): void {
-    this.parts.engine.activate(this);
-    this.parts.system.setA20(enabled);
+    // The one that runs may be another, in the middle of the instruction that led here.
+    const { engine, mmu } = this.parts;
+    engine.stateOf(this).set(state.a20Mask, enabled ? -1 : ~0x10_0000);
+    if (engine.has(this)) mmu.tlb.flush(false);
   }
 
   reset(): void {
@@ -103,6 +105,10 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     const isHalted = cpu.get(state.activity) === state.activities.halted;
     const takesInterrupts = (cpu.get(state.eflags) & state.flag.IF) !== 0;
     return isHalted && !takesInterrupts && !this.pendingNmi && !this.pendingInit;
+  }
+
+  get isWaitingForStartup(): boolean {
+    return this.parts.engine.stateOf(this).get(state.activity) === state.activities.waiting;
   }
 
   nanosFromTsc(low: number, high: number): number {

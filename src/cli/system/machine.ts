@@ -33,7 +33,7 @@ export async function createSystemMachine(
   const options: MachineOptions = {
     memoryBytes,
     cpu: config.cpu,
-    cpus: accelerator === 'kvm' ? config.smp.cpus : 1,
+    cpus: config.smp.cpus,
     accel: [accelerator],
     boot: {
       kernel: await readUserFile('kernel', kernel!, memoryBytes),

@@ -12,14 +12,13 @@ import {
   QEMU_VERSION_TEXT,
   type SystemConfig,
 } from '../../monitor/index.ts';
-import { whyNotKvm } from '../create-accelerator.ts';
 import { programName } from '../version.ts';
 import { becomeDaemon, isDaemonChild } from './daemon.ts';
 import { PROGRAM, reporter } from './report.ts';
 import { runEmulator } from './run.ts';
 
-/** With the software CPU a machine has one CPU so far. */
-const abilities = (): Abilities => ({ accelerators: ['tcg'], cpusMax: whyNotKvm('auto') === undefined ? CPUS_MAX : 1 });
+/** What machines can have today. */
+const ABILITIES: Abilities = { accelerators: ['tcg'], cpusMax: CPUS_MAX };
 
 /** Runs the program on a command line without its first two words; returns the exit code. */
 export async function runSystem(args: readonly string[]): Promise<number> {
@@ -31,7 +30,7 @@ export async function runSystem(args: readonly string[]): Promise<number> {
       process.stdout.write(text);
       return 0;
     }
-    const config = buildConfig(line, abilities());
+    const config = buildConfig(line, ABILITIES);
     if (config.daemonize && !isDaemonChild()) return await becomeDaemon(args, fdsOf(config));
     return await runEmulator(config);
   } catch (error) {

@@ -56,31 +56,47 @@ export interface Exits {
   debugExit(value: number): void;
 }
 
+/** A local APIC for each CPU; the window at FEE00000h leads to that of the CPU that was selected. */
 export function interruptChips(options: {
-  readonly cpu: CpuSignals;
+  readonly cpus: readonly CpuSignals[];
   readonly clock: Clock;
   readonly nanosFromTsc: (low: number, high: number) => number;
-}): Chips & { apic: Lapic; fabric: InterruptFabric; wiring: InterruptWiring } {
+}): Chips & {
+  apics: readonly Lapic[];
+  selectCpu(index: number): void;
+  fabric: InterruptFabric;
+  wiring: InterruptWiring;
+} {
   const fabric = new InterruptFabric();
   let lint0: IrqLine | undefined;
   const intr: IrqLine = { set: (level) => lint0?.set(level) }; // the 8259s and the local APIC point at each other
   const pic = new Pic8259Pair({ name: 'pic', intr, initialElcr: ELCR_INITIAL });
-  const apic = new Lapic({ ...options, name: 'lapic0', id: 0, bootstrap: true, fabric, external: pic });
-  lint0 = apic.lint0;
+  const apics = options.cpus.map(
+    (cpu, id) => new Lapic({ ...options, cpu, name: `lapic${id}`, id, bootstrap: id === 0, fabric, external: pic }),
+  );
+  lint0 = apics[0].lint0;
+  let selected = apics[0];
+  const window: BusDevice = {
+    read: (offset, size) => selected.mmio.read(offset, size),
+    write: (offset, size, value) => selected.mmio.write(offset, size, value),
+  };
   const ioApic = new IoApic({ name: 'ioapic', sink: fabric });
   fabric.addEoiListener(ioApic);
   return {
-    apic,
+    apics,
+    selectCpu(index) {
+      selected = apics[index];
+    },
     fabric,
     wiring: new InterruptWiring(pic, ioApic),
-    devices: [pic, apic, ioApic],
+    devices: [pic, ...apics, ioApic],
     ports: [
       [PORTS.pic1, pic.master, 'pic1'],
       [PORTS.pic2, pic.slave, 'pic2'],
       [PORTS.elcr, pic.elcr, 'elcr'],
     ],
     mmio: [
-      [MMIO.localApic, apic.mmio, 'local APIC'],
+      [MMIO.localApic, window, 'local APIC'],
       [MMIO.ioApic, dwordWide(ioApic), 'I/O APIC'],
     ],
   };
@@ -89,9 +105,10 @@ export function interruptChips(options: {
 /** The same from the accelerator. */
 export function acceleratedInterrupts(
   controllers: InterruptControllers,
-): Chips & { apic: LocalApic; fabric: MsiSink; wiring: InterruptWiring } {
+): Chips & { apics: readonly LocalApic[]; selectCpu(index: number): void; fabric: MsiSink; wiring: InterruptWiring } {
   return {
-    apic: controllers.apic,
+    apics: [controllers.apic],
+    selectCpu() {},
     fabric: controllers.msi,
     wiring: new InterruptWiring({ line: controllers.pic }, { line: controllers.ioApic }),
     devices: controllers.devices,
@@ -124,7 +141,7 @@ export function timerChips(
 
 /** Power, reset and the A20 gate. */
 export function controlChips(
-  options: { readonly cpu: CpuSignals; readonly clock: Clock },
+  options: { readonly cpus: readonly CpuSignals[]; readonly clock: Clock },
   wiring: InterruptWiring,
   exits: Exits,
 ): Chips & { pm: AcpiPm; resetControl: ResetControl } {
@@ -137,7 +154,7 @@ export function controlChips(
     disableValue: ACPI.disableValue,
     powerOff: exits.powerOff,
   });
-  const a20 = a20Gate(options.cpu);
+  const a20 = a20Gate(options.cpus);
   const onReset = exits.reset;
   const systemControlA = new SystemControlA({ setA20: a20(), onReset });
   const i8042 = new I8042({
@@ -222,13 +239,13 @@ export function debugConsoleChips(port: CharPort | undefined, clock: Clock): Chi
 }
 
 /** Address line 20 passes while any of its drivers lets it (ICH9 datasheet, 5.13.1). */
-function a20Gate(cpu: CpuSignals): () => (enabled: boolean) => void {
+function a20Gate(cpus: readonly CpuSignals[]): () => (enabled: boolean) => void {
   const drivers: boolean[] = [];
   return () => {
     const index = drivers.push(false) - 1;
     return (enabled) => {
       drivers[index] = enabled;
-      cpu.setA20(drivers.includes(true));
+      for (const cpu of cpus) cpu.setA20(drivers.includes(true));
     };
   };
 }

@@ -23,7 +23,7 @@ function make() {
     memory: testMemory(2 * MIB),
     clock,
     wallClock: { nowMillis: () => clock.nowNanos() / 1e6 },
-    cpu,
+    cpus: [cpu],
     serial,
     debugConsole: new FakeCharPort(),
     nanosFromTsc: (low, high) => high * 2 ** 32 + low,
@@ -36,7 +36,7 @@ function make() {
     for (const value of values) board.ports.write(port, 1, value);
   };
   const inb = (port: number) => board.ports.read(port, 1);
-  const take = () => (board.apic.pendingVector() < 0 ? -1 : board.apic.acknowledge());
+  const take = () => (board.apics[0].pendingVector() < 0 ? -1 : board.apics[0].acknowledge());
   const ioApicEntry = (pin: number, low: number) => {
     board.mmio.write(MMIO.ioApic.base, 4, 0x10 + 2 * pin);
     board.mmio.write(MMIO.ioApic.base + 0x10, 4, low);

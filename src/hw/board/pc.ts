@@ -35,7 +35,8 @@ export interface PcOptions {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly wallClock: WallClock;
-  readonly cpu: CpuSignals;
+  /** The pins of each CPU; its number is its APIC id. */
+  readonly cpus: readonly CpuSignals[];
   /** COM1 to COM4; a port that is not given is not there. */
   readonly serial: readonly (CharPort | undefined)[];
   /** Takes what is written to the debug console ports E9h and 402h. */
@@ -58,7 +59,10 @@ export interface PcOptions {
 export interface PcBoard {
   readonly ports: Bus;
   readonly mmio: Bus;
-  readonly apic: LocalApic;
+  /** By number of the CPU; one that stands for all where the accelerator has the interrupt controllers. */
+  readonly apics: readonly LocalApic[];
+  /** Accesses to the local APIC's window come from this CPU from now on. */
+  selectCpu(index: number): void;
   readonly hasKeyboardController: boolean;
   readonly fwCfg: FwCfg;
   /** Where devices send message-signalled interrupts. */
@@ -107,7 +111,9 @@ export function createPcBoard(options: PcOptions): PcBoard {
   };
 
   const { interrupts } = options;
-  const { apic, fabric, wiring } = add(interrupts ? acceleratedInterrupts(interrupts) : interruptChips(options));
+  const { apics, selectCpu, fabric, wiring } = add(
+    interrupts ? acceleratedInterrupts(interrupts) : interruptChips(options),
+  );
   add(timerChips(options, wiring, interrupts !== undefined));
   const { pm, resetControl } = add(controlChips(options, wiring, exits));
   const { pci } = add(pciChips(buses, wiring, resetControl));
@@ -119,7 +125,8 @@ export function createPcBoard(options: PcOptions): PcBoard {
   const devices = groups.flatMap((chips) => chips.devices);
   return {
     ...buses,
-    apic,
+    apics,
+    selectCpu,
     hasKeyboardController: true,
     fwCfg,
     msi: fabric,

@@ -130,6 +130,7 @@ function fakeVcpu(environment: VcpuEnvironment): Vcpu {
       return program === 'haltedForever';
     },
     nanosFromTsc: (low, high) => high * 2 ** 32 + low,
+    isWaitingForStartup: false,
     snapshot: () => ({}),
     restore() {},
     describe: () => 'RIP=0000000000000000',
