@@ -327,7 +327,8 @@ export class KvmThreads implements VcpuThreads {
       const out = vcpus.filter((_, index) => this.#isOut[index]);
       if (out.length === 0) break;
       for (const { id } of out) this.#kick(id);
-      this.wait(KICK_AGAIN_NANOS);
+      this.#lastRequest = this.#now(); // the answers come soon
+      if (!this.spin()) this.wait(KICK_AGAIN_NANOS);
     }
     this.#halting = false;
     setAttention(0);
