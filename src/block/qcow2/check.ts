@@ -51,7 +51,7 @@ export async function checkImage(image: Image, repair: Repair): Promise<CheckRes
   return result;
 }
 
-/** How many refcount blocks and tables are not in a place of their own inside the file. */
+/** How many refcount blocks and tables are missing, or not in a place of their own inside the file. */
 function brokenRefcounts({ image, found }: Survey): number {
   const { header, refcounts, geometry } = image;
   const { clusterBytes } = geometry;
@@ -60,7 +60,13 @@ function brokenRefcounts({ image, found }: Survey): number {
   for (let i = 0; i < header.refcountTableClusters; i += 1) {
     if (!isOwn(header.refcountTableOffset + i * clusterBytes)) broken += 1;
   }
-  return header.refcountTableClusters === 0 ? broken + 1 : broken;
+  // Where there is no block, nothing can be counted in place: a new one would lie on what it does not know of.
+  const perBlock = (clusterBytes * 8) / 2 ** header.refcountOrder;
+  for (let first = 0; first < found.length; first += perBlock) {
+    if ((refcounts.table[first / perBlock] ?? 0) !== 0) continue;
+    if (found.subarray(first, first + perBlock).some((count) => count > 0)) broken += 1;
+  }
+  return broken;
 }
 
 async function surveyImage(image: Image, withRefcounts = true): Promise<Survey> {
@@ -234,7 +240,8 @@ async function compareCounts(survey: Survey, repair: Repair): Promise<void> {
     const isLeak = refcount > reference;
     if (isLeak) result.leaks += 1;
     else result.corruptions += 1;
-    const mayFix = repair === 'all' || (repair === 'leaks' && isLeak);
+    const fits = reference <= image.refcounts.maxCount;
+    const mayFix = fits && (repair === 'all' || (repair === 'leaks' && isLeak));
     const word = mayFix ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR';
     say(result, `${word} cluster ${cluster} refcount=${refcount} reference=${reference}`);
     if (!mayFix) continue;

@@ -80,6 +80,33 @@ test('damaged metadata gives an error of ours or content, never anything else', 
   assert.ok(refused > 15, `${refused} of 150 were refused`);
 });
 
+test('a repair of damaged metadata gives an error of ours, or an image in which nothing is wrong any more', async () => {
+  const sound = await soundImage();
+  const random = randomFrom(12);
+  let mended = 0;
+  for (let i = 0; i < 150; i += 1) {
+    const bytes = sound.slice();
+    damage(bytes, random);
+    const file = memoryNode(0, { name: 'hostile', maxBytes: FILE_MAX_BYTES });
+    await file.write(0, bytes);
+    try {
+      const node = await qcow2.open(file, { name: 'hostile', withoutBacking: true, forCheck: true });
+      const first = await node.check!('all');
+      if (first.corruptions + first.checkErrors > 0) continue;
+      const { corruptions, leaks, checkErrors, messages } = await node.check!('none');
+      assert.deepEqual(
+        { i, corruptions, leaks, checkErrors },
+        { i, corruptions: 0, leaks: 0, checkErrors: 0 },
+        messages[0],
+      );
+      mended += 1;
+    } catch (error) {
+      assert.ok(error instanceof UserError, `round ${i}: ${error instanceof Error ? error.stack : error}`);
+    }
+  }
+  assert.ok(mended > 15, `${mended} of 150 were mended`);
+});
+
 test('limits are named', async () => {
   const sound = await soundImage();
   const cases: readonly (readonly [offset: number, value: number, message: RegExp])[] = [
