@@ -22,7 +22,7 @@ export interface VmdkDescriptor {
 }
 
 export const NO_PARENT = 0xffffffff;
-const EXTENTS_MAX = 65_536;
+const EXTENTS_MAX = 4096;
 const SECTORS_MAX = 2 ** 44;
 const LINE = /^(RW|RDONLY|NOACCESS)\s+(\d+)\s+([A-Z]+)(?:\s+"([^"]+)"(?:\s+(\d+))?)?(?:\s.*)?$/;
 
