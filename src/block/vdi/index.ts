@@ -1,10 +1,10 @@
 /** VirtualBox's disk image format, dynamic and static: a map of blocks of 1 MiB. */
 import { UserError } from '../../base/index.ts';
-import type { BlockExtent, BlockNode } from '../../contract/index.ts';
+import type { BlockNode } from '../../contract/index.ts';
 import type { CheckResult, Format, ImageNode, OpenOptions } from '../format.ts';
 import { u32le, viewOf } from '../layout.ts';
-import { rwLock } from '../lock.ts';
-import { alignUp, checkRange, checkWritable, readPadded } from '../request.ts';
+import { addCorruption, checkPlace, growFile, mappedNode, newCheckResult, type Run } from '../mapped.ts';
+import { alignUp, readPadded, zeroRange } from '../request.ts';
 import { encodeUtf8 } from '../text.ts';
 import {
   BLOCK_BYTES,
@@ -80,146 +80,119 @@ export async function createVdi(file: BlockNode, options: VdiCreateOptions): Pro
   await file.flush();
 }
 
-async function openVdi(file: BlockNode, { name, readOnly = file.readOnly }: OpenOptions): Promise<ImageNode> {
+async function openVdi(file: BlockNode, options: OpenOptions): Promise<ImageNode> {
+  const { name } = options;
   const header = await readVdiHeader(file, name);
   const map = new Uint8Array(header.blocks * 4);
   await readPadded(file, header.mapOffset, map);
-  const view = viewOf(map);
-  const lock = rwLock();
-  const dirtySectors = new Set<number>();
-  const size = header.diskBytes;
-
-  const placeOf = (block: number): number | undefined => {
-    const entry = view.getUint32(block * 4, true);
-    return entry >= header.blocks ? undefined : header.dataOffset + entry * BLOCK_BYTES;
-  };
-  /** Calls `visit` for each part of a range that lies in one block. */
-  const eachPart = async (
-    offset: number,
-    length: number,
-    visit: (block: number, from: number, at: number, n: number) => Promise<void>,
-  ) => {
-    for (let done = 0; done < length; ) {
-      const from = (offset + done) % BLOCK_BYTES;
-      const n = Math.min(BLOCK_BYTES - from, length - done);
-      await visit(Math.floor((offset + done) / BLOCK_BYTES), from, done, n);
-      done += n;
-    }
-  };
-  /** Brings the count to the file before the map that needs it, and both after the data. */
-  const commit = async () => {
-    if (dirtySectors.size > 0) {
-      const count = new Uint8Array(4);
-      u32le.put(viewOf(count), 0, header.blocksAllocated);
-      await file.write(headerLayout.offsetOf('blocksAllocated'), count);
-      await file.flush();
-      for (const sector of dirtySectors) {
-        await file.write(header.mapOffset + sector * 512, map.subarray(sector * 512, sector * 512 + 512));
-      }
-      dirtySectors.clear();
-    }
-    await file.flush();
-  };
-  const allocate = async (block: number, from: number, source: Uint8Array) => {
-    if (header.blocksAllocated >= header.blocks) throw new UserError(`${name}: all its blocks are in use; check it`);
-    const index = header.blocksAllocated;
-    const content = new Uint8Array(BLOCK_BYTES);
-    content.set(source, from);
-    await file.write(header.dataOffset + index * BLOCK_BYTES, content);
-    header.blocksAllocated += 1;
-    view.setUint32(block * 4, index, true);
-    dirtySectors.add(Math.floor((block * 4) / 512));
-  };
-
-  return {
+  const state: State = { name, file, header, map, view: viewOf(map), dirtySectors: new Set(), nextIndex: 0 };
+  state.nextIndex = header.blocksAllocated;
+  for (let block = 0; block < header.blocks; block += 1) {
+    const entry = state.view.getUint32(block * 4, true);
+    if (entry < header.blocks) state.nextIndex = Math.max(state.nextIndex, entry + 1);
+  }
+  return mappedNode({
     format: 'vdi',
-    info: { clusterBytes: BLOCK_BYTES },
-    sizeBytes: size,
-    readOnly,
-    limits: { alignmentBytes: 1, preferredBytes: BLOCK_BYTES },
-    async read(offset, target) {
-      checkRange(name, size, offset, target.length);
-      await lock.shared(() =>
-        eachPart(offset, target.length, async (block, from, at, n) => {
-          const place = placeOf(block);
-          if (place === undefined) target.fill(0, at, at + n);
-          else await readPadded(file, place + from, target.subarray(at, at + n));
-        }),
-      );
+    name,
+    sizeBytes: header.diskBytes,
+    readOnly: options.readOnly ?? file.readOnly,
+    preferredBytes: BLOCK_BYTES,
+    info: () => ({ clusterBytes: BLOCK_BYTES }),
+    map: {
+      unitBytes: 1,
+      lookup: (offset, length) => lookup(state, offset, length),
+      allocate: (offset, bytes) => allocate(state, offset, bytes),
+      commit: () => commit(state),
     },
-    async write(offset, source) {
-      checkWritable(name, readOnly);
-      checkRange(name, size, offset, source.length);
-      await lock.exclusive(() =>
-        eachPart(offset, source.length, async (block, from, at, n) => {
-          const part = source.subarray(at, at + n);
-          const place = placeOf(block);
-          if (place === undefined) await allocate(block, from, part);
-          else await file.write(place + from, part);
-        }),
-      );
-    },
-    async flush() {
-      if (!readOnly) await lock.exclusive(commit);
-    },
-    async extents(offset, length) {
-      checkRange(name, size, offset, length);
-      const extents: BlockExtent[] = [];
-      await eachPart(offset, length, async (block, from, at, n) => {
-        const place = placeOf(block);
-        const data = place !== undefined;
-        const where = data ? { childOffset: place + from } : {};
-        extents.push({ offset: offset + at, length: n, allocated: true, zero: !data, data, ...where });
-      });
-      return extents;
-    },
-    check: async () => checkMap(header, view),
-    async close() {
-      if (!readOnly) await commit();
-      await file.close();
-    },
-  };
+    files: [file],
+    check: async () => checkMap(header, state.view),
+  });
 }
 
-const MESSAGES_MAX = 1000;
+interface State {
+  readonly name: string;
+  readonly file: BlockNode;
+  readonly header: VdiHeader;
+  readonly map: Uint8Array;
+  readonly view: DataView;
+  /** Of the map, in sectors. */
+  readonly dirtySectors: Set<number>;
+  /** The place of the next new block: behind all that are counted, and behind all that the map has. */
+  nextIndex: number;
+}
+
+function lookup({ name, file, header, view }: State, offset: number, length: number): Run {
+  const block = Math.floor(offset / BLOCK_BYTES);
+  const from = offset - block * BLOCK_BYTES;
+  const n = Math.min(length, BLOCK_BYTES - from);
+  const entry = view.getUint32(block * 4, true);
+  if (entry >= header.blocks) return { kind: 'zero', length: n };
+  const at = header.dataOffset + entry * BLOCK_BYTES;
+  checkPlace(name, `block ${block}`, at, header.dataOffset, file.sizeBytes);
+  const isRaw = header.imageType === IMAGE_TYPE.static ? { isRaw: true as const } : {};
+  return { kind: 'data', length: n, file, at: at + from, ...isRaw };
+}
+
+async function allocate(state: State, offset: number, bytes: Uint8Array): Promise<void> {
+  const { name, file, header, view } = state;
+  for (let done = 0; done < bytes.length; ) {
+    const block = Math.floor((offset + done) / BLOCK_BYTES);
+    const from = offset + done - block * BLOCK_BYTES;
+    const part = bytes.subarray(done, done + BLOCK_BYTES - from);
+    const index = state.nextIndex;
+    if (index >= header.blocks) throw new UserError(`${name}: all its blocks are in use; check it`);
+    const place = header.dataOffset + index * BLOCK_BYTES;
+    // What lies there is of a block that was never finished.
+    await zeroRange(file, place, Math.max(0, Math.min(file.sizeBytes, place + BLOCK_BYTES) - place), true);
+    await growFile(file, place + BLOCK_BYTES);
+    await file.write(place + from, part);
+    state.nextIndex = index + 1;
+    header.blocksAllocated = state.nextIndex;
+    view.setUint32(block * 4, index, true);
+    state.dirtySectors.add(Math.floor((block * 4) / 512));
+    done += part.length;
+  }
+}
+
+/** Brings the count to the file before the map that needs it, and both after the data. */
+async function commit({ file, header, map, dirtySectors }: State): Promise<void> {
+  if (dirtySectors.size > 0) {
+    const count = new Uint8Array(4);
+    u32le.put(viewOf(count), 0, header.blocksAllocated);
+    await file.write(headerLayout.offsetOf('blocksAllocated'), count);
+    await file.flush();
+    for (const sector of dirtySectors) {
+      await file.write(header.mapOffset + sector * 512, map.subarray(sector * 512, sector * 512 + 512));
+    }
+    dirtySectors.clear();
+  }
+  await file.flush();
+}
 
 /** Entries beyond what is allocated, and blocks that two entries share. */
 function checkMap(header: VdiHeader, map: DataView): CheckResult {
-  const messages: string[] = [];
-  let corruptions = 0;
+  const result = newCheckResult();
   let used = 0;
-  const complain = (message: string) => {
-    corruptions += 1;
-    if (messages.length < MESSAGES_MAX) messages.push(message);
-  };
-  const seen = new Set<number>();
+  const seen = new Uint8Array(Math.ceil(header.blocks / 8));
   for (let block = 0; block < header.blocks; block += 1) {
     const entry = map.getUint32(block * 4, true);
     if (entry === UNALLOCATED || entry === DISCARDED) continue;
     used += 1;
-    if (entry >= header.blocksAllocated) complain(`ERROR: block index ${block} out of range, is ${entry}`);
-    else if (seen.has(entry)) complain(`ERROR: block index ${entry} also used twice`);
-    seen.add(entry);
+    if (entry >= header.blocksAllocated) {
+      addCorruption(result, `ERROR: block index ${block} out of range, is ${entry}`);
+      continue;
+    }
+    const bit = 1 << (entry & 7);
+    if ((seen[entry >> 3] & bit) !== 0) addCorruption(result, `ERROR: block index ${entry} also used twice`);
+    seen[entry >> 3] |= bit;
   }
-  let leaks = 0;
-  if (used < header.blocksAllocated) {
+  const { blocksAllocated } = header;
+  if (used > blocksAllocated) {
+    addCorruption(result, `ERROR: allocated blocks mismatch, is ${used}, should be ${blocksAllocated}`);
+  } else if (used < blocksAllocated) {
     // Places are counted before the map has them, so that a loss of power can only waste some.
-    leaks = header.blocksAllocated - used;
-    messages.push(`Leaked ${leaks} blocks: ${header.blocksAllocated} are counted, and the map has ${used}`);
-  } else if (used > header.blocksAllocated) {
-    complain(`ERROR: allocated blocks mismatch, is ${used}, should be ${header.blocksAllocated}`);
+    result.leaks = blocksAllocated - used;
+    result.messages.push(`Leaked ${result.leaks} blocks: ${blocksAllocated} are counted, and the map has ${used}`);
   }
-  return {
-    corruptions,
-    leaks,
-    corruptionsFixed: 0,
-    leaksFixed: 0,
-    checkErrors: 0,
-    totalClusters: 0,
-    allocatedClusters: 0,
-    fragmentedClusters: 0,
-    compressedClusters: 0,
-    imageEndOffset: 0,
-    messages,
-  };
+  return result;
 }
