@@ -8,6 +8,7 @@
 import {
   add,
   and,
+  deliverPageFault,
   type Expr,
   emitUnitCheck,
   eq,
@@ -27,6 +28,7 @@ import {
 } from '../../target/index.ts';
 import { type Links, WasmBuilder } from './emit/builder.ts';
 import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
+import { DeliveryBuilder } from './emit/delivery.ts';
 import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts';
 import type { HotCase } from './hot.ts';
 import { record, stateBase, tlb } from './layout.ts';
@@ -187,8 +189,10 @@ export class Interpreter {
       module.defineFunction(index, f.finish());
       module.exportFunction(library.name, index);
     }
+    const delivery = module.declareFunction({ params: ['i64'], results: ['i32'] });
+    module.defineFunction(delivery, emitDelivery(links));
     const run = module.declareFunction({ params: ['i32'], results: ['i32'] });
-    module.defineFunction(run, emitRun(links, this.options.inline));
+    module.defineFunction(run, emitRun(links, this.options.inline, delivery));
     module.exportFunction('run', run);
     return this.instantiate(module.finish());
   }
@@ -228,10 +232,19 @@ export function emitInstruction(b: HandlerBuilder, parsed: ParsedRow): void {
   b.finish();
 }
 
+/** (RIP in 64-bit mode) → 1 when the pending fault was a page fault and is delivered. */
+function emitDelivery(links: Links): FunctionBody {
+  const f = new FunctionEmitter(['i64']);
+  const b = new DeliveryBuilder(f, links);
+  deliverPageFault(b, f.param(0), b.kernelTlb, () => f.return(i32(0)));
+  f.expr(i32(1));
+  return f.finish();
+}
+
 const zero = i32(0);
 
 /** The loop. Labels, outermost first: lookup (state `linear` is set) ⊃ branch (budget) ⊃ next (dispatch). */
-function emitRun(links: Links, inline: readonly HotCase[]): FunctionBody {
+function emitRun(links: Links, inline: readonly HotCase[], delivery: number): FunctionBody {
   const f = new FunctionEmitter(['i32']);
   const rec = f.param(0);
   const answer = f.local('i32');
@@ -254,6 +267,7 @@ function emitRun(links: Links, inline: readonly HotCase[]): FunctionBody {
       });
       f.loop((next) => {
         const fault = () => {
+          f.if(f.call(delivery, [ownLinear()], 'i32') as Expr, toLookup);
           put(state.record, rec);
           f.return(i32(exit.fault));
         };

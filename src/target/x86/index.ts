@@ -21,6 +21,7 @@ export { isCanonical, type SystemContext } from './system/context.ts';
 export * from './system/index.ts';
 export { fastRounding } from './table/fp.ts';
 export {
+  deliverPageFault,
   emitUnitCheck,
   tooLongInstruction,
   undefinedOpcode,

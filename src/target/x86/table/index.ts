@@ -10,6 +10,7 @@ import { vectorRows } from './vector.ts';
 import { x87Rows } from './x87.ts';
 
 export { tooLongInstruction, undefinedOpcode } from './control.ts';
+export { deliverPageFault } from './page-fault.ts';
 export { emitUnitCheck } from './units.ts';
 export { vectorLibrary } from './vector.ts';
 export { x87Library } from './x87.ts';

@@ -6,6 +6,7 @@
 import {
   add,
   and,
+  type Builder,
   type Expr,
   eq,
   eqz,
@@ -50,28 +51,28 @@ import {
 import { eferBits, rightsBits } from '../system/context.ts';
 
 /** Rights of flat segments at CPL 0: 64-bit code and data, present and accessed. */
-const codeRights = 0xa09b;
+export const codeRights = 0xa09b;
 const dataRights = 0xc093;
 /** Their descriptors. */
-const codeDescriptor = 0x00af_9b00_0000_ffffn;
+export const codeDescriptor = 0x00af_9b00_0000_ffffn;
 const dataDescriptor = 0x00cf_9300_0000_ffffn;
-const userLevel = 3;
+export const userLevel = 3;
 /** What CPL 3 adds to a segment's rights and to its descriptor. */
 const userRights = userLevel << 5;
 const userDescriptor = BigInt(userLevel) << 45n;
 /** Flags that IRET at CPL 0 takes from its frame; RF and VM aside. */
 const returnedFlags = flag.TF | flag.IF | flag.DF | flag.IOPL | flag.NT | flag.AC | flag.ID;
 /** Flags that software can see apart from the arithmetic ones. */
-const systemFlags = returnedFlags | flag.RF | flag.VM | flag.VIF | flag.VIP;
+export const systemFlags = returnedFlags | flag.RF | flag.VM | flag.VIF | flag.VIP;
 
 const not = (e: Expr): Expr => xor(e, i32(-1));
-const both = (...conditions: readonly Expr[]): Expr => conditions.reduce((a, b) => and(a, b));
+export const both = (...conditions: readonly Expr[]): Expr => conditions.reduce((a, b) => and(a, b));
 const isSet = (e: Expr, bit: number): Expr => ne(and(e, i32(bit)), i32(0));
-const isClear = (e: Expr, bits: number): Expr => eqz(and(e, i32(bits)));
+export const isClear = (e: Expr, bits: number): Expr => eqz(and(e, i32(bits)));
 /** Canonical with 48 bits, which is canonical with 57 too. */
-const isCanonical = (e: Expr): Expr => eq(shrS(shl(e, i64(16)), i64(16)), e);
+export const isCanonical = (e: Expr): Expr => eq(shrS(shl(e, i64(16)), i64(16)), e);
 
-function putFlat(b: X86Builder, segment: SegmentFields, selector: Expr, rights: Expr): void {
+export function putFlat(b: Builder, segment: SegmentFields, selector: Expr, rights: Expr): void {
   b.put(segment.selector, selector);
   b.put(segment.rights, rights);
   b.put(segment.limit, i32(-1));
@@ -141,11 +142,11 @@ export const sysret: Semantics = (b) => {
   leaveTo(b, ip);
 };
 
-/** Linear address of the GDT's descriptor for a selector, which `isInGdt` holds of. */
-const descriptorAddress = (b: X86Builder, selector: Expr): Expr =>
+/** Linear address of the GDT's descriptor for a selector of which `isInGdt` holds. */
+export const descriptorAddress = (b: Builder, selector: Expr): Expr =>
   add(b.get(gdtr.base), toI64(and(selector, i32(0xfff8))));
 
-const isInGdt = (b: X86Builder, selector: Expr): Expr =>
+export const isInGdt = (b: Builder, selector: Expr): Expr =>
   and(isClear(selector, 4), leU(or(selector, i32(7)), b.get(gdtr.limit)));
 
 /** RET to CPL 3 keeps the data segments when they are null or of CPL 3. */
