@@ -1,6 +1,6 @@
 // Starts the vireo program under whichever Node runs this: in this process when
 // it is new enough, else in the pinned Node. Plain JavaScript for Node 20.
-import { existsSync } from 'node:fs';
+import { existsSync, fstatSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -23,8 +23,21 @@ export async function launch(args, module = 'main') {
     await keepCompiledCode();
     await import(pathToFileURL(program).href);
   } else {
-    await runOn(node, [fileURLToPath(new URL('enter.mjs', import.meta.url)), module, ...args]);
+    const enter = fileURLToPath(new URL('enter.mjs', import.meta.url));
+    await runOn(node, [enter, module, ...args], namedFiles(args));
   }
+}
+
+/** Open files of this process that a command line names, as in `fd=5` and `"fd":"5"`: another Node must inherit them. */
+function namedFiles(args) {
+  const named = args.flatMap((arg) => [...arg.matchAll(/\bfd"?[=:]"?(\d+)/g)].map(([, fd]) => Number(fd)));
+  return [...new Set(named)].filter((fd) => {
+    try {
+      return fd > 2 && fstatSync(fd) !== undefined;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** Lets Node keep what it compiled for the next start, in the user's cache folder: most of a short run is compiling. */

@@ -49,9 +49,13 @@ export function tooOldMessage() {
  * code or same signal. Signals sent to this process are passed on.
  * @param {string} node
  * @param {string[]} args
+ * @param {number[]} fds open files beyond the standard three that it gets under the same numbers
  */
-export async function runOn(node, args) {
-  const child = spawn(node, args, { stdio: 'inherit' });
+export async function runOn(node, args, fds = []) {
+  const stdio = Array.from({ length: Math.max(2, ...fds) + 1 }, (_, fd) =>
+    fd < 3 ? 'inherit' : fds.includes(fd) ? fd : 'ignore',
+  );
+  const child = spawn(node, args, { stdio });
   const passOn = (signal) => child.kill(signal);
   const signals = process.platform === 'win32' ? ['SIGINT'] : ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
   for (const signal of signals) process.on(signal, passOn);

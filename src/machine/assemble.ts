@@ -223,9 +223,9 @@ function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
 }
 
 /** Who has which place on the root PCI bus: places that were asked for come first, the others go around them. */
-function slotTable({ disks, networks, rng, balloon }: MachineConfig) {
+function slotTable({ disks, networks, shares, rng, balloon }: MachineConfig) {
   const single = [rng, balloon].flatMap((device) => device || []);
-  const asked = [...disks, ...networks, ...single].flatMap(({ slot }) => slot ?? []);
+  const asked = [...disks, ...networks, ...shares, ...single].flatMap(({ slot }) => slot ?? []);
   for (const [index, slot] of asked.entries()) {
     if (!Number.isInteger(slot) || slot < 1 || slot > LAST_SLOT || asked.indexOf(slot) < index) {
       throw new UserError(`the place ${slot} on the PCI bus is taken or does not exist: 1 to ${LAST_SLOT} do`);
@@ -298,9 +298,9 @@ function addShares(
   io: IoWatch,
 ): () => void {
   const onWork = (work: Promise<unknown>) => io.watch(work);
-  const devices = shares.map(({ tag, readOnly, security }, index) => {
+  const devices = shares.map(({ tag, readOnly, security, slot }, index) => {
     const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security, onWork });
-    board.addVirtio(slots.take(undefined, SLOT.firstShare), device);
+    board.addVirtio(slots.take(slot, SLOT.firstShare), device);
     return device;
   });
   return () => {

@@ -53,6 +53,8 @@ export interface ShareOptions {
   readonly readOnly?: boolean;
   /** What becomes of owners and modes on the host; default `none`. */
   readonly security?: SecurityModelName;
+  /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for shared folders. */
+  readonly slot?: number;
 }
 
 export type AcceleratorName = 'kvm' | 'tcg';

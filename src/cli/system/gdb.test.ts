@@ -24,7 +24,6 @@ function gdb(socket: string, commands: readonly string[]): string {
   const options = ['-nx', '-batch', '-iex', 'set architecture i386:x86-64', '-ex', `target remote ${socket}`];
   const { stdout, stderr } = spawnSync('gdb', [...options, ...commands.flatMap((one) => ['-ex', one])], {
     encoding: 'utf8',
-    timeout: 60_000,
   });
   return stdout + stderr;
 }

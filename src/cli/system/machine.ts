@@ -47,6 +47,10 @@ export async function createSystemMachine(
       mac,
       slot: device.slot,
     })),
+    shares: config.shares.map(({ folder, tag, security, readOnly, device }) => ({
+      ...{ folder: resolve(folder), tag, security, readOnly },
+      slot: device.slot,
+    })),
     rng: rng === undefined ? false : { slot: rng.slot },
     balloon: balloon && { slot: balloon.slot },
     actions: config.actions,

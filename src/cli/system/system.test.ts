@@ -1,10 +1,10 @@
 /** vireo-system-x86_64 as scripts and libvirt use it, without a guest. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -57,8 +57,10 @@ test('several monitors on one machine, a client that sends garbage among them', 
   await bad.until(({ error }) => error?.desc === "QMP input member 'execute' must be a string");
   const [{ label }] = await good.call('query-chardev');
   assert.equal(label, 'compat_monitor0');
+  // Another client waits for its turn.
+  const waiting = connectQmp(join(folder, 'b'));
   bad.socket.destroy();
-  using again = await connectQmp(join(folder, 'b'));
+  using again = await waiting;
   assert.equal((await again.call('query-status')).status, 'running');
   await good.call('quit');
   await again.event('SHUTDOWN');
@@ -105,6 +107,26 @@ test('a client line connects, and comes back when the other side went', async ()
     socket.destroy();
   }
   server.close();
+});
+
+test('a socket that was handed over is a line', async () => {
+  const folder = await temporaryFolder();
+  const server = createServer().listen(join(folder, 'server'));
+  await once(server, 'listening');
+  const ours = createConnection(join(folder, 'server'));
+  const [other] = await once(server, 'connection');
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  const line = ['-chardev', 'socket,id=m,fd=3', '-mon', 'chardev=m,mode=control'];
+  const child = spawn(process.execPath, [main, ...NONE, ...line], { stdio: ['ignore', 'ignore', 'inherit', ours] });
+  ours.destroy();
+  let text = '';
+  other.on('data', (bytes: Buffer) => (text += bytes));
+  other.write('{"execute": "qmp_capabilities"}{"execute": "quit"}');
+  const [code] = await once(child, 'close');
+  assert.equal(code, 0);
+  assert.match(text, /^\{"QMP".*\r\n\{"return": \{\}\}\r\n\{"return": \{\}\}\r\n.*SHUTDOWN/);
+  server.close();
+  await rm(folder, { recursive: true });
 });
 
 test('a signal ends it in order', async () => {

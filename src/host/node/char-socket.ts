@@ -5,6 +5,9 @@ import type { CharBackend, CharBackendReceiver, CharBackendSpec } from '../../co
 import { drained } from './char-backends.ts';
 import { TELNET_HELLO, TelnetFilter } from './telnet.ts';
 
+/** Connections that wait for their turn. */
+const WAITING_MAX = 16;
+
 type SocketSpec = Extract<CharBackendSpec, { kind: 'socket' }>;
 
 export async function openSocketBackend(spec: SocketSpec, onWaiting: (label: string) => void): Promise<CharBackend> {
@@ -28,6 +31,7 @@ class SocketBackend implements CharBackend {
   #retry: NodeJS.Timeout | undefined;
   #isPaused = false;
   #isClosed = false;
+  #waiting: Socket[] = [];
 
   constructor(spec: SocketSpec) {
     this.#spec = spec;
@@ -84,6 +88,7 @@ class SocketBackend implements CharBackend {
     this.#isClosed = true;
     clearTimeout(this.#retry);
     this.#server?.close();
+    for (const waiting of this.#waiting.splice(0)) waiting.destroy();
     const socket = this.#socket;
     if (socket === undefined) return;
     await drained(socket);
@@ -93,9 +98,8 @@ class SocketBackend implements CharBackend {
   #listen(): Promise<void> {
     const { address } = this.#spec;
     const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
-      // One at a time: others wait for nothing.
-      if (this.#socket !== undefined) socket.destroy();
-      else this.#attach(socket);
+      if (this.#socket === undefined) this.#attach(socket);
+      else this.#queue(socket);
     });
     this.#server = server;
     return new Promise((resolve, reject) => {
@@ -143,6 +147,19 @@ class SocketBackend implements CharBackend {
     });
   }
 
+  /** One at a time: others wait until the one before has gone. */
+  #queue(socket: Socket): void {
+    if (this.#waiting.length >= WAITING_MAX) {
+      socket.destroy();
+      return;
+    }
+    this.#waiting.push(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      this.#waiting = this.#waiting.filter((one) => one !== socket);
+    });
+  }
+
   #retryLater(): void {
     const { reconnectMillis } = this.#spec;
     if (this.#isClosed || reconnectMillis === 0) return;
@@ -167,6 +184,8 @@ class SocketBackend implements CharBackend {
       this.#socket = undefined;
       this.#receiver?.closed?.();
       if (!this.#spec.server) this.#retryLater();
+      const next = this.#waiting.shift();
+      if (next !== undefined && !this.#isClosed) this.#attach(next);
     });
     if (this.#receiver === undefined || this.#isPaused) socket.pause();
     else socket.resume();

@@ -2,7 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import type { GivenOption } from './command-line.ts';
 import { forOption } from './command-line.ts';
-import type { BlockNodeConfig, DeviceConfig, DiskConfig, NetdevConfig, SystemConfig } from './config.ts';
+import type { BlockNodeConfig, DeviceConfig, DiskConfig, NetdevConfig, ShareConfig, SystemConfig } from './config.ts';
 import { DEVICE_ALIASES, DEVICE_NAMES, type MachineSpec, TYPES } from './devices.ts';
 import { checkParams, ParamReader, type Params } from './opts.ts';
 
@@ -13,6 +13,8 @@ export interface Draft {
   readonly nodes: BlockNodeConfig[];
   readonly drives: DriveDraft[];
   readonly netdevs: NetdevConfig[];
+  readonly fsdevs: FsdevDraft[];
+  readonly shares: ShareConfig[];
   readonly devices: DeviceConfig[];
   readonly disks: DiskConfig[];
   readonly nics: { device: DeviceConfig; netdev: string; mac?: string }[];
@@ -22,6 +24,9 @@ export interface Draft {
   balloon?: DeviceConfig;
   rng?: DeviceConfig;
 }
+
+/** A -fsdev: a folder that waits for its device. */
+export type FsdevDraft = { readonly id: string } & Pick<ShareConfig, 'folder' | 'security' | 'readOnly'>;
 
 /** A -drive: a node, and whether a device has it. */
 export interface DriveDraft {
@@ -116,6 +121,9 @@ function place(draft: Draft, device: DeviceConfig, params: ParamReader): void {
     case 'virtio-net-pci':
       addNic(draft, device, params);
       return;
+    case 'virtio-9p-pci':
+      addShare(draft, device, params);
+      return;
     case 'virtio-balloon-pci':
       if (draft.balloon !== undefined) throw new UserError('Only one balloon device is supported');
       draft.balloon = device;
@@ -144,6 +152,44 @@ function checkObject(draft: Draft, id: string | undefined, typePrefix: string): 
   const type = draft.objectIds.get(id);
   if (!type?.startsWith(typePrefix))
     throw new UserError(`Device '${id}' not found: no -object ${typePrefix}... has this id`);
+}
+
+function addShare(draft: Draft, device: DeviceConfig, params: ParamReader): void {
+  const [id, tag] = [params.required('fsdev'), params.required('mount_tag')];
+  const fsdev = draft.fsdevs.find((one) => one.id === id);
+  if (fsdev === undefined) throw new UserError(`Virtio-9p device couldn't find fsdev with the id = ${id}`);
+  const { folder, security, readOnly } = fsdev;
+  draft.shares.push({ folder, tag, security, readOnly, device });
+}
+
+/** -fsdev, or the folder's part of -virtfs. */
+export function readFsdev(params: Params, defaultId?: string): FsdevDraft {
+  const reader = new ParamReader(params);
+  const kind = reader.required('fsdriver');
+  if (kind !== 'local') throw new UserError(`fsdriver ${kind} is not supported, only local`);
+  const id = reader.text('id') ?? defaultId ?? reader.required('id');
+  const folder = reader.required('path');
+  const security = reader.oneOf('security_model', ['none', 'mapped-xattr', 'mapped-file', 'mapped']) ?? 'none';
+  const readOnly = reader.switch('readonly') ?? false;
+  reader.ignore('mount_tag', 'multidevs', 'writeout');
+  reader.accept('writeout', 'immediate');
+  reader.finish();
+  return { id, folder, security: security === 'mapped' ? 'mapped-xattr' : security, readOnly };
+}
+
+/** A folder and its device at once. */
+export function addVirtfs(draft: Draft, option: Pick<GivenOption, 'written' | 'params'>): void {
+  forOption(option, () => {
+    const tag = new ParamReader(option.params).required('mount_tag');
+    const fsdev = readFsdev(option.params, `__org.vireo.fs${draft.fsdevs.length}`);
+    draft.fsdevs.push(fsdev);
+    const device: Params = [
+      ['driver', 'virtio-9p-pci'],
+      ['fsdev', fsdev.id],
+      ['mount_tag', tag],
+    ];
+    addDevice(draft, { written: option.written, params: device });
+  });
 }
 
 function addSerial(draft: Draft, params: ParamReader): void {
@@ -307,7 +353,7 @@ export function addNicOption(draft: Draft, option: Pick<GivenOption, 'written' |
 
 export type DevicePart = Pick<
   SystemConfig,
-  'blockNodes' | 'disks' | 'netdevs' | 'nics' | 'balloon' | 'rng' | 'devices'
+  'blockNodes' | 'disks' | 'netdevs' | 'nics' | 'shares' | 'balloon' | 'rng' | 'devices'
 >;
 
 export function devicePart(draft: Draft): DevicePart {
@@ -318,6 +364,7 @@ export function devicePart(draft: Draft): DevicePart {
     nics: draft.nics,
     balloon: draft.balloon,
     rng: draft.rng,
+    shares: draft.shares,
     devices: draft.devices,
   };
 }

@@ -5,9 +5,11 @@ import {
   addDevice,
   addDrive,
   addNicOption,
+  addVirtfs,
   type Draft,
   devicePart,
   readBlockdev,
+  readFsdev,
   readNetdev,
 } from './build-devices.ts';
 import { readChardev, readLine } from './char-line.ts';
@@ -301,6 +303,8 @@ function draftOf(
     devices: [],
     disks: [],
     nics: [],
+    fsdevs: [],
+    shares: [],
     serial,
     objectIds,
     warnings,
@@ -316,6 +320,7 @@ function addDevices(given: Given, draft: Draft): void {
     if (draft.netdevs.some(({ id }) => id === netdev.id)) throw new UserError(`Duplicate ID '${netdev.id}' for netdev`);
     draft.netdevs.push(netdev);
   });
+  forEachOption(given.all('fsdev'), ({ params }) => draft.fsdevs.push(readFsdev(params)));
   for (const option of given.all('drive')) addDrive(draft, option, discs);
   for (const { written, value } of given.all('hda'))
     addDrive(
@@ -345,6 +350,7 @@ function addDevices(given: Given, draft: Draft): void {
   }
   const nics = given.all('nic').filter(({ value }) => value !== 'none');
   for (const option of nics) addNicOption(draft, option);
+  for (const option of given.all('virtfs')) addVirtfs(draft, option);
   for (const option of given.all('device')) addDevice(draft, option);
   const wantsDefault = !given.has('nodefaults') && !given.has('nic') && !given.has('net') && !given.has('netdev');
   if (wantsDefault && draft.nics.length === 0 && draft.machine.pciBus !== undefined) {

@@ -48,6 +48,15 @@ export interface NetdevConfig {
   readonly restrict: boolean;
 }
 
+/** A folder of the host, and the device by which the guest mounts it. */
+export interface ShareConfig {
+  readonly folder: string;
+  readonly tag: string;
+  readonly security: 'none' | 'mapped-xattr' | 'mapped-file';
+  readonly readOnly: boolean;
+  readonly device: DeviceConfig;
+}
+
 /** A device that was placed; its properties as they were given. */
 export interface DeviceConfig {
   readonly driver: string;
@@ -94,6 +103,7 @@ export interface SystemConfig {
   readonly netdevs: readonly NetdevConfig[];
   /** Network cards in order, and the netdev of each. */
   readonly nics: readonly { readonly device: DeviceConfig; readonly netdev: string; readonly mac?: string }[];
+  readonly shares: readonly ShareConfig[];
   readonly balloon: DeviceConfig | undefined;
   readonly rng: DeviceConfig | undefined;
   /** Every device, the disks and cards too, in the order in which they were given. */

@@ -98,6 +98,17 @@ export const TYPES: Readonly<Record<string, TypeSpec>> = {
     doc: 'random bytes for the guest',
     properties: { ...VIRTIO, rng: text('the -object rng-builtin or rng-random that gives them') },
   },
+  'virtio-9p-pci': {
+    parent: 'virtio-pci',
+    bus: 'PCI',
+    category: 'Storage',
+    doc: 'a folder of the host',
+    properties: {
+      ...VIRTIO,
+      fsdev: text('the -fsdev with the folder'),
+      mount_tag: text('what the guest mounts it by'),
+    },
+  },
   'virtio-scsi-pci': {
     parent: 'virtio-pci',
     bus: 'PCI',
@@ -146,6 +157,8 @@ export const DEVICE_ALIASES: Readonly<Record<string, string>> = {
   'virtio-balloon': 'virtio-balloon-pci',
   'virtio-rng': 'virtio-rng-pci',
   'virtio-scsi': 'virtio-scsi-pci',
+  'virtio-9p': 'virtio-9p-pci',
+  'virtio-9p-pci-non-transitional': 'virtio-9p-pci',
   'virtio-blk-pci-non-transitional': 'virtio-blk-pci',
   'virtio-net-pci-non-transitional': 'virtio-net-pci',
   'virtio-balloon-pci-non-transitional': 'virtio-balloon-pci',

@@ -119,6 +119,17 @@ test("what libvirt says in JSON: objects, block nodes, devices, and the monitor'
   });
 });
 
+test('folders of the host: -virtfs, and -fsdev with its device', () => {
+  const config = configOf([
+    ...['-kernel', 'k', '-virtfs', 'local,path=/a,mount_tag=one,security_model=mapped,readonly=on'],
+    ...['-fsdev', 'local,id=f,path=/b,security_model=none', '-device', 'virtio-9p-pci,fsdev=f,mount_tag=two,addr=0x9'],
+  ]);
+  assert.partialDeepStrictEqual(config.shares, [
+    { folder: '/a', tag: 'one', security: 'mapped-xattr', readOnly: true },
+    { folder: '/b', tag: 'two', security: 'none', readOnly: false, device: { slot: 9 } },
+  ]);
+});
+
 test('keys and values: doubled commas, values without a key, switches without a value', () => {
   assert.deepEqual(parseParams('a,,b,server,nowait,path=x,,y=z', 'file'), [
     ['file', 'a,b'],
@@ -156,6 +167,8 @@ const REFUSALS: readonly [string, RegExp][] = [
   ['-kernel k -object nosuch,id=x', /: Parameter 'qom-type' does not accept value 'nosuch': there are iothread, /],
   ['-kernel k -rtc base=localtime', /: base=localtime is not supported, only base=utc$/],
   ['-kernel k -set device.x.y=1', /: there is no device "x" defined$/],
+  ['-kernel k -virtfs proxy,mount_tag=x', /: fsdriver proxy is not supported, only local$/],
+  ['-kernel k -device virtio-9p,fsdev=no,mount_tag=x', /couldn't find fsdev with the id = no$/],
   ['-kernel k -uuid 1', /^-uuid 1: '1' is not a UUID/],
 ];
 

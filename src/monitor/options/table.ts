@@ -167,6 +167,18 @@ export const OPTIONS = {
   },
   hda: { value: 'FILE', help: 'a disk', group: 'Disks', aliases: ['hdb', 'hdc', 'hdd'] },
   cdrom: { value: 'FILE', help: 'a disc in a SCSI drive', group: 'Disks' },
+  fsdev: {
+    value: 'local,id=ID,path=FOLDER,security_model=none|mapped-xattr|mapped-file[,readonly=on]',
+    help: 'a folder of the host, for a -device virtio-9p-pci',
+    group: 'Disks',
+    implied: 'fsdriver',
+  },
+  virtfs: {
+    value: 'local,path=FOLDER,mount_tag=TAG,security_model=none|mapped-xattr|mapped-file[,readonly=on]',
+    help: 'a folder of the host that the guest can mount by 9P',
+    group: 'Disks',
+    implied: 'fsdriver',
+  },
   netdev: {
     value: 'user,id=ID[,hostfwd=RULE][,restrict=on|off]',
     help: 'what a network card is plugged into',
@@ -319,7 +331,6 @@ export const REFUSED: Readonly<Record<string, { readonly takesValue: boolean; re
         ['loadvm incoming', true, LATER],
         ['only-migratable', false, LATER],
         ['sd fda fdb', true, '-drive if=virtio and if=scsi work'],
-        ['fsdev virtfs', true, 'shared folders are not there yet'],
         ['iscsi', true, 'disks are files'],
         ['tpmdev', true, 'there is no TPM yet'],
         ['usbdevice', true, 'there is no USB yet'],
