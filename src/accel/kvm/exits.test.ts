@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeExit, failedInstruction } from './exits.ts';
-import { RUN_DATA, runHead } from './structures.ts';
+import { exitMsr, RUN_DATA, runHead } from './structures.ts';
 import { CODE, enterLongMode, KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
 
 const HLT = 0xf4;
@@ -79,6 +79,21 @@ test('guest debug: single steps, and a breakpoint', { skip }, () => {
   assert.equal(guest.vcpu.regs().rip, BigInt(CODE + 2));
   guest.vcpu.setGuestDebug({});
   assert.equal(runExits(guest.vcpu).at(-1)?.kind, 'hlt');
+});
+
+test('MSRs that are intercepted come out with their values', { skip }, () => {
+  const MSR = 0x1234;
+  // mov ecx, 1234h; rdmsr; inc eax; wrmsr; hlt
+  using guest = tinyGuest([0x66, 0xb9, 0x34, 0x12, 0, 0, 0x0f, 0x32, 0x66, 0x40, 0x0f, 0x30, HLT]);
+  guest.vm.interceptMsrs([MSR]);
+  const { vcpu } = guest;
+  const view = vcpu.runView;
+  assert.equal(runExits(vcpu).at(-1)?.kind, 'rdmsr');
+  assert.equal(exitMsr.read(view, RUN_DATA).index, MSR);
+  view.setBigUint64(RUN_DATA + exitMsr.offsets.data, 0x41n, true);
+  assert.equal(runExits(vcpu).at(-1)?.kind, 'wrmsr');
+  assert.deepEqual([exitMsr.read(view, RUN_DATA).index, exitMsr.read(view, RUN_DATA).data], [MSR, 0x42n]);
+  assert.equal(runExits(vcpu).at(-1)?.kind, 'hlt');
 });
 
 test('coalesced writes wait in the ring until the next exit', { skip }, () => {

@@ -45,6 +45,7 @@ export const VM = {
   SET_PIT2: iow(0xa0, s.pitState2.size),
   ENABLE_CAP: iow(0xa3, s.enableCap.size),
   SIGNAL_MSI: iow(0xa5, s.msi.size),
+  X86_SET_MSR_FILTER: iow(0xc6, s.msrFilter.size),
   RESET_DIRTY_RINGS: io(0xc7),
 } as const;
 

@@ -237,6 +237,11 @@ export const irqRoutingEntry = struct({
 });
 export const ROUTING_TYPE = { irqchip: 1, msi: 2 } as const;
 
+/** Ranges of MSRs and a bit for each: 1 lets the guest have it. `bitmap` is an address. */
+const msrFilterRange = struct({ flags: u32, count: u32, base: u32, bitmap: u64 });
+export const msrFilter = struct({ flags: u32, ranges: array(16, msrFilterRange) });
+export const MSR_FILTER = { read: 1, write: 2, maxRanges: 16, reasonFilter: 4 } as const;
+
 export const enableCap = struct({ cap: u32, flags: u32, args: array(4, u64), padding: bytes(64) });
 export const coalescedZone = struct({ addr: u64, size: u32, pio: u32 });
 export const coalescedEntry = struct({ physAddr: u64, length: u32, pio: u32, data: bytes(8) });

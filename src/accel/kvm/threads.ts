@@ -18,7 +18,7 @@ import { VCPU } from './ioctls.ts';
 import { LocalInterrupts } from './local-interrupts.ts';
 import { createMailbox, type Mailbox, TURN, WORDS } from './mailbox.ts';
 import { fromRecord, toRecord } from './record.ts';
-import { exitIo, exitMmio, RUN_DATA, runHead } from './structures.ts';
+import { exitHypercall, exitIo, exitMmio, exitMsr, RUN_DATA, runHead } from './structures.ts';
 import { type KvmVcpu, MP_STATE } from './vcpu.ts';
 import { atEntry, readState, type VcpuState, writeState } from './vcpu-state.ts';
 
@@ -47,6 +47,8 @@ const SPINS_PER_LOOK = 50;
 const REQUESTS_PER_LOOK = 64;
 /** How long a kicked vCPU may take before it is kicked again. */
 const KICK_AGAIN_NANOS = 1_000_000;
+/** What a hypercall that nobody knows returns, negated. */
+const KVM_ENOSYS = 1000n;
 /** A pause that a guest's clock should not see. */
 const LONG_PAUSE_NANOS = 100_000_000;
 const { exitReason, immediateExit } = runHead.offsets;
@@ -387,6 +389,15 @@ export class KvmThreads implements VcpuThreads {
         return;
       case EXIT.intr:
       case EXIT.irqWindowOpen:
+      case EXIT.busLock:
+      case EXIT.notify:
+        return;
+      case EXIT.rdmsr:
+      case EXIT.wrmsr: // no device has it: #GP
+        vcpu.runView.setUint8(RUN_DATA + exitMsr.offsets.error, 1);
+        return;
+      case EXIT.hypercall:
+        vcpu.runView.setBigInt64(RUN_DATA + exitHypercall.offsets.ret, -KVM_ENOSYS, true);
         return;
       case EXIT.hlt:
         if (this.#local) this.#local.isHalted = true;

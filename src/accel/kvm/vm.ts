@@ -184,6 +184,23 @@ export class KvmVm {
     this.callStruct('UNREGISTER_COALESCED_MMIO', zone);
   }
 
+  /**
+   * A guest's reads and writes of these MSRs come out as exits. Throws UserError when KVM has no filter.
+   * @param indices up to as many as ranges that KVM takes
+   */
+  interceptMsrs(indices: readonly number[]): void {
+    this.enableCapability(CAP.X86_USER_SPACE_MSR, s.MSR_FILTER.reasonFilter);
+    const none = new Uint8Array(8);
+    const bitmap = this.host.addressOf(none);
+    const flags = s.MSR_FILTER.read | s.MSR_FILTER.write;
+    const ranges = Array.from({ length: s.MSR_FILTER.maxRanges }, (_, i) => {
+      return i < indices.length
+        ? { flags, count: 1, base: indices[i], bitmap }
+        : { flags: 0, count: 0, base: 0, bitmap: 0n };
+    });
+    this.callStruct('X86_SET_MSR_FILTER', s.msrFilter.encode({ flags: 0, ranges }));
+  }
+
   // --- State.
 
   irqchip(chipId: number): Uint8Array {

@@ -1,0 +1,104 @@
+/** vCPUs in threads of their own: startup of a second one, turns, stops. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { BootEntry } from '../../contract/index.ts';
+import { nodeKvmHost } from '../../host/node/index.ts';
+import { plainBus } from '../tcg/testing/environment.ts';
+import { createKvm } from './accelerator.ts';
+import { kvmMissing } from './testing/tiny-guest.ts';
+
+const skip = kvmMissing;
+const RAM_BYTES = 2 * 1024 * 1024;
+const [CODE, STACK, TABLES, GDT] = [0x1000, 0x8000, 0x2000, 0x500];
+const HLT = 0xf4;
+const ENTRY: BootEntry = {
+  mode: 'long64',
+  rip: CODE,
+  registers: { rsp: STACK },
+  cr3: TABLES,
+  gdt: { base: GDT, limit: 0x1f },
+};
+
+/** CPUs in 64-bit mode; the first 2 MiB and the local APIC are mapped. `onOut` hears of port writes. */
+function rig(code: readonly number[], cpus: number, onOut: (port: number, value: number) => void) {
+  const kvm = createKvm(nodeKvmHost(), {
+    cpuModel: 'max',
+    cpus,
+    ramRanges: [{ base: 0, size: RAM_BYTES }],
+    monotonicNanos: () => performance.now() * 1e6,
+  });
+  kvm.createInterrupts(0);
+  const memory = kvm.memory.view(0, RAM_BYTES)!;
+  const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+  memory.set(code, CODE);
+  view.setBigUint64(TABLES, BigInt(TABLES + 0x1003), true);
+  view.setBigUint64(TABLES + 0x1000, BigInt(TABLES + 0x2003), true);
+  view.setBigUint64(TABLES + 0x2000, 0x83n, true);
+  view.setBigUint64(TABLES + 0x1018, BigInt(TABLES + 0x3003), true);
+  view.setBigUint64(TABLES + 0x3000 + 0x1f7 * 8, 0xfee0_0083n, true);
+  view.setBigUint64(GDT + 0x10, 0x00af_9b00_0000_ffffn, true);
+  view.setBigUint64(GDT + 0x18, 0x00cf_9300_0000_ffffn, true);
+  const ports = plainBus((port, _size, value) => onOut(port, value));
+  const vcpus = kvm.createVcpus({ mmio: plainBus(), ports, mayContinue: () => true });
+  vcpus.reset(ENTRY);
+  return {
+    memory,
+    vcpus,
+    serveUntil(isOver: () => boolean) {
+      while (!isOver()) if (!vcpus.serve()) vcpus.wait(1e7);
+    },
+    async [Symbol.asyncDispose]() {
+      await vcpus.close();
+      kvm.close();
+    },
+  };
+}
+
+test('INIT and SIPI start a second CPU', { skip }, async () => {
+  const seen: number[][] = [];
+  await using guest = rig(
+    [
+      ...[0xb8, 0x00, 0x03, 0xe0, 0xfe], // mov eax, fee00300h: the interrupt command register
+      ...[0xc7, 0x40, 0x10, 0, 0, 0, 1], // to APIC 1
+      ...[0xc7, 0x00, 0x00, 0x45, 0, 0], // INIT
+      ...[0xc7, 0x00, 0x09, 0x46, 0, 0], // startup at 9000h
+      ...[HLT, 0xeb, 0xfd],
+    ],
+    2,
+    (port, value) => seen.push([port, value]),
+  );
+  guest.memory.set([0xb0, 0x33, 0xe6, 0x55, HLT, 0xeb, 0xfd], 0x9000); // mov al, 33h; out 55h, al
+  guest.vcpus.resume();
+  guest.serveUntil(() => seen.length > 0);
+  assert.deepEqual(seen, [[0x55, 0x33]]);
+  guest.vcpus.pause();
+  assert.equal(guest.vcpus.snapshot().length, 2);
+});
+
+test('a pause stands still between two instructions, with answers taken in', { skip }, async () => {
+  let [reads, inputs] = [0, 0];
+  const IN_LOOP = [0xe4, 0x10, 0xeb, 0xfc]; // l: in al, 10h; jmp l
+  await using guest = rig(IN_LOOP, 1, () => inputs++);
+  for (let i = 0; i < 30; i++) {
+    guest.vcpus.resume();
+    const rest = reads + 5;
+    guest.serveUntil(() => ++reads >= rest);
+    guest.vcpus.pause();
+    const [{ rip, general }] = guest.vcpus.snapshot() as { rip: bigint; general: bigint[] }[];
+    assert.ok(rip === BigInt(CODE) || rip === BigInt(CODE + 2), `${rip}`);
+    if (rip === BigInt(CODE + 2)) assert.equal(general[0] & 0xffn, 0xffn);
+  }
+  assert.equal(inputs, 0);
+});
+
+test('CPUs that were never started, that sleep and that are busy end alike', { skip }, async () => {
+  for (const code of [
+    [HLT, 0xeb, 0xfd],
+    [0xeb, 0xfe],
+  ]) {
+    await using guest = rig(code, 3, () => {});
+    guest.vcpus.resume();
+    guest.vcpus.wait(1e6);
+  }
+  await using _unstarted = rig([HLT], 2, () => {});
+});
