@@ -38,6 +38,7 @@ export const RUN_OPTIONS = {
   'from-snapshot': { value: 'FILE', help: 'go on where vireo snapshot left off; give its disks and networks again' },
   vsock: { value: VSOCK_VALUE, help: "streams to and from the guest's sockets, as unix sockets at PATH" },
   exec: { value: 'COMMAND', help: 'run this in the default guest, print its output, exit with its exit code' },
+  stats: { help: 'at the end, print on standard error what the software CPU has counted' },
   help: { short: 'h', help: 'this text' },
 } as const;
 
@@ -125,11 +126,22 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
     ...devices,
   });
   sayAccelerator(machine);
-  return runExec(
+  const exitCode = await runExec(
     machine,
     (bytes) => write(process.stdout, bytes),
     (bytes) => write(process.stderr, bytes),
   );
+  if (options.stats) await printStatistics(machine);
+  return exitCode;
+}
+
+/** A line for each figure. */
+async function printStatistics(machine: Machine): Promise<void> {
+  const { statistics = {} } = await machine.exited;
+  const figures = Object.entries(statistics);
+  const width = Math.max(...figures.map(([name]) => name.length));
+  const lines = figures.map(([name, value]) => `vireo: ${name.padEnd(width)} ${Math.round(value)}\n`);
+  await write(process.stderr, Buffer.from(lines.join('') || 'vireo: this accelerator does not count\n'));
 }
 
 /** Which accelerator it is and why, where a person watches and there was a choice. */
@@ -146,6 +158,7 @@ async function runInteractive(options: RunOptions, memoryBytes: number): Promise
   const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...accelOptions(options), ...devices });
   sayAccelerator(machine);
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
+  if (options.stats) await printStatistics(machine);
   return exitCodeOf(machine);
 }
 

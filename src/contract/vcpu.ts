@@ -67,6 +67,8 @@ export interface Vcpu extends CpuSignals {
   nanosFromTsc(low: number, high: number): number;
   /** Registers as text, for error messages and the monitor. */
   describe(): string;
+  /** What the accelerator has done so far, by names of its own; absent: it does not count. */
+  statistics?(): Readonly<Record<string, number>>;
   /** The architecture's state as a record that every accelerator of the architecture takes; between two calls of `run`. */
   snapshot(): DeviceRecord;
   /** Throws a `StateError` naming the field when the record does not fit this CPU. */

@@ -73,6 +73,8 @@ export interface MachineCommands {
   'load-state': [DeviceRecord, undefined];
   /** The CPU's registers as text. */
   'describe-cpu': [undefined, string];
+  /** What the accelerator has counted (of the software CPU: TcgStatistics); nothing when it does not count. */
+  'accelerator-statistics': [undefined, Readonly<Record<string, number>>];
   /** The first CPU's state, as its architecture's record has it (X86_CPU). */
   'read-cpu': [undefined, DeviceRecord];
   'write-cpu': [DeviceRecord, undefined];

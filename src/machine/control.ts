@@ -143,6 +143,7 @@ export class MachineControl implements RunControl {
         return undefined;
       },
       'describe-cpu': () => machine.vcpu.describe(),
+      'accelerator-statistics': () => machine.vcpu.statistics?.() ?? {},
       'read-memory': ({ address, length }) => range(address, length).slice(),
       'write-memory': ({ address, bytes }) => {
         range(address, bytes.length).set(bytes);

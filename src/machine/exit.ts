@@ -18,4 +18,6 @@ export interface MachineExit {
   readonly message: string;
   /** With 'shutdown' and 'halted' the CPU's registers, with 'error' the stack; for those who look for the cause. */
   readonly details?: string;
+  /** What the accelerator has counted, as `accelerator-statistics` tells it of a running machine. */
+  readonly statistics?: Readonly<Record<string, number>>;
 }

@@ -71,7 +71,10 @@ export function serveMachine(
         void create(message.config);
         return;
       case 'start':
-        void run().then((exit) => post({ kind: 'exited', exit }));
+        void run().then((exit) => {
+          const statistics = machine?.vcpu.statistics?.();
+          post({ kind: 'exited', exit: statistics === undefined ? exit : { ...exit, statistics } });
+        });
         return;
       case 'stop':
         stopRequested = true;

@@ -44,6 +44,7 @@ for (const [name, kernel] of KERNELS) {
     const { output, exit } = await run(kernel);
     assert.equal(output, 'k');
     assert.equal(exit.reason, 'poweroff');
+    assert.ok((exit.statistics?.decodedInstructions ?? 0) > 0);
   });
 }
 

@@ -23,6 +23,7 @@ import {
 import { ops } from './interpreter.ts';
 import { code, codeChanges, entryTableSize, record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
+import type { TcgStatistics } from './statistics.ts';
 
 /** What the interpreter has for an instruction: a case of its own, or a handler function. */
 export interface HandlerReference {
@@ -154,6 +155,20 @@ export class CodeCache {
     this.covered.clear();
     this.crossing.clear();
     this.flushes++;
+  }
+
+  get statistics(): Pick<
+    TcgStatistics,
+    'decodedInstructions' | 'decodedPages' | 'codeBytes' | 'codeLimitBytes' | 'codeFlushes' | 'regions'
+  > {
+    return {
+      decodedInstructions: this.decoded,
+      decodedPages: this.pages.size,
+      codeBytes: this.next - code.base,
+      codeLimitBytes: code.size,
+      codeFlushes: this.flushes,
+      regions: new Set(this.regions.values()).size,
+    };
   }
 
   /** Entry table of a physical page for a mode, made if needed. */

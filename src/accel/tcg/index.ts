@@ -24,6 +24,7 @@ import { stateBase } from './layout.ts';
 import { TcgMemory } from './memory.ts';
 import { Mmu } from './mmu.ts';
 import { EnginePorts } from './ports.ts';
+import { EngineCounters, type TcgStatistics } from './statistics.ts';
 import { TcgSystem } from './system.ts';
 import { TcgVcpu, type VcpuParts } from './vcpu.ts';
 
@@ -38,12 +39,16 @@ export interface TcgOptions {
   readonly ramRanges: readonly { readonly base: number; readonly size: number }[];
   /** `auto` (default): what is hot is translated; `interpreter`: nothing; `translator`: everything when it is first run. */
   readonly tier?: Tier;
+  /** The host's clock, for statistics; without it translating takes no time in them. */
+  readonly monotonicNanos?: () => number;
 }
+
+export type { TcgStatistics } from './statistics.ts';
 
 export interface TcgAccelerator {
   readonly memory: TcgMemory;
   /** Called once for each vCPU; they are run by turns, in one thread. */
-  createVcpu(environment: VcpuEnvironment): Vcpu;
+  createVcpu(environment: VcpuEnvironment): Vcpu & { statistics(): TcgStatistics };
 }
 
 /** Reserves guest RAM. Throws UserError for an unknown CPU model. */
@@ -56,7 +61,7 @@ export async function createTcg(options: TcgOptions): Promise<TcgAccelerator> {
     createVcpu(environment) {
       const { index = 0, count = 1 } = environment;
       const model = resolveModel(options.cpuModel, { cpus: count, index });
-      engine ??= createEngine(memory, model, environment.mmio, options.tier ?? 'auto');
+      engine ??= createEngine(memory, model, environment.mmio, options);
       return addVcpu(engine, model, environment);
     },
   };
@@ -65,7 +70,12 @@ export async function createTcg(options: TcgOptions): Promise<TcgAccelerator> {
 /** What all vCPUs of a machine share. */
 type EngineParts = Omit<VcpuParts, 'system' | 'environment'>;
 
-function createEngine(memory: TcgMemory, model: CpuModel, mmio: Bus, tier: Tier): EngineParts {
+function createEngine(
+  memory: TcgMemory,
+  model: CpuModel,
+  mmio: Bus,
+  { tier = 'auto', monotonicNanos = () => 0 }: TcgOptions,
+): EngineParts {
   const cpu = new X86State(memory.buffer, stateBase);
   const mmu = new Mmu(memory, cpu, mmio);
   const engine = new TcgEngine<TcgVcpu>(cpu, mmu);
@@ -95,11 +105,20 @@ function createEngine(memory: TcgMemory, model: CpuModel, mmio: Bus, tier: Tier)
     tier === 'interpreter'
       ? undefined
       : new Translator(
-          { memory, table, features, code, interpreter, executeTable: (low, high) => mmu.tlb.executeTable(low, high) },
+          {
+            memory,
+            table,
+            features,
+            code,
+            interpreter,
+            monotonicNanos,
+            executeTable: (low, high) => mmu.tlb.executeTable(low, high),
+          },
           tier === 'translator',
         );
   memory.onWritten = (base, length) => code.invalidate(base, length);
-  return { engine, memory, mmu, code, interpreter, translator, translatesAtOnce: tier === 'translator' };
+  const counters = new EngineCounters();
+  return { counters, engine, memory, mmu, code, interpreter, translator, translatesAtOnce: tier === 'translator' };
 }
 
 function addVcpu(parts: EngineParts, model: CpuModel, environment: VcpuEnvironment): TcgVcpu {

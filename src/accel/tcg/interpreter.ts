@@ -129,6 +129,11 @@ export class Interpreter {
     return this.handlerCount - this.freeHandlers.length < tableLimit - reservedForHandlers;
   }
 
+  /** Regions and handlers. */
+  get functionCount(): number {
+    return this.handlerCount - this.freeHandlers.length;
+  }
+
   /** Takes a function out of the table; nothing may name it any more. */
   removeHandler(index: number): void {
     this.table.set(index, null);

@@ -5,10 +5,11 @@ import type { CodeCache } from './code-cache.ts';
 import { exit, status } from './emit/core-types.ts';
 import { type EngineCpu, emptyImage, type TcgEngine } from './engine.ts';
 import { type Interpreter, ops } from './interpreter.ts';
-import type { Translator } from './jit/translator.ts';
+import { noTranslations, type Translator } from './jit/translator.ts';
 import { record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import type { Mmu } from './mmu.ts';
+import type { EngineCounters, TcgStatistics } from './statistics.ts';
 import type { TcgSystem } from './system.ts';
 
 const interruptHelper = helperNames.indexOf('interrupt');
@@ -20,6 +21,7 @@ const branchesPerSlice = 5000;
 const branchesPerFetch = 200;
 
 export interface VcpuParts {
+  readonly counters: EngineCounters;
   readonly engine: TcgEngine<TcgVcpu>;
   readonly memory: TcgMemory;
   readonly mmu: Mmu;
@@ -54,6 +56,24 @@ export class TcgVcpu implements Vcpu, EngineCpu {
   /** Called by the engine that gives itself to this vCPU. */
   selectMode(): void {
     this.parts.system.updateMode();
+  }
+
+  /** Of the engine, so of all CPUs. */
+  statistics(): TcgStatistics {
+    const { code, mmu, interpreter, translator, counters } = this.parts;
+    const { exits, samplesInRegions, samplesInInterpreter } = counters;
+    return {
+      ...code.statistics,
+      tlbMisses: mmu.walks,
+      functions: interpreter.functionCount,
+      ...(translator?.statistics ?? noTranslations),
+      exitsForSlice: exits[exit.slice],
+      exitsForFault: exits[exit.fault],
+      exitsForCode: exits[exit.fetch],
+      exitsForSystem: exits[exit.leave],
+      samplesInRegions,
+      samplesInInterpreter,
+    };
   }
 
   // --- Signals: between instructions, in this thread.
@@ -207,7 +227,9 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     const low = cpu.get(state.linear);
     const high = cpu.high(state.linear);
     this.hasStepped = true;
-    switch (interpreter.run(start)) {
+    const why = interpreter.run(start) as keyof EngineCounters['exits'];
+    this.parts.counters.exits[why]++;
+    switch (why) {
       case exit.fault:
         this.deliverFault();
         return 0;
@@ -232,7 +254,11 @@ export class TcgVcpu implements Vcpu, EngineCpu {
   private sample(): void {
     const { system, translator, mmu } = this.parts;
     const { cpu } = system;
-    if (!translator?.sample(cpu.get(state.record))) return;
+    const { code, counters } = this.parts;
+    const at = cpu.get(state.record);
+    if (code.regionAt(at)) counters.samplesInRegions++;
+    else counters.samplesInInterpreter++;
+    if (!translator?.sample(at)) return;
     try {
       const page = mmu.fetchPage(cpu.get(state.linear), cpu.high(state.linear));
       // A page that changed just now is not guarded against writes until it is fetched from again.

@@ -32,6 +32,7 @@ import { noKnowledge, type Sequence } from '../emit/handler.ts';
 import { emitInstruction, emitLookup, type Interpreter, isMapped, ops } from '../interpreter.ts';
 import { record, stateBase } from '../layout.ts';
 import type { TcgMemory } from '../memory.ts';
+import type { TcgStatistics } from '../statistics.ts';
 import { FunctionEmitter, type Label } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/writer.ts';
 import { RegionBuilder, type RegionControl, RegionFrame, seenSlots, Untranslatable } from './builder.ts';
@@ -61,11 +62,22 @@ const maxPages = 8;
 const zero = i32(0);
 
 /** The translator's figures since the start. */
-export interface TranslatorStatistics {
-  regions: number;
-  instructions: number;
-  refused: number;
-}
+type TranslatorStatistics = {
+  -readonly [K in
+    | 'translations'
+    | 'retranslations'
+    | 'translatedInstructions'
+    | 'refusedTranslations'
+    | 'translationMillis']: TcgStatistics[K];
+};
+
+export const noTranslations: Readonly<TranslatorStatistics> = {
+  translations: 0,
+  retranslations: 0,
+  translatedInstructions: 0,
+  refusedTranslations: 0,
+  translationMillis: 0,
+};
 
 export interface TranslatorParts {
   readonly memory: TcgMemory;
@@ -73,6 +85,8 @@ export interface TranslatorParts {
   readonly features: ReadonlySet<Feature>;
   readonly code: CodeCache;
   readonly interpreter: Interpreter;
+  /** The host's clock. */
+  monotonicNanos(): number;
   /** Entry table of the page at a linear address, or 0 where nothing was executed of late. */
   executeTable(low: number, high: number): number;
 }
@@ -92,7 +106,7 @@ interface Source extends InstructionSource {
 }
 
 export class Translator {
-  readonly statistics: TranslatorStatistics = { regions: 0, instructions: 0, refused: 0 };
+  readonly statistics: TranslatorStatistics = { ...noTranslations };
   private readonly samples = new Map<number, number>();
   private readonly able = new Map<string, boolean>();
   /** Where the targets of indirect branches are remembered, by record. */
@@ -140,15 +154,19 @@ export class Translator {
     const before = code.regionAt(entryRecord);
     if (before?.isFinal) return;
     const isFinal = before !== undefined;
+    const { monotonicNanos } = this.parts;
+    const start = monotonicNanos();
     const source = this.source(physicalPage, mode, low & ~0xfff, high, isFinal, entryRecord);
     const region = findRegion(offset, source);
     if (region.blocks[0].instructions.length === 0) {
-      this.statistics.refused++;
+      this.statistics.refusedTranslations++;
       return;
     }
     this.install(region, source, isFinal);
-    this.statistics.regions++;
-    this.statistics.instructions += region.instructionCount;
+    this.statistics.translations++;
+    if (isFinal) this.statistics.retranslations++;
+    this.statistics.translatedInstructions += region.instructionCount;
+    this.statistics.translationMillis += (monotonicNanos() - start) / 1e6;
   }
 
   private install(region: Region, source: Source, isFinal: boolean): void {
