@@ -6,6 +6,8 @@ import type { ImageNode, OpenOptions } from '../format.ts';
 import { memoryNode } from '../memory.ts';
 import { testCompression } from '../testing/compression.ts';
 import { hostileSuite } from '../testing/hostile.ts';
+import { sampleDisk } from '../testing/read-only-samples.ts';
+import { vmdkStreamSample } from '../testing/vmdk-stream-sample.ts';
 import { createVmdk, VMDK_SUBFORMATS, type VmdkCreateOptions, vmdk } from './index.ts';
 
 /** A folder of files in memory. */
@@ -180,4 +182,22 @@ test('vmdk: extents of the VMFS kind', async () => {
   await again.read(8 * 512 - 2, part);
   assert.deepEqual([...part], [7, 7, 0]);
   assert.equal((await again.check!('none')).corruptions, 0);
+});
+
+test('vmdk: a finished stream, whose tables are at its end', async () => {
+  const content = sampleDisk(500 * 1024);
+  const disk = folder();
+  const file = disk.add('stream.vmdk');
+  await file.write(0, vmdkStreamSample(content, 'stream.vmdk'));
+  const node = await disk.open('stream.vmdk', { readOnly: true });
+  const found = new Uint8Array(content.length);
+  await node.read(0, found);
+  assert.ok(Buffer.from(found).equals(content));
+  assert.equal((await node.check!('none')).corruptions, 0);
+  await assert.rejects(
+    disk.open('stream.vmdk'),
+    /a finished stream, whose tables are at its end, can only be opened read-only/,
+  );
+  await file.resize!(file.sizeBytes - 512);
+  await assert.rejects(disk.open('stream.vmdk', { readOnly: true }), /its footer is missing; the stream was cut short/);
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { bochsSample, cloopSample, DMG_ZLIB, dmgSample, sampleDisk } from '../../block/testing/read-only-samples.ts';
+import { vmdkStreamSample } from '../../block/testing/vmdk-stream-sample.ts';
 import { randomFrom } from '../../contract/testing/random.ts';
 import { openImage } from './images.ts';
 import {
@@ -225,7 +226,7 @@ test('qcow, compressed', { skip }, async () => {
   await assertEqual(qcowVariant, 'some.qcow', model);
 });
 
-test('formats that are only read', { skip }, async () => {
+test('formats that are only read, and streams', { skip }, async () => {
   const { both, put } = sides!;
   const disk = sampleDisk(2 ** 20);
   put('disk.raw', disk);
@@ -233,7 +234,8 @@ test('formats that are only read', { skip }, async () => {
   put('sample.bochs1', bochsSample(disk, 1));
   put('sample.cloop', cloopSample(disk, 65_536));
   put('sample.dmg', dmgSample(disk, 262_144, DMG_ZLIB));
-  for (const name of ['sample.bochs', 'sample.bochs1', 'sample.cloop', 'sample.dmg']) {
+  put('sample.vmdk', vmdkStreamSample(disk, 'sample.vmdk'));
+  for (const name of ['sample.bochs', 'sample.bochs1', 'sample.cloop', 'sample.dmg', 'sample.vmdk']) {
     await both(`compare ${name} disk.raw`);
     await both(`convert -O raw ${name} back.raw`);
     await both(`info ${name}`, (text) => placeless(text).replace(/cluster_size: .*\n/, ''));
