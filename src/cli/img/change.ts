@@ -119,7 +119,7 @@ export async function rebaseCommand(argv: readonly string[]): Promise<number> {
   return withImage(name, options, async (image) => {
     const { node } = image;
     if (node.changeBacking === undefined)
-      throw new UserError(`${name}: images of format ${node.format} have no backing file`);
+      throw new UserError(`${name}: an image of format ${node.format} cannot be given another backing file`);
     if (!isUnsafe) {
       const progress = progressBar(args.has('p') && !args.has('q'));
       const next = backing
