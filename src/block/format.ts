@@ -1,6 +1,7 @@
 /** What an image format is, and what an opened image offers beyond a plain node. */
 import type { BlockCrypto, BlockNode } from '../contract/index.ts';
 import type { Compression } from './compression.ts';
+import type { WindowOptions } from './filters/window.ts';
 
 /** How an image names the one that it stands on. The name is as the image has it; nothing was opened. */
 export interface BackingReference {
@@ -40,6 +41,8 @@ export interface OpenOptions {
   readonly secret?: Uint8Array;
   /** For images whose clusters are encrypted sector by sector (a qcow's AES); without it they are refused. */
   readonly cipher?: SectorCipher;
+  /** A part of the file instead of all of it; raw only. */
+  readonly window?: WindowOptions;
   /** Open for repair: dirty and corrupt images too, changing nothing by itself. */
   readonly forCheck?: boolean;
   /** Random bytes that name new states of an image (a vmdk's CID, a vhdx's GUIDs); Math.random without it. */

@@ -1,5 +1,6 @@
 /** The raw format: the child as it is. */
 import type { BlockNode } from '../contract/index.ts';
+import { windowFilter } from './filters/window.ts';
 import type { Format, ImageNode, OpenOptions } from './format.ts';
 
 export const raw: Format = {
@@ -14,7 +15,8 @@ export const raw: Format = {
   },
 };
 
-function openRaw(file: BlockNode, { readOnly = file.readOnly }: OpenOptions): ImageNode {
+function openRaw(whole: BlockNode, { readOnly = whole.readOnly, window }: OpenOptions): ImageNode {
+  const file = window === undefined ? whole : windowFilter(whole, window);
   return {
     format: 'raw',
     info: {},

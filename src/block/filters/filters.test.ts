@@ -8,6 +8,7 @@ import { memoryNode } from '../memory.ts';
 import { createQcow2, qcow2 } from '../qcow2/index.ts';
 import { fakeClock } from '../testing/fake-clock.ts';
 import {
+  alignFilter,
   copyBeforeWriteFilter,
   copyOnReadFilter,
   delayFilter,
@@ -15,6 +16,7 @@ import {
   faultFilter,
   flatFilter,
   logFilter,
+  passThrough,
   throttleFilter,
   windowFilter,
 } from './index.ts';
@@ -23,6 +25,34 @@ async function overlay(base: BlockNode): Promise<BlockNode> {
   const file = memoryNode(0);
   await createQcow2(file, { sizeBytes: base.sizeBytes, backing: { filename: 'base' } });
   return qcow2.open(file, { name: 'top', resolveBacking: async () => base });
+}
+
+/** A disk that takes only whole blocks. */
+function wholeBlocks(next: BlockNode, unit: number): BlockNode {
+  const check = (offset: number, length: number) => assert.ok(offset % unit === 0 && length % unit === 0);
+  return passThrough(next, {
+    limits: { alignmentBytes: unit, preferredBytes: unit },
+    async read(offset, target) {
+      check(offset, target.length);
+      await next.read(offset, target);
+    },
+    async write(offset, source) {
+      check(offset, source.length);
+      await next.write(offset, source);
+    },
+    async writeZeroes(offset, length, how) {
+      check(offset, length);
+      await next.writeZeroes!(offset, length, how);
+    },
+    async discard(offset, length) {
+      check(offset, length);
+      await next.discard!(offset, length);
+    },
+    async extents(offset, length) {
+      check(offset, length);
+      return next.extents(offset, length);
+    },
+  });
 }
 
 const FILTERS: Readonly<Record<string, (sizeBytes: number) => Promise<BlockNode> | BlockNode>> = {
@@ -38,6 +68,7 @@ const FILTERS: Readonly<Record<string, (sizeBytes: number) => Promise<BlockNode>
   'zero detection': (size) => detectZeroesFilter(memoryNode(size), { mayUnmap: true }),
   'copy before write': (size) => copyBeforeWriteFilter(memoryNode(size), { target: memoryNode(size) }),
   'copy on read': async (size) => flatFilter(copyOnReadFilter(await overlay(memoryNode(size)))),
+  alignment: (size) => alignFilter(wholeBlocks(memoryNode(size), 512)),
   flat: async (size) => flatFilter(await overlay(memoryNode(size))),
 };
 

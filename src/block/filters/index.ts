@@ -1,4 +1,5 @@
 /** Filters: `(next, options) => BlockNode`, each about one thing. */
+export { alignFilter } from './align.ts';
 export { type CopyBeforeWriteOptions, copyBeforeWriteFilter, copyOnReadFilter } from './copy.ts';
 export { flatFilter } from './flat.ts';
 export {

@@ -1,6 +1,6 @@
 /** Image names that are no files: NBD exports. */
 import { UserError } from '../../base/index.ts';
-import { type NbdAddress, openNbd, parseNbdName } from '../../block/index.ts';
+import { alignFilter, type NbdAddress, openNbd, parseNbdName } from '../../block/index.ts';
 import type { BlockNode, HostEndpoint } from '../../contract/index.ts';
 import { connectByteStream, systemClock } from '../../host/node/index.ts';
 import { type DriverOptions, take } from './options.ts';
@@ -18,7 +18,7 @@ export const nbdProtocol: Protocol = {
 
 /** True for a name that says how to reach the image instead of which file it is. */
 export function isProtocolName(name: string): boolean {
-  return parseNbdName(name) !== undefined;
+  return parseNbdName(name) !== undefined || /^https?:\/\//.test(name);
 }
 
 const CONNECTION_KEYS = [
@@ -63,7 +63,7 @@ async function openExport(name: string, given: Connection, { objects, readOnly }
   const connect = () => connectByteStream(address.endpoint, streamOptions);
   await waitForServer(address, connect, timeoutNanos);
   try {
-    return await openNbd({
+    const node = await openNbd({
       name,
       exportName: address.exportName,
       useTls: tls !== undefined,
@@ -74,6 +74,7 @@ async function openExport(name: string, given: Connection, { objects, readOnly }
       reconnectNanos,
       ...(bitmap === undefined ? {} : { allocationContext: bitmap }),
     });
+    return alignFilter(node);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`Could not open '${name}': ${error.message.replace(`${name}: `, '')}`);

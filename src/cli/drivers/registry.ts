@@ -21,10 +21,13 @@ import {
   vmdk,
 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
+import { parseBytes } from '../img/arguments.ts';
 import { fileProtocol } from './file.ts';
+import { FILTER_DRIVERS } from './filters.ts';
+import { httpProtocol, httpsProtocol } from './http.ts';
 import { nbdProtocol } from './nbd.ts';
 import type { Objects } from './objects.ts';
-import type { DriverOptions } from './options.ts';
+import { type DriverOptions, take } from './options.ts';
 import { luksSecret, qcow2Secret, qcowSecret } from './secrets.ts';
 
 /** How the things at the bottom of an image are to be opened. */
@@ -72,6 +75,14 @@ export interface FormatDriver {
   readonly openOptions?: (options: DriverOptions, how: OpenHow) => Partial<OpenOptions>;
 }
 
+/** raw's `offset` and `size`: a part of the file. */
+const rawWindow: FormatDriver['openOptions'] = (options) => {
+  const [offset, size] = [take(options, 'offset'), take(options, 'size')];
+  if (offset === undefined && size === undefined) return {};
+  const offsetBytes = parseBytes(offset ?? '0', 'offset');
+  return { window: { offsetBytes, ...(size === undefined ? {} : { sizeBytes: parseBytes(size, 'size') }) } };
+};
+
 export const FORMAT_DRIVERS: readonly FormatDriver[] = [
   { format: qcow2, openOptions: qcow2Secret },
   { format: vdi },
@@ -85,10 +96,10 @@ export const FORMAT_DRIVERS: readonly FormatDriver[] = [
   { format: dmg },
   { format: bochs },
   { format: cloop },
-  { format: raw },
+  { format: raw, openOptions: rawWindow },
 ];
-export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol];
-export const FILTERS: readonly Filter[] = [];
+export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol, httpProtocol, httpsProtocol];
+export const FILTERS: readonly Filter[] = FILTER_DRIVERS;
 
 export const FORMATS: readonly Format[] = FORMAT_DRIVERS.map(({ format }) => format);
 

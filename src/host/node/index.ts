@@ -3,6 +3,7 @@
 export { nodeCompression } from './block-compression.ts';
 export { nodeCrypto } from './block-crypto.ts';
 export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
+export { type HttpSource, type HttpSourceOptions, openHttpSource } from './block-http.ts';
 export { type FileCopier, fileCopier } from './block-offload.ts';
 export { openCharBackend } from './char-backends.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
