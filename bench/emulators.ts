@@ -40,7 +40,7 @@ export function vireo(version: string): Emulator {
     title: `Vireo ${version} on Node ${process.versions.node}`,
     command: ({ kernelPath, initrdPath, commandLine, memoryMebibytes, cpu }) => [
       process.execPath,
-      ...[VIREO, 'run', '--kernel', kernelPath, '--initrd', initrdPath, '--append', commandLine],
+      ...[VIREO, 'run', '--accel', 'tcg', '--kernel', kernelPath, '--initrd', initrdPath, '--append', commandLine],
       ...['--memory', `${memoryMebibytes}M`, '--cpu', cpu],
     ],
   };

@@ -85,7 +85,7 @@ export async function runToEnd(options: BootOptions): Promise<{ exit: MachineExi
   const guest = await defaultGuest();
   const { kernel = guest.kernel, memoryBytes = DEFAULT_MEMORY_BYTES, cpu, commandLine, input } = options;
   const boot = { kernel, initrd: guest.initramfs, commandLine };
-  await using machine = await createMachine({ memoryBytes, cpu, boot });
+  await using machine = await createMachine({ memoryBytes, cpu, accel: ['tcg'], boot });
   const timeout = setTimeout(() => machine.stop(), DEFAULT_TIMEOUT_MILLIS);
   const [{ readable, writable }] = machine.serial;
   const keyboard = writable.getWriter();
