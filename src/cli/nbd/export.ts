@@ -121,6 +121,9 @@ async function filtered(image: BlockNode, args: NbdArguments): Promise<BlockNode
       writeZeroes: (offset, length) => image.writeZeroes!(offset, length, { mayUnmap: false }),
     });
   }
+  if ((args.has('partition') || args.has('offset')) && (args.has('bitmap') || args.has('allocation-depth'))) {
+    throw new UserError('-A and -B tell of the whole image: they cannot be used with -o or -P');
+  }
   if (args.has('partition') && args.has('offset')) throw new UserError('-P and -o cannot be used together');
   if (args.has('partition')) return windowFilter(node, await findPartition(node, args.number('partition', 1, 128, 1)));
   const offset = args.get('offset');

@@ -1,4 +1,5 @@
 /** Connections of Node's sockets as byte streams that are read at their user's pace, with TLS where there are credentials. */
+import { lstatSync, rmSync } from 'node:fs';
 import { createServer, connect as nodeConnect, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { IoError, UserError } from '../../base/index.ts';
@@ -38,11 +39,34 @@ export interface ByteStreamListener {
   close(): void;
 }
 
-/** Listens. Rejects with a `UserError` that names the endpoint. */
-export function listenByteStreams(
+/** Listens; a socket's file that a killed process left is replaced. Rejects with a `UserError` that names the endpoint. */
+export async function listenByteStreams(
   at: HostEndpoint,
   accept: (stream: ByteStream) => void,
   options: StreamOptions = {},
+): Promise<ByteStreamListener> {
+  if (at.kind === 'unix' && lstatSync(at.path, { throwIfNoEntry: false })?.isSocket() && !(await answers(at.path))) {
+    rmSync(at.path, { force: true });
+  }
+  return listen(at, accept, options);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = nodeConnect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    // Somebody is there as well when he is busy, or is nobody that we may talk to.
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  });
+}
+
+function listen(
+  at: HostEndpoint,
+  accept: (stream: ByteStream) => void,
+  options: StreamOptions,
 ): Promise<ByteStreamListener> {
   return new Promise((resolve, reject) => {
     const server: Server = createServer({ noDelay: true }, (socket) => accept(byteStream(socket, 'server', options)));

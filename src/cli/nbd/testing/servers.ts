@@ -46,10 +46,22 @@ export function workshop(): Workshop {
       return Number(readFileSync(pidFile, 'utf8'));
     },
     close() {
-      for (const file of pidFiles) if (existsSync(file)) end(Number(readFileSync(file, 'utf8')));
+      for (const file of pidFiles) {
+        const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+        // Not whoever has the number of one that was killed.
+        if (pid > 0 && commandLineOf(pid).includes(folder)) end(pid);
+      }
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+function commandLineOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 export function end(pid: number, signal: NodeJS.Signals = 'SIGTERM'): void {
