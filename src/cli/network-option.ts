@@ -1,26 +1,40 @@
-/** The value of `--net`: `user[,hostfwd=RULE]...[,restrict][,mac=ADDRESS]`. */
+/** The value of `--net`: `user` and settings of QEMU's `-netdev user`, `mac=ADDRESS` and `loss=PERCENT` beside. */
 import type { NetworkOptions } from '../machine/index.ts';
 import { parseMac } from '../machine/index.ts';
-import { suggestion, UsageError } from './options.ts';
+import { parseUserNetText } from '../net/index.ts';
+import { splitCommas } from './disk-option.ts';
+import { UsageError } from './options.ts';
 
-export const NET_VALUE = 'user[,hostfwd=tcp::PORT-:PORT,restrict,mac=ADDRESS]';
-
-const NAMES = ['hostfwd', 'restrict', 'mac'];
+export const NET_VALUE = 'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,loss=PERCENT,SETTING=VALUE]';
 
 /** @throws UsageError that names what is wrong */
 export function parseNetwork(text: string): NetworkOptions {
-  const [kind, ...settings] = text.split(',');
+  const [kind, ...settings] = splitCommas(text);
   if (kind !== 'user') throw new UsageError(`--net: there is no network ${kind}, only user`);
-  const hostForwards: string[] = [];
-  let [restrict, mac]: [boolean, string | undefined] = [false, undefined];
+  const users: string[] = [];
+  const network: { mac?: string; lossPercent?: number } = {};
   for (const setting of settings) {
-    const [, name, , value] = /^([^=]*)(=(.*))?$/s.exec(setting) ?? [];
-    if (name === 'hostfwd' && value !== undefined) hostForwards.push(value);
-    else if (name === 'restrict' && (value === undefined || value === 'on')) restrict = true;
-    else if (name === 'mac' && value !== undefined) mac = checkedMac(value);
-    else throw new UsageError(`--net: unknown setting "${setting}"${suggestion(name, NAMES)}`);
+    const [, name, value = ''] = /^(mac|loss)=(.*)$/s.exec(setting) ?? [];
+    if (name === 'mac') network.mac = checkedMac(value);
+    else if (name === 'loss') network.lossPercent = checkedLoss(value);
+    else users.push(setting.replaceAll(',', ',,'));
   }
-  return { kind, hostForwards, restrict, mac };
+  const userOptions = users.join(',');
+  checkUserOptions(userOptions);
+  return { kind, ...(userOptions === '' ? {} : { userOptions }), ...network };
+}
+
+function checkUserOptions(text: string): void {
+  try {
+    parseUserNetText(text);
+  } catch (error) {
+    throw new UsageError(`--net: ${(error as Error).message}`);
+  }
+}
+
+function checkedLoss(text: string): number {
+  if (/^\d{1,3}(\.\d+)?%?$/.test(text) && Number.parseFloat(text) <= 100) return Number.parseFloat(text);
+  throw new UsageError(`--net: loss=${text} is not 0 to 100, in percent`);
 }
 
 function checkedMac(text: string): string {

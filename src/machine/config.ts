@@ -84,6 +84,10 @@ export interface NetworkOptions {
   readonly hostForwards?: readonly string[];
   /** Nothing goes out but what forwarding rules name. */
   readonly restrict?: boolean;
+  /** More of it as QEMU's `-netdev user` says it: `net=192.168.7.0/24,dnssearch=example.org`. */
+  readonly userOptions?: string;
+  /** How many of a hundred frames are lost on the way, in each direction; default none. */
+  readonly lossPercent?: number;
   /** `52:54:00:12:34:56`, the default of the first card; the others count up. */
   readonly mac?: string;
   /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for network cards. */
@@ -200,7 +204,11 @@ function checkNetworks(networks: readonly NetworkOptions[]): void {
   if (networks.length > NETWORKS_MAX) {
     throw new UserError(`a machine can have ${NETWORKS_MAX} network cards, not ${networks.length}`);
   }
-  for (const { mac } of networks) if (mac !== undefined) parseMac(mac);
+  for (const { mac, lossPercent = 0 } of networks) {
+    if (mac !== undefined) parseMac(mac);
+    if (!(lossPercent >= 0 && lossPercent <= 100))
+      throw new UserError(`${lossPercent} is not 0 to 100 % of all frames`);
+  }
 }
 
 function checkShares(shares: readonly ShareOptions[]): void {
