@@ -13,6 +13,8 @@ import { rig } from '../../src/hw/virtio/testing/rig.ts';
 export interface DeviceResult {
   readonly name: string;
   readonly perSecond: number;
+  /** CPU time of the whole process, which the load of the host does not change much. */
+  readonly cpuMicrosEach: number;
 }
 
 const BATCH = 16;
@@ -25,7 +27,7 @@ async function roundTrips(
   chain: { readable: readonly Uint8Array[]; writable: readonly number[] },
   seconds: number,
   prepare: readonly (typeof chain)[] = [],
-): Promise<number> {
+): Promise<Omit<DeviceResult, 'name'>> {
   const { driver: makeDriver } = rig(device);
   const driver = makeDriver({ queueSize: 128 }).start(queueIndex + 1);
   const queue = driver.queues[queueIndex];
@@ -35,6 +37,7 @@ async function roundTrips(
   let available = queue.driverArea.getUint16(2, true);
   queue.notify();
   const start = performance.now();
+  const startUsage = process.cpuUsage();
   let rounds = 0;
   for (; performance.now() - start < seconds * 1000; rounds++) {
     while (used() !== available) await setImmediate();
@@ -47,14 +50,16 @@ async function roundTrips(
   }
   while (used() !== available) await setImmediate();
   if (driver.needsReset) throw new Error(`${device.name} wants a reset`);
-  return (rounds * BATCH * 1000) / (performance.now() - start);
+  const { user, system } = process.cpuUsage(startUsage);
+  const count = rounds * BATCH;
+  return { perSecond: (count * 1000) / (performance.now() - start), cpuMicrosEach: (user + system) / count };
 }
 
 export async function measureDevices(seconds: number): Promise<DeviceResult[]> {
   const folder = await mkdtemp(join(tmpdir(), 'vireo-bench-'));
   const results: DeviceResult[] = [];
-  const add = async (name: string, work: Promise<number>) => {
-    results.push({ name, perSecond: await work });
+  const add = async (name: string, work: Promise<Omit<DeviceResult, 'name'>>) => {
+    results.push({ name, ...(await work) });
   };
   try {
     const header = (type: number) => new Uint8Array(Uint32Array.of(type, 0, 8, 0).buffer);
@@ -65,7 +70,7 @@ export async function measureDevices(seconds: number): Promise<DeviceResult[]> {
     );
     const path = join(folder, 'disk');
     await writeFile(path, new Uint8Array(2 ** 20));
-    for (const io of ['threads', 'blocking'] as const) {
+    for (const io of ['threads', 'blocking', 'cached'] as const) {
       const node = openFileNode(path, { io });
       await add(
         `virtio-blk, 4 KiB reads from a file, ${io}`,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ENTER_TOOLS } from '../../tests/system/debian.ts';
-import { measureDevices } from './devices.ts';
+import { type DeviceResult, measureDevices } from './devices.ts';
 import { type EmulatorName, ioGuest } from './guest.ts';
 import { parseOutput, scriptOf, startPeers, WORKLOADS } from './workloads.ts';
 
@@ -40,10 +40,7 @@ try {
           return { name, unit, vireo, qemu, ratio: qemu && vireo / qemu };
         });
   if (options.json) process.stdout.write(`${JSON.stringify({ rows, devices, values }, undefined, 2)}\n`);
-  else
-    process.stdout.write(
-      `${tableOf(rows)}\n${devices.map(({ name, perSecond }) => `${name.padEnd(44)} ${Math.round(perSecond)}/s\n`).join('')}`,
-    );
+  else process.stdout.write(`${tableOf(rows)}\n${devices.map(deviceLine).join('')}`);
 } finally {
   peers.close();
   await rm(folder, { recursive: true, force: true });
@@ -69,4 +66,8 @@ function tableOf(rows: readonly Row[]): string {
     `${name.padEnd(34)} ${cell(vireo, 0)} ${cell(qemu, 0)} ${cell(ratio, 2)}  ${unit}`;
   const head = `${''.padEnd(34)} ${'Vireo'.padStart(10)} ${'QEMU'.padStart(10)} ${'ratio'.padStart(10)}`;
   return [head, ...rows.map(line), ''].join('\n');
+}
+
+function deviceLine({ name, perSecond, cpuMicrosEach }: DeviceResult): string {
+  return `${name.padEnd(46)} ${String(Math.round(perSecond)).padStart(8)}/s ${cpuMicrosEach.toFixed(1).padStart(8)} µs of CPU each\n`;
 }

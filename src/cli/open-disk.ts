@@ -16,7 +16,7 @@ import { FORMATS } from './drivers/registry.ts';
  */
 export async function openDisk({ file, format, readOnly = false }: DiskOptions): Promise<BlockNode> {
   const stated = format === undefined ? {} : { format };
-  const image = await openImage(file, { ...stated, writable: !readOnly, distrustProbed: true, io: 'threads' });
+  const image = await openImage(file, { ...stated, writable: !readOnly, distrustProbed: true, io: 'cached' });
   return image.node;
 }
 

@@ -37,7 +37,7 @@ export interface OpenHow {
   readonly lock: boolean;
   readonly cache: CacheMode;
   /** Who waits for files: this thread, or others. */
-  readonly io: 'threads' | 'blocking' | 'mixed';
+  readonly io: 'threads' | 'blocking' | 'mixed' | 'cached';
   /** What `--object` options made: secrets and TLS credentials. */
   readonly objects: Objects;
 }

@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), 'vireo-test-'));
 after(() => rmSync(folder, { recursive: true }));
 const withoutQemu = spawnSync('qemu-io', ['--version']).status === 0 ? false : 'qemu-io is not installed';
 
-for (const io of ['threads', 'blocking'] as const) {
+for (const io of ['threads', 'blocking', 'cached'] as const) {
   const path = join(folder, io);
   blockNodeSuite(`file, ${io}`, {
     async create(size) {

@@ -10,14 +10,18 @@ export interface Transfer {
   flush(): Promise<void> | undefined;
 }
 
-/** How requests run: `mixed` sends large ones to threads and does small ones, which take no longer than sending, here. */
-export type TransferIo = 'threads' | 'blocking' | 'mixed';
+/**
+ * How requests run: `mixed` sends large ones to threads and does small ones, which take no longer than sending, here.
+ * `cached` does here what the page cache can do at once and sends to threads what would wait for the disk.
+ */
+export type TransferIo = 'threads' | 'blocking' | 'mixed' | 'cached';
 
 /** From here on a request is worth a thread. */
 const LARGE_BYTES = 128 * 1024;
 
 export function transferFor(fd: number, io: TransferIo): Transfer {
   if (io === 'threads') return threadTransfer(fd);
+  if (io === 'cached') return cachedTransfer(fd, threadTransfer(fd));
   const here = blockingTransfer(fd);
   if (io === 'blocking') return here;
   const there = threadTransfer(fd);
@@ -61,6 +65,29 @@ function blockingTransfer(fd: number): Transfer {
       fdatasyncSync(fd);
       return undefined;
     },
+  };
+}
+
+/** preadv2(2): fails rather than waits for the disk. */
+const RWF_NOWAIT = 8;
+
+function cachedTransfer(fd: number, there: Transfer): Transfer {
+  const ffi = process.platform === 'linux' ? loadFfi() : undefined;
+  if (ffi === undefined) return there;
+  const parameters = { arguments: ['int32', 'buffer', 'int32', 'int64', 'int32'], return: 'int64' };
+  const { functions } = ffi.dlopen(null, { preadv2: parameters, pwritev2: parameters });
+  const vector = new BigUint64Array(2);
+  const vectorBytes = new Uint8Array(vector.buffer);
+  /** True when all of it was moved; what was moved in part is moved again. */
+  const isDone = (call: 'preadv2' | 'pwritev2', offset: number, bytes: Uint8Array) => {
+    vector[0] = ffi.getRawPointer(bytes);
+    vector[1] = BigInt(bytes.length);
+    return Number(functions[call](fd, vectorBytes, 1, BigInt(offset), RWF_NOWAIT)) === bytes.length;
+  };
+  return {
+    read: (offset, target) => (isDone('preadv2', offset, target) ? undefined : there.read(offset, target)),
+    write: (offset, source) => (isDone('pwritev2', offset, source) ? undefined : there.write(offset, source)),
+    flush: () => there.flush(),
   };
 }
 
