@@ -125,7 +125,7 @@ const BOUNCE_MAX = 8;
 export function directTransfer(plain: Transfer, directFd: number, io: TransferIo): Transfer | undefined {
   const ffi = loadFfi();
   if (ffi === undefined) return undefined;
-  const direct = transferFor(directFd, io);
+  const direct = transferFor(directFd, io === 'cached' ? 'threads' : io); // past the cache all of it waits
   const idle: Uint8Array[] = [];
   const borrow = () => idle.pop() ?? alignedBytes(BOUNCE_BYTES, (bytes) => ffi.getRawPointer(bytes));
   const giveBack = (bytes: Uint8Array) => {
