@@ -1,6 +1,6 @@
 /** `npm run bench:block`: vireo-img and qemu-img on the same images, in one table. */
 import { spawnSync } from 'node:child_process';
-import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createReadStream, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,6 +38,8 @@ const PROGRAMS: Readonly<Record<Side, readonly string[]>> = {
   qemu: ['qemu-img'],
 };
 
+const INTERRUPTED = 130;
+
 async function bench(args: readonly string[]): Promise<number> {
   const options = parseOptions(OPTIONS, args);
   if (options.help) {
@@ -53,6 +55,11 @@ async function bench(args: readonly string[]): Promise<number> {
     throw new UserError('qemu-img is needed, to compare with and to make the images: apt install qemu-utils');
   }
   const folder = await mkdtemp(join(parent, 'vireo-bench-'));
+  const stop = () => {
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(INTERRUPTED);
+  };
+  process.once('SIGINT', stop).once('SIGTERM', stop);
   try {
     await prepare(folder, sizeBytes, cases);
     const results: CaseResult[] = [];

@@ -16,7 +16,7 @@ export interface CaseResult {
 const TARGET_RATIO = 1;
 const TARGET_PEAK_BYTES = 200 * 2 ** 20;
 const NAME_WIDTH = 22;
-const CELL_WIDTH = 11;
+const CELL_WIDTH = 10;
 
 export function renderTable(results: readonly CaseResult[]): string {
   const heading = row('', ['vireo', 'qemu', 'ratio', 'best', 'vireo MiB', 'qemu MiB', 'target']);
@@ -50,7 +50,7 @@ function bestRatio({ vireo, qemu }: CaseResult['seconds']): number | undefined {
 }
 
 function row(name: string, cells: readonly string[]): string {
-  return `${name.padEnd(NAME_WIDTH)}${cells.map((cell) => cell.padStart(CELL_WIDTH)).join('')}`;
+  return `${name.padEnd(NAME_WIDTH)}${cells.map((cell) => ` ${cell.padStart(CELL_WIDTH)}`).join('')}`;
 }
 
 function peak(values: readonly number[] | undefined): number | undefined {

@@ -43,7 +43,8 @@ export async function run(command: readonly string[], cwd: string, codes: readon
   }
 }
 
-function peakOf(pid: number | undefined): number {
+/** The peak of a process's resident set so far, in bytes; 0 where it cannot be known. */
+export function peakOf(pid: number | undefined): number {
   try {
     const [, kib = '0'] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
     return Number(kib) * 1024;
