@@ -42,10 +42,14 @@ function namedFiles(args) {
 
 /** Lets Node keep what it compiled for the next start, in the user's cache folder: most of a short run is compiling. */
 async function keepCompiledCode() {
-  const base = process.env.XDG_CACHE_HOME;
-  const caches = base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache');
-  const { enableCompileCache } = await import('node:module');
-  enableCompileCache(join(caches, 'vireo', 'code'));
+  try {
+    const base = process.env.XDG_CACHE_HOME;
+    const caches = base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache');
+    const { enableCompileCache } = await import('node:module');
+    enableCompileCache(join(caches, 'vireo', 'code'));
+  } catch {
+    // Without a home folder nothing is kept.
+  }
 }
 
 /** The sources in a checkout, the built program in the published package. */
