@@ -14,9 +14,9 @@ import { FORMATS } from './drivers/registry.ts';
  * stated may not refer to other files.
  * @throws UserError that names the file and what is wrong with it
  */
-export async function openDisk({ file, format, readOnly = false }: DiskOptions): Promise<BlockNode> {
+export async function openDisk({ file, format, readOnly = false, cache }: DiskOptions): Promise<BlockNode> {
   const stated = format === undefined ? {} : { format };
-  const image = await openImage(file, { ...stated, writable: !readOnly, distrustProbed: true, io: 'cached' });
+  const image = await openImage(file, { ...stated, cache, writable: !readOnly, distrustProbed: true, io: 'cached' });
   return image.node;
 }
 

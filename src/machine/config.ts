@@ -105,6 +105,8 @@ export interface DiskOptions {
   /** The image's format; without it, it is found out, and an image that refers to other files is refused. */
   readonly format?: string;
   readonly readOnly?: boolean;
+  /** Past the host's page cache; without flushes (a crash of the host loses data); every write flushed. Default: none of them. */
+  readonly cache?: { readonly direct: boolean; readonly noFlush: boolean; readonly writeThrough: boolean };
   /** At most 20 characters of ASCII; default `disk0` and so on. */
   readonly serial?: string;
   /** Device number on the root PCI bus, 1 to 30, of a virtio disk; default: the next of those kept for disks. */

@@ -65,6 +65,7 @@ function diskOptions(config: SystemConfig, { node: name, device, media }: DiskCo
   return {
     file: pathOf(config, file.filename ?? ''),
     format: format.driver === 'auto' ? undefined : format.driver === 'file' ? 'raw' : format.driver,
+    cache: file.cache,
     readOnly: format.readOnly || file.readOnly || media === 'cdrom',
     bus: isVirtio ? 'virtio' : 'scsi',
     media,

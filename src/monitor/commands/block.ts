@@ -119,7 +119,7 @@ async function nodeInfo(emulator: Emulator, node: BlockNodeConfig, state: DiskSt
     encrypted: false,
     bps: 0,
     bps_rd: 0,
-    cache: { 'no-flush': node.cache.noFlush, direct: node.cache.direct, writeback: true },
+    cache: { 'no-flush': node.cache.noFlush, direct: node.cache.direct, writeback: !node.cache.writeThrough },
     file,
   };
 }

@@ -110,6 +110,8 @@ function place(draft: Draft, device: DeviceConfig, params: ParamReader): void {
   params.accept('disable-modern', 'off', 'false');
   params.accept('disable-legacy', 'on', 'auto', 'true');
   params.accept('num-queues', '1');
+  params.accept('deflate-on-oom', 'on', 'true');
+  params.accept('write-cache', 'auto', 'on');
   params.accept('logical_block_size', '512');
   params.accept('physical_block_size', '512');
   switch (device.driver) {
@@ -239,7 +241,11 @@ export function readBlockdev(draft: Pick<Draft, 'nodes'>, params: Params): Block
   if (draft.nodes.some((node) => node.nodeName === nodeName)) {
     throw new UserError(`Duplicate nodes with node-name='${nodeName}'`);
   }
-  const cache = { direct: reader.switch('cache.direct') ?? false, noFlush: reader.switch('cache.no-flush') ?? false };
+  const cache = {
+    direct: reader.switch('cache.direct') ?? false,
+    noFlush: reader.switch('cache.no-flush') ?? false,
+    writeThrough: false,
+  };
   reader.ignore('discard', 'auto-read-only', 'detect-zeroes', 'locking', 'aio');
   reader.accept('detect-zeroes', 'off');
   const base = { nodeName, driver, readOnly: reader.switch('read-only') ?? false, cache };
@@ -279,21 +285,13 @@ export function addDrive(
     const cache = {
       direct: reader.switch('cache.direct') ?? (mode === 'none' || mode === 'directsync'),
       noFlush: reader.switch('cache.no-flush') ?? mode === 'unsafe',
+      writeThrough: !(reader.switch('cache.writeback') ?? (mode !== 'writethrough' && mode !== 'directsync')),
     };
     const readOnly = reader.switch('readonly') ?? reader.switch('read-only') ?? media === 'cdrom';
     const format = reader.oneOf('format', FORMAT_DRIVERS) ?? (media === 'cdrom' ? 'raw' : undefined);
-    reader.ignore(
-      'index',
-      'bus',
-      'unit',
-      'aio',
-      'discard',
-      'werror',
-      'rerror',
-      'cache.writeback',
-      'auto-read-only',
-      'file.locking',
-    );
+    reader.ignore('index', 'bus', 'unit', 'aio', 'discard', 'auto-read-only', 'file.locking');
+    reader.accept('werror', 'report');
+    reader.accept('rerror', 'report');
     reader.accept('snapshot', 'off');
     reader.accept('detect-zeroes', 'off');
     const serial = reader.text('serial');

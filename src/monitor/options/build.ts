@@ -279,10 +279,6 @@ function checkProcessOptions(given: Given, warnings: string[]): void {
       warnings.push('-sandbox on: the process does not confine itself; confine it from outside');
   });
   forEachOption(given.all('audiodev'), ({ params }) => new ParamReader(params).accept('driver', 'none'));
-  forEachOption(given.all('d'), ({ value }) => {
-    const unknown = value.split(',').find((item) => item !== 'guest_errors');
-    if (unknown !== undefined) throw new UserError(`'${unknown}' cannot be logged, only guest_errors`);
-  });
 }
 
 function draftOf(

@@ -29,7 +29,7 @@ export interface BlockNodeConfig {
   /** `null`: stands on nothing, whatever the image says. */
   readonly backing?: string | null;
   readonly readOnly: boolean;
-  readonly cache: { readonly direct: boolean; readonly noFlush: boolean };
+  readonly cache: { readonly direct: boolean; readonly noFlush: boolean; readonly writeThrough: boolean };
 }
 
 /** A disk of the guest and where its content is. */
