@@ -35,8 +35,6 @@ export async function openQcow(file: BlockNode, options: OpenOptions): Promise<I
   const readOnly = options.readOnly ?? file.readOnly;
   const { header, l1Entries, backingFile } = await readHeader(file, name);
   const isEncrypted = header.cryptMethod === CRYPT.aes;
-  if (isEncrypted && cipher === undefined)
-    throw new UserError(`${name}: its disk is encrypted (AES), and no key was given`);
   const l1 = new Uint8Array(l1Entries * 8);
   await file.read(header.l1Offset, l1);
   const l2Entries = 2 ** header.l2Bits;
@@ -51,7 +49,7 @@ export async function openQcow(file: BlockNode, options: OpenOptions): Promise<I
     l1: viewOf(l1),
     l2: metadataCache(file, l2Entries * 8, Math.floor(CACHE_BYTES / (l2Entries * 8))),
     compression,
-    cipher: isEncrypted ? cipher : undefined,
+    cipher: isEncrypted ? (cipher ?? withoutKey(name)) : undefined,
     changed: new Set(),
   };
   const backing = await openBacking(backingFile, options);
@@ -73,6 +71,14 @@ export async function openQcow(file: BlockNode, options: OpenOptions): Promise<I
     check: () => check(state, header.diskBytes),
     ...(isEncrypted || compression === undefined ? {} : { packed: packerOf(state, compression) }),
   });
+}
+
+/** Without a key an encrypted image tells what it is, and not what is in it. */
+function withoutKey(name: string): SectorCipher {
+  const refuse = (): never => {
+    throw new IoError('io', `${name}: its disk is encrypted (AES): parameter 'encrypt.key-secret' is required`);
+  };
+  return { encrypt: refuse, decrypt: refuse };
 }
 
 async function openBacking(filename: string | undefined, { name, resolveBacking, withoutBacking }: OpenOptions) {

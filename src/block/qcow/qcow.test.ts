@@ -50,16 +50,21 @@ async function contentOf(file: BlockNode): Promise<Uint8Array> {
   return bytes;
 }
 
-test('qcow: nothing of an encrypted disk is in the file as it is, and without a key it is refused', async () => {
+test('qcow: nothing of an encrypted disk is in the file as it is, and without a key nothing is read or written', async () => {
   const file = memoryNode(0);
   await createQcow(file, { sizeBytes: 2 ** 20, isEncrypted: true });
-  await assert.rejects(
-    qcow.open(file, { name: 'secret' }),
-    /secret: its disk is encrypted \(AES\), and no key was given/,
-  );
   const node = await qcow.open(file, { name: 'secret', cipher });
   await node.write(5000, new TextEncoder().encode('attack at dawn'));
   await node.close();
+  const locked = await qcow.open(file, { name: 'secret' });
+  assert.equal(locked.info.encrypted, true);
+  const message = /secret: its disk is encrypted \(AES\): parameter 'encrypt.key-secret' is required/;
+  await assert.rejects(locked.read(5000, new Uint8Array(1)), message);
+  const before = await contentOf(file);
+  await assert.rejects(locked.write(5000, new Uint8Array(1)), message);
+  await assert.rejects(locked.write(100_000, new Uint8Array(5000)), message);
+  await locked.close();
+  assert.deepEqual(await contentOf(file), before);
   assert.doesNotMatch(new TextDecoder('latin1').decode(await contentOf(file)), /attack/);
 });
 

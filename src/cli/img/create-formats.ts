@@ -186,9 +186,14 @@ export const FORMAT_CREATORS: Readonly<Record<string, Creator>> = {
   vmdk,
   vhdx,
   qcow: {
-    describe: describing([['backing_file'], ['backing_fmt']]),
-    create: (path, values, sizeBytes) =>
-      makeFile(path, (file) => createQcow(file, { sizeBytes, ...backingFileOf(values) })),
+    describe: describing([['backing_file'], ['backing_fmt'], ['encrypt.format'], ['encrypt.key-secret']]),
+    create(path, values, sizeBytes) {
+      const method = values.get('encrypt.format');
+      if (method !== undefined && method !== 'aes')
+        throw new UserError(`Invalid parameter '${method}': encrypt.format is aes`);
+      const options = { sizeBytes, isEncrypted: method === 'aes', ...backingFileOf(values) };
+      return makeFile(path, (file) => createQcow(file, options));
+    },
   },
   cow: {
     describe: describing([['backing_file'], ['backing_fmt']]),

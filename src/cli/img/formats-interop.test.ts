@@ -268,3 +268,20 @@ test('vmdk: an extent outside of the folder is only opened when the format was s
     await run('ours', 'info -f vmdk far.vmdk');
   }
 });
+
+test('qcow, encrypted with AES', { skip }, async () => {
+  const { both, run, send, put } = sides!;
+  put('mixed.raw', mixed(2 ** 20 + 512, 9));
+  const secret = '--object secret,id=s,data=pass';
+  const image = (name: string) => `driver=qcow,file.filename=${name},encrypt.key-secret=s`;
+  await both(`create ${secret} -f qcow -o encrypt.format=aes,encrypt.key-secret=s secret.qcow ${2 ** 20 + 512}`);
+  await both('info secret.qcow', placeless);
+  await both(`convert -n ${secret} --target-image-opts mixed.raw ${image('secret.qcow')}`);
+  for (const [from, to] of [
+    ['ours', 'theirs'],
+    ['theirs', 'ours'],
+  ] as const) {
+    send(from, 'secret', 'sent');
+    await run(to, `compare ${secret} --image-opts ${image('sent/secret.qcow')} driver=raw,file.filename=mixed.raw`);
+  }
+});
