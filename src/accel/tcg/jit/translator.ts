@@ -48,7 +48,7 @@ import { analyze, type Dispatch, withDispatcher } from './structure.ts';
 
 /** Samples at one target before it is translated, and before that is done again with all that has been seen. */
 const hotSamples = 2;
-const hotterSamples = 3;
+const hotterSamples = 16;
 /** Targets that are watched; beyond that the counts start again. */
 const maxWatched = 4096;
 /** The most ways into a region. */
