@@ -81,7 +81,8 @@ await check('a process ends at once while its guest runs', async () => {
     await machine.start();
     await machine.serial[0].readable.getReader().read();
     process.exit(7);`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
+  writeFileSync('/tmp/end.mjs', program);
+  const child = spawn(process.execPath, ['/tmp/end.mjs'], { stdio: 'inherit' });
   const [code] = await once(child, 'exit');
   equal(code, 7);
 });
