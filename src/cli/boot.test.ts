@@ -54,6 +54,10 @@ const scriptMissing = spawnSync('script', ['--version']).status !== 0 && 'script
 /** Types each answer when its prompt has appeared on the terminal. */
 async function talk(child: ChildProcess, turns: readonly (readonly [prompt: string, answer: string])[]) {
   let [screen, seen, turn] = ['', 0, 0];
+  // A shell that has not yet handed the terminal to its child loses a Ctrl-C: a person presses it again.
+  const again = setInterval(() => {
+    if (turn > 0 && turns[turn - 1][1] === '\x03') child.stdin!.write('\x03');
+  }, 5000);
   child.stdout!.on('data', (bytes: Buffer) => {
     screen += bytes.toString('latin1');
     while (turn < turns.length && screen.includes(turns[turn][0], seen)) {
@@ -62,6 +66,7 @@ async function talk(child: ChildProcess, turns: readonly (readonly [prompt: stri
     }
   });
   await once(child, 'close');
+  clearInterval(again);
   return screen;
 }
 

@@ -314,10 +314,12 @@ for (const what of ['stream', 'commit', 'backup'] as const) {
     await target.close();
     for (let kill = 0; kill < KILLS; kill += 1) {
       const victim = spawn(process.execPath, [VICTIM, what, folder], { stdio: ['ignore', 'pipe', 'inherit'] });
+      // It may be done before it is killed.
+      const closed = once(victim, 'close');
       await once(victim.stdout, 'data');
       await new Promise((resolve) => setTimeout(resolve, random.next(60)));
       victim.kill('SIGKILL');
-      await once(victim, 'close');
+      await closed;
       const image = await open();
       await compare(image, model);
       assert.equal((await image.check!('all')).corruptions, 0);
