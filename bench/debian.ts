@@ -1,9 +1,9 @@
 /** What the guests of the benchmark have of Debian beside the default guest; kept in the user's cache folder. */
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type CpioEntry, UserError, writeCpio } from '../src/base/index.ts';
-import { type Apt, type Architecture, openApt } from '../src/host/node/guest/apt.ts';
+import type { Apt, Architecture } from '../src/host/node/guest/apt.ts';
+import { cachedFile, cacheFolder } from '../src/host/node/guest/cache.ts';
 
 export type { Architecture } from '../src/host/node/guest/apt.ts';
 
@@ -52,29 +52,10 @@ export function busybox32(): Promise<Uint8Array> {
   });
 }
 
-/** A file of the cache folder; made by `build` in an empty folder when it is not there yet. */
-async function cached(
+function cached(
   architecture: Architecture,
   name: string,
   build: (apt: Apt, folder: string) => Promise<Uint8Array>,
 ): Promise<Uint8Array> {
-  const base = process.env.XDG_CACHE_HOME;
-  const cache = join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vireo', 'bench');
-  const path = join(cache, `${architecture}-${name}`);
-  const existing = await readFile(path).catch(() => undefined);
-  if (existing !== undefined) return existing;
-  await mkdir(cache, { recursive: true });
-  const temporary = await mkdtemp(join(cache, 'tmp-'));
-  try {
-    const apt = await openApt(temporary, process.env, architecture);
-    await apt.update();
-    const folder = join(temporary, 'root');
-    await mkdir(folder);
-    const bytes = await build(apt, folder);
-    await writeFile(join(temporary, name), bytes);
-    await rename(join(temporary, name), path);
-    return bytes;
-  } finally {
-    await rm(temporary, { recursive: true, force: true });
-  }
+  return cachedFile(join(cacheFolder(process.env), 'bench'), `${architecture}-${name}`, build, architecture);
 }

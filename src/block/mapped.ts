@@ -4,6 +4,7 @@
  */
 import { IoError } from '../base/index.ts';
 import type { BlockExtent, BlockNode } from '../contract/index.ts';
+import { appendExtent } from './extents.ts';
 import type { CheckResult, ImageInfo, ImageNode } from './format.ts';
 import { rwLock } from './lock.ts';
 import { alignDown, alignUp, checkRange, checkWritable, readPadded, zeroRange } from './request.ts';
@@ -293,22 +294,6 @@ function extentOf(run: Run, offset: number, backing: BlockNode | undefined): Blo
     ...(kind === 'data' ? { childOffset: run.at } : {}),
     ...(kind === 'packed' ? { compressed: true } : {}),
   };
-}
-
-/** Adds an extent to a list, joined with the last one where they are one. */
-export function appendExtent(extents: BlockExtent[], next: BlockExtent): void {
-  const last = extents.at(-1);
-  const joins =
-    last !== undefined &&
-    last.allocated === next.allocated &&
-    last.zero === next.zero &&
-    last.data === next.data &&
-    last.compressed === next.compressed &&
-    (last.childOffset === undefined
-      ? next.childOffset === undefined
-      : next.childOffset === last.childOffset + last.length);
-  if (joins) extents[extents.length - 1] = { ...last, length: last.length + next.length };
-  else extents.push(next);
 }
 
 /** A check that has found nothing yet. */

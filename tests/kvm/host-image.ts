@@ -1,10 +1,10 @@
 /** The initramfs of a computer that is a host of guests: busybox, Node, the built project, KVM's modules, a default guest. */
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
+import { cacheFolder } from '../../src/host/node/guest/cache.ts';
 
 /** Where the default guest is in the cache folder. */
 const GUEST = 'guest-debian-cloud-amd64';
@@ -39,7 +39,7 @@ export function hostImage(modules: readonly (readonly [string, Uint8Array])[]): 
   for (const path of globSync('dist/**/*.js', { cwd: ROOT })) add(`vireo/${path}`, join(ROOT, path));
   add('vireo/suite.mjs', fileURLToPath(new URL('./suite.mjs', import.meta.url)));
   files.set('vireo/package.json', new TextEncoder().encode('{"type":"module"}'));
-  const guest = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vireo', GUEST);
+  const guest = join(cacheFolder(process.env), GUEST);
   for (const path of globSync('*', { cwd: guest })) add(`cache/vireo/${GUEST}/${path}`, join(guest, path));
   add('bin/busybox', join(guest, 'busybox'));
   return writeCpio([...directoriesOf([...files.keys()]), CONSOLE, ...[...files].map(asFile)]);

@@ -1,10 +1,9 @@
 /** More of Debian than the default guest has, got with apt once and kept in the user's cache folder. */
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
-import { type Apt, openApt } from '../../src/host/node/guest/apt.ts';
+import { cachedFile, cachedFolder, cacheFolder } from '../../src/host/node/guest/cache.ts';
 
 /** Where the userland lies in the guest. */
 export const USERLAND_ROOT = 'debian/';
@@ -17,7 +16,7 @@ const LEFT_OUT =
 
 /** The generic amd64 kernel, a bzImage. */
 export function genericKernel(): Promise<Uint8Array> {
-  return cached('linux-image-amd64', async (apt, folder) => {
+  return cachedFile(systemTestsCache(), 'linux-image-amd64', async (apt, folder) => {
     const meta = await apt.show('linux-image-amd64');
     const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
     if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
@@ -30,7 +29,7 @@ export function genericKernel(): Promise<Uint8Array> {
 /** Debian's cloud kernel with its KVM modules, for a host of guests: vmlinuz, and modules in the order of loading. */
 export async function kvmHostKernel(): Promise<{ kernel: Uint8Array; modules: [name: string, data: Uint8Array][] }> {
   const names = ['vmlinuz', ...KVM_MODULES];
-  const packed = await cached('kvm-host.cpio', async (apt, folder) => {
+  const packed = await cachedFile(systemTestsCache(), 'kvm-host.cpio', async (apt, folder) => {
     const meta = await apt.show('linux-image-cloud-amd64');
     const name = meta.depends.find((dependency) => dependency.startsWith('linux-image-'));
     if (name === undefined) throw new Error(`package ${meta.name} names no kernel package`);
@@ -78,7 +77,7 @@ export function nodeLibraries(): Promise<Uint8Array> {
 
 /** Packages and all that they depend on, as the root of a file system with its usual places. */
 function root(name: string, packages: readonly string[]): Promise<Uint8Array> {
-  return cached(name, async (apt, folder) => {
+  return cachedFile(systemTestsCache(), name, async (apt, folder) => {
     await apt.unpack(await apt.resolve(packages), folder);
     const root: CpioEntry = { kind: 'directory', path: USERLAND_ROOT.slice(0, -1), permissions: 0o755 };
     const mountPoints = ['dev', 'proc', 'root', 'sys', 'tmp'].map(
@@ -93,7 +92,7 @@ export function debianTools(): Promise<string> {
   // The name changes with what is in it.
   const content = JSON.stringify([TOOLS_PACKAGES, TOOLS_FILES, TOOLS_FOLDERS]);
   const name = `tools-${createHash('sha256').update(content).digest('hex').slice(0, 12)}`;
-  return cachedFolder(name, async (apt, folder) => {
+  return cachedFolder(systemTestsCache(), name, async (apt, folder) => {
     await apt.unpack(await apt.resolve(TOOLS_PACKAGES), folder);
     for (const [path, text] of Object.entries(TOOLS_FILES)) {
       await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -139,52 +138,8 @@ export const ENTER_TOOLS = `
   [ -e /etc/resolv.conf ] && cp /etc/resolv.conf /t/run/resolv.conf
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
 
-/** A folder of the cache folder, filled by `build` when it is not there yet. */
-async function cachedFolder(name: string, build: (apt: Apt, folder: string) => Promise<void>): Promise<string> {
-  const path = join(cacheFolder(), name);
-  if ((await stat(path).catch(() => undefined)) !== undefined) return path;
-  return building(async (apt, temporary) => {
-    const folder = join(temporary, 'root');
-    await mkdir(folder);
-    await build(apt, folder);
-    // Another run may have been quicker.
-    await rename(folder, path).catch(async (error) => {
-      if ((await stat(path).catch(() => undefined)) === undefined) throw error;
-    });
-    return path;
-  });
-}
-
-/** A file of the cache folder; made by `build` in an empty folder when it is not there yet. */
-async function cached(name: string, build: (apt: Apt, folder: string) => Promise<Uint8Array>): Promise<Uint8Array> {
-  const path = join(cacheFolder(), name);
-  const existing = await readFile(path).catch(() => undefined);
-  if (existing !== undefined) return existing;
-  return building(async (apt, temporary) => {
-    const folder = join(temporary, 'root');
-    await mkdir(folder);
-    const bytes = await build(apt, folder);
-    await writeFile(join(temporary, name), bytes);
-    await rename(join(temporary, name), path);
-    return bytes;
-  });
-}
-
-function cacheFolder(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vireo', 'system-tests');
-}
-
-/** Runs `build` with apt and a folder that is removed afterwards. */
-async function building<T>(build: (apt: Apt, temporary: string) => Promise<T>): Promise<T> {
-  await mkdir(cacheFolder(), { recursive: true });
-  const temporary = await mkdtemp(join(cacheFolder(), 'tmp-'));
-  try {
-    const apt = await openApt(temporary, process.env);
-    await apt.update();
-    return await build(apt, temporary);
-  } finally {
-    await rm(temporary, { recursive: true, force: true });
-  }
+function systemTestsCache(): string {
+  return join(cacheFolder(process.env), 'system-tests');
 }
 
 /** What lies below `folder`, directories before what is in them. */

@@ -1,29 +1,11 @@
 /** A vCPU's state to and from the record that all accelerators of x86 share (target's X86_CPU). */
 import { StateError } from '../../base/index.ts';
 import type { DeviceRecord } from '../../contract/index.ts';
-import { X86_CPU, type X86CpuRecord } from '../../target/index.ts';
+import { X86_CPU, type X86CpuRecord, state as x86 } from '../../target/index.ts';
 import type { Regs, Sregs, VcpuEvents } from './structures.ts';
 import { MP_STATE } from './vcpu.ts';
 import { MSR, MTRR_FIXED, rightsOf, segmentOf, type VcpuState } from './vcpu-state.ts';
 
-const GENERAL = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-] as const;
 /** Name in the record → in kvm_sregs. */
 const SEGMENTS = { es: 'es', cs: 'cs', ss: 'ss', ds: 'ds', fs: 'fs', gs: 'gs', ldtr: 'ldt', tr: 'tr' } as const;
 const NAMED_MSRS = {
@@ -78,7 +60,7 @@ export function toRecord(state: VcpuState, powerUp: VcpuState, tscKhz: number): 
     return [name, { selector: segment.selector, base: segment.base, limit: segment.limit, rights: rightsOf(segment) }];
   });
   const record: X86CpuRecord = {
-    general: GENERAL.map((name) => regs[name]),
+    general: x86.gprNames.map((name) => regs[name]),
     rip: regs.rip,
     rflags: regs.rflags,
     segments: Object.fromEntries(segments) as X86CpuRecord['segments'],
@@ -182,7 +164,7 @@ export function fromRecord(given: DeviceRecord, powerUp: VcpuState, tscKhz: numb
 }
 
 function generalOf(record: X86CpuRecord): Omit<Regs, 'rip' | 'rflags'> {
-  return Object.fromEntries(GENERAL.map((name, i) => [name, record.general[i]])) as Omit<Regs, 'rip' | 'rflags'>;
+  return Object.fromEntries(x86.gprNames.map((name, i) => [name, record.general[i]])) as Omit<Regs, 'rip' | 'rflags'>;
 }
 
 function sregsOf(record: X86CpuRecord, before: Sregs): Sregs {

@@ -2,6 +2,7 @@
 import { IoError } from '../../base/index.ts';
 import type { BlockExtent } from '../../contract/index.ts';
 import { zstdFrameBytes } from '../compression.ts';
+import { appendExtent } from '../extents.ts';
 import { alignDown, readPadded } from '../request.ts';
 import { readData } from './data.ts';
 import type { Image } from './image.ts';
@@ -67,7 +68,7 @@ export async function diskExtents(image: Image, offset: number, length: number):
     const allocated = kind !== KIND.unallocated && kind !== KIND.reserved;
     const isZero = kind === KIND.zero || kind === KIND.zeroAllocated;
     const hasPlace = kind === KIND.normal || kind === KIND.zeroAllocated || kind === KIND.reserved;
-    append(extents, {
+    appendExtent(extents, {
       offset: offset + done,
       length: run.length,
       allocated,
@@ -79,19 +80,4 @@ export async function diskExtents(image: Image, offset: number, length: number):
     done += run.length;
   }
   return extents;
-}
-
-function append(extents: BlockExtent[], next: BlockExtent): void {
-  const last = extents.at(-1);
-  const joins =
-    last !== undefined &&
-    last.allocated === next.allocated &&
-    last.zero === next.zero &&
-    last.data === next.data &&
-    last.compressed === next.compressed &&
-    (last.childOffset === undefined
-      ? next.childOffset === undefined
-      : next.childOffset === last.childOffset + last.length);
-  if (joins) extents[extents.length - 1] = { ...last, length: last.length + next.length };
-  else extents.push(next);
 }

@@ -2,8 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
 import { NBD_PORT, type NbdExport, type NbdServerOptions, serveNbd } from '../../block/index.ts';
-import type { ByteStream } from '../../contract/index.ts';
-import { type ByteStreamListener, listenByteStreams } from '../../host/node/index.ts';
+import type { ByteStream, HostListener } from '../../contract/index.ts';
+import { listenByteStreams } from '../../host/node/index.ts';
 import type { Objects } from '../drivers/objects.ts';
 import { tellStarter } from './background.ts';
 import { openExport } from './export.ts';
@@ -23,7 +23,7 @@ export async function serveCommand(args: NbdArguments, objects: Objects): Promis
   const tls = credentials === undefined ? undefined : objects.tls(credentials, 'server');
   const opened = await openExport(args, objects, shared !== 1);
   const pidFile = args.get('pid-file');
-  let listener: ByteStreamListener | undefined;
+  let listener: HostListener | undefined;
   try {
     const clients = clientsOf({
       options: { exports: [opened.disk], tls: tls === undefined ? 'none' : 'required' },

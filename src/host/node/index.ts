@@ -12,7 +12,6 @@ export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeKvmHost } from './kvm-host.ts';
 export {
-  type ByteStreamListener,
   connectByteStream,
   listenByteStreams,
   type StreamOptions,

@@ -1,11 +1,12 @@
 /** Connections of Node's sockets as byte streams that are read at their user's pace, with TLS where there are credentials. */
 import { lstatSync, rmSync } from 'node:fs';
-import { createServer, connect as nodeConnect, type Server, type Socket } from 'node:net';
+import { createServer, connect as nodeConnect, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { IoError, UserError } from '../../base/index.ts';
-import type { ByteStream, HostEndpoint } from '../../contract/index.ts';
+import type { ByteStream, HostEndpoint, HostListener } from '../../contract/index.ts';
+import { listenOn } from './listen.ts';
 import type { TlsCredentials } from './nbd-tls.ts';
-import { cannotListen, endpointText } from './net-failure.ts';
+import { endpointText } from './net-failure.ts';
 
 /** Bytes that wait to be read, at most about this many, before the peer is stopped. */
 const UNREAD_BYTES_MAX = 4 * 2 ** 20;
@@ -33,22 +34,17 @@ export function connectByteStream(to: HostEndpoint, options: StreamOptions = {})
   });
 }
 
-export interface ByteStreamListener {
-  /** Where it listens; a port that was asked for as 0 is the one that was given. */
-  readonly endpoint: HostEndpoint;
-  close(): void;
-}
-
 /** Listens; a socket's file that a killed process left is replaced. Rejects with a `UserError` that names the endpoint. */
 export async function listenByteStreams(
   at: HostEndpoint,
   accept: (stream: ByteStream) => void,
   options: StreamOptions = {},
-): Promise<ByteStreamListener> {
+): Promise<HostListener> {
   if (at.kind === 'unix' && lstatSync(at.path, { throwIfNoEntry: false })?.isSocket() && !(await answers(at.path))) {
     rmSync(at.path, { force: true });
   }
-  return listen(at, accept, options);
+  const server = createServer({ noDelay: true }, (socket) => accept(byteStream(socket, 'server', options)));
+  return listenOn(server, at);
 }
 
 function answers(path: string): Promise<boolean> {
@@ -60,28 +56,6 @@ function answers(path: string): Promise<boolean> {
     });
     // Somebody is there as well when he is busy, or is nobody that we may talk to.
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
-  });
-}
-
-function listen(
-  at: HostEndpoint,
-  accept: (stream: ByteStream) => void,
-  options: StreamOptions,
-): Promise<ByteStreamListener> {
-  return new Promise((resolve, reject) => {
-    const server: Server = createServer({ noDelay: true }, (socket) => accept(byteStream(socket, 'server', options)));
-    const failed = (error: NodeJS.ErrnoException) => reject(cannotListen(at, error));
-    server.once('error', failed);
-    server.listen(at.kind === 'unix' ? { path: at.path } : { host: at.address, port: at.port }, () => {
-      server.off('error', failed);
-      server.on('error', () => {}); // one connection could not be accepted; the next may
-      const address = server.address();
-      const endpoint: HostEndpoint =
-        typeof address === 'object' && address !== null
-          ? { kind: 'inet', address: address.address, port: address.port }
-          : at;
-      resolve({ endpoint, close: () => server.close() });
-    });
   });
 }
 

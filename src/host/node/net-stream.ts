@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { createServer, connect as nodeConnect, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { HostEndpoint, HostListener, HostStream, HostStreamEvents } from '../../contract/index.ts';
-import { cannotListen, failureOf } from './net-failure.ts';
+import { listenOn } from './listen.ts';
+import { failureOf } from './net-failure.ts';
 
 export function connectStream(to: HostEndpoint, events: HostStreamEvents): HostStream {
   const target = to.kind === 'unix' ? { path: to.path } : { host: to.address, port: to.port };
@@ -16,30 +17,17 @@ export function listenStream(
   at: HostEndpoint,
   accept: (stream: HostStream, from: HostEndpoint | undefined) => HostStreamEvents,
 ): Promise<HostListener> {
-  return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      const { remoteAddress, remotePort } = socket;
-      const from: HostEndpoint | undefined =
-        remoteAddress === undefined || remotePort === undefined
-          ? undefined
-          : { kind: 'inet', address: remoteAddress, port: remotePort };
-      let events: HostStreamEvents | undefined;
-      const stream = socketStream(socket, at.kind, () => events!);
-      events = accept(stream, from);
-    });
-    const failed = (error: NodeJS.ErrnoException) => reject(cannotListen(at, error));
-    server.once('error', failed);
-    server.listen(at.kind === 'unix' ? { path: at.path } : { host: at.address, port: at.port }, () => {
-      server.off('error', failed);
-      server.on('error', () => {}); // one connection could not be accepted; the next may
-      const address = server.address();
-      const endpoint: HostEndpoint =
-        typeof address === 'object' && address !== null
-          ? { kind: 'inet', address: address.address, port: address.port }
-          : at;
-      resolve({ endpoint, close: () => server.close() });
-    });
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const { remoteAddress, remotePort } = socket;
+    const from: HostEndpoint | undefined =
+      remoteAddress === undefined || remotePort === undefined
+        ? undefined
+        : { kind: 'inet', address: remoteAddress, port: remotePort };
+    let events: HostStreamEvents | undefined;
+    const stream = socketStream(socket, at.kind, () => events!);
+    events = accept(stream, from);
   });
+  return listenOn(server, at);
 }
 
 /** @param events asked for at each event, because an accepted stream's are known only after it is */

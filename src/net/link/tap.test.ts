@@ -1,25 +1,13 @@
 /** Two network namespaces of the host's, joined through two tap devices and our links between them. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { openTap, systemClock } from '../../host/node/index.ts';
 import { createSwitch, joinLinks, Timers } from '../index.ts';
-
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'needs root';
-  const name = `vireo-${process.pid}-try`;
-  if (spawnSync('ip', ['netns', 'add', name]).status !== 0) return 'network namespaces cannot be made';
-  spawnSync('ip', ['netns', 'del', name]);
-  try {
-    void openTap().close();
-    return false;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
+import { whyNoNamespaces } from '../testing/namespaces.ts';
 
 const ip = (...args: string[]) => execFileSync('ip', args);
 const BYTES = 4_000_000;
@@ -34,7 +22,7 @@ const CLIENT = `const socket = require('node:net').connect({ host: '198.18.78.1'
 
 for (const kind of ['a cable', 'a switch'] as const) {
   // A cable carries unfinished frames as they are, a switch only finished ones.
-  test(`TCP between two namespaces over tap devices and ${kind}`, { skip: whyNot() }, async (t) => {
+  test(`TCP between two namespaces over tap devices and ${kind}`, { skip: whyNoNamespaces() }, async (t) => {
     const timers = new Timers(systemClock());
     const taps = [1, 2].map((host) => {
       const tap = openTap();

@@ -1,6 +1,6 @@
 /** Linux's own TCP/IP as the guest: a network namespace of the host's behind a tap device. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -9,22 +9,10 @@ import { type TestContext, test } from 'node:test';
 import { nodeSockets, openTap, systemClock } from '../../host/node/index.ts';
 import { createUserNet, type Impairment, impairLink, joinLinks, Timers, type UserNet } from '../index.ts';
 import { NO_NAMES } from '../testing/fake-host.ts';
+import { whyNoNamespaces } from '../testing/namespaces.ts';
 import { randomFrom, runSeed } from '../testing/random.ts';
 
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'needs root';
-  const name = `vireo-${process.pid}-try`;
-  if (spawnSync('ip', ['netns', 'add', name]).status !== 0) return 'network namespaces cannot be made';
-  spawnSync('ip', ['netns', 'del', name]);
-  try {
-    void openTap().close();
-    return false;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-const skip = whyNot();
+const skip = whyNoNamespaces();
 let worlds = 0;
 
 /** A namespace that has our network as its only one; runs programs of Node inside. */

@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { UserError } from '../../../base/index.ts';
 import { openApt } from './apt.ts';
+import { cacheFolder } from './cache.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { type GuestKernel, modulesOf } from './modules.ts';
 
@@ -66,12 +66,6 @@ interface Fetching {
   readonly kernel: GuestKernel;
   readonly environment: NodeJS.ProcessEnv;
   readonly onProgress: (step: string) => void;
-}
-
-/** Vireo's folder under the user's cache folder (XDG Base Directory Specification). */
-function cacheFolder(environment: NodeJS.ProcessEnv): string {
-  const base = environment.XDG_CACHE_HOME;
-  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vireo');
 }
 
 type GuestFiles = Readonly<Record<string, Uint8Array>>;

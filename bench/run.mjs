@@ -1,13 +1,14 @@
-// `npm run bench:monitor`: all the set-up, then the measurements. Plain JavaScript for Node 20.
+// `npm run bench` and its siblings: all the set-up, then the measurements of the named file here. Plain JavaScript for Node 20.
 import { fileURLToPath } from 'node:url';
 import { findNode, runOn, tooOldMessage } from '../bin/node.mjs';
 import { setUp } from '../scripts/setup.mjs';
 
+const [file, ...args] = process.argv.slice(2);
 setUp();
 const node = findNode();
 if (node === undefined) {
   process.stderr.write(`vireo: ${tooOldMessage()}\n`);
   process.exitCode = 1;
 } else {
-  await runOn(node, [fileURLToPath(new URL('monitor.ts', import.meta.url)), ...process.argv.slice(2)]);
+  await runOn(node, [fileURLToPath(new URL(file, import.meta.url)), ...args]);
 }
