@@ -21,4 +21,25 @@ export interface GuestMemory {
   view(base: number, length: number): Uint8Array | undefined;
   /** Says that a device or a loader changed guest physical [base, base + length). */
   written(base: number, length: number): void;
+  /** Which pages are written, for whoever copies RAM while its guest runs; absent: this accelerator cannot say. */
+  readonly dirtyLog?: DirtyLog;
+}
+
+/**
+ * Notes which 4-KiB pages of RAM are written, by CPUs and (through `written`) by devices. Called in the machine's
+ * thread, whether the guest runs or not.
+ */
+export interface DirtyLog {
+  /** From here on writes are noted; none are noted yet. */
+  start(): void;
+  /**
+   * Sets in `bitmap` the bits of the pages that were written since `start` or the last call, and leaves its other bits.
+   * While CPUs run, a page whose write goes on meanwhile is in this call's answer or in the next one's. A page is to be
+   * read after the call that says it was written.
+   * @param bitmap a bit a page, those of `ranges` one after the other, the least significant bit of a byte first
+   * @returns how many pages were written
+   */
+  take(bitmap: Uint8Array): number;
+  /** What was noted is forgotten. */
+  stop(): void;
 }

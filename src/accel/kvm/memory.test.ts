@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeKvmHost } from '../../host/node/index.ts';
+import { SlotDirtyLog } from './dirty-log.ts';
 import { DirtyRing, enableDirtyRings } from './dirty-ring.ts';
 import { CAP } from './ioctls.ts';
 import { KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
@@ -75,8 +76,34 @@ test('dirty log: the pages written since it was taken', { skip }, () => {
   const slot = { slot: 0, base: 0, memory: guest.ram, offset: 0, size: 256 * KIB, logDirtyPages: true };
   guest.vm.setSlot(slot);
   runExits(guest.vcpu);
-  assert.ok(guest.vm.dirtyPages(0, slot.size).includes(0x20));
-  assert.deepEqual(guest.vm.dirtyPages(0, slot.size), []);
+  assert.equal(guest.vm.dirtyBitmap(0, slot.size)[0x20 >> 3] & 1, 1);
+  assert.ok(guest.vm.dirtyBitmap(0, slot.size).every((byte) => byte === 0));
+});
+
+test("a machine's dirty log: what its guest and its devices wrote, in pages of all of RAM", { skip }, () => {
+  using guest = tinyGuest(WRITE_AT_20000);
+  const { vm, system } = guest;
+  const ram = system.host.allocateRam(56 * KIB, {});
+  // Pages 0 to 11 at 2_0000h and the next two at 4 GiB: the second slot's bits begin inside a byte.
+  const slots = [
+    { slot: 1, base: 0x2_0000, memory: ram, offset: 0, size: 48 * KIB },
+    { slot: 2, base: 4 * GIB, memory: ram, offset: 48 * KIB, size: 8 * KIB },
+  ];
+  for (const slot of slots) vm.setSlot(slot);
+  const log = new SlotDirtyLog(vm, slots);
+  assert.equal(log.take(new Uint8Array(2)), 0);
+  log.start();
+  runExits(guest.vcpu);
+  log.written(4 * GIB + 4095, 2);
+  const bitmap = Uint8Array.of(0x80, 0);
+  assert.equal(log.take(bitmap), 3);
+  assert.deepEqual([...bitmap], [0x81, 0x30]);
+  assert.equal(log.take(bitmap), 0);
+  log.written(0x2_0000, 1);
+  log.stop();
+  log.written(0x2_0000, 1);
+  log.start();
+  assert.equal(log.take(bitmap), 0);
 });
 
 test('dirty ring: the same, a list a vCPU', { skip }, (t) => {

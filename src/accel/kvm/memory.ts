@@ -1,7 +1,8 @@
 /** Guest RAM of a VM: one piece of shared memory, a slot a range. */
-import type { GuestMemory, RamRange } from '../../contract/index.ts';
+import type { DirtyLog, GuestMemory, RamRange } from '../../contract/index.ts';
+import { SlotDirtyLog } from './dirty-log.ts';
 import type { GuestRam, KvmHost, RamOptions } from './host.ts';
-import type { KvmVm } from './vm.ts';
+import type { KvmVm, MemorySlot } from './vm.ts';
 
 const HUGE_PAGE = 2 * 1024 * 1024;
 
@@ -12,6 +13,7 @@ export class KvmMemory implements GuestMemory {
   readonly #ram: GuestRam;
   readonly #host: KvmHost;
   readonly #bytes: Uint8Array;
+  #log: SlotDirtyLog | undefined;
 
   /** @param ranges guest physical ranges of RAM, 4-KiB aligned. Throws UserError when the host has not that much. */
   constructor(host: KvmHost, ranges: readonly { readonly base: number; readonly size: number }[], options: RamOptions) {
@@ -32,9 +34,15 @@ export class KvmMemory implements GuestMemory {
 
   /** Makes the ranges the VM's memory. */
   connect(vm: KvmVm): void {
-    for (const [slot, { base, size, offset }] of this.ranges.entries()) {
-      vm.setSlot({ slot, base, memory: this.#ram, offset: offset - this.#ram.offset, size });
-    }
+    const slots = this.ranges.map(({ base, size, offset }, slot): MemorySlot => {
+      return { slot, base, memory: this.#ram, offset: offset - this.#ram.offset, size };
+    });
+    for (const slot of slots) vm.setSlot(slot);
+    this.#log = new SlotDirtyLog(vm, slots);
+  }
+
+  get dirtyLog(): DirtyLog | undefined {
+    return this.#log;
   }
 
   view(base: number, length: number): Uint8Array | undefined {
@@ -44,8 +52,10 @@ export class KvmMemory implements GuestMemory {
     return this.#bytes.subarray(start, start + length);
   }
 
-  /** The processor keeps its own caches true. */
-  written(): void {}
+  /** The processor keeps its own caches true, and KVM knows of its own writes alone. */
+  written(base: number, length: number): void {
+    this.#log?.written(base, length);
+  }
 
   /** The host may use these pages for something else. */
   giveBack(base: number, length: number): void {

@@ -92,15 +92,11 @@ export class KvmVm {
     this.callStruct('SET_USER_MEMORY_REGION', s.userspaceMemoryRegion.encode({ slot }));
   }
 
-  /** Takes the log of a slot: numbers of the pages written since the last call. */
-  dirtyPages(slot: number, sizeBytes: number): number[] {
+  /** Takes the log of a slot: a bit for each page written since the last call. */
+  dirtyBitmap(slot: number, sizeBytes: number): Uint8Array {
     const bitmap = new Uint8Array(Math.ceil(sizeBytes / PAGE / 64) * 8);
     this.callStruct('GET_DIRTY_LOG', s.dirtyLog.encode({ slot, bitmap: this.host.addressOf(bitmap) }));
-    const pages: number[] = [];
-    for (const [at, byte] of bitmap.entries()) {
-      for (let bit = 0; bit < 8; bit++) if (byte & (1 << bit)) pages.push(at * 8 + bit);
-    }
-    return pages;
+    return bitmap;
   }
 
   // --- Interrupts.
