@@ -1,5 +1,6 @@
 /** Guest RAM inside the engine's memory. */
 import type { GuestMemory, RamRange } from '../../contract/index.ts';
+import { TcgDirtyLog } from './dirty-log.ts';
 import { maxRamBytes, ramBase } from './layout.ts';
 
 export class TcgMemory implements GuestMemory {
@@ -9,6 +10,7 @@ export class TcgMemory implements GuestMemory {
   readonly ranges: readonly RamRange[];
   readonly size: number;
   readonly bytes: Uint8Array;
+  readonly dirtyLog: TcgDirtyLog;
   /** Called with each range that changed from outside generated code. */
   onWritten: (base: number, length: number) => void = () => {};
 
@@ -27,6 +29,7 @@ export class TcgMemory implements GuestMemory {
     this.memory = new WebAssembly.Memory({ ...this.pages, shared: true });
     this.buffer = this.memory.buffer as SharedArrayBuffer;
     this.bytes = new Uint8Array(this.buffer);
+    this.dirtyLog = new TcgDirtyLog(ramBase, this.size);
   }
 
   /** Engine address of a guest physical address, or -1 where there is no RAM. */
@@ -46,6 +49,7 @@ export class TcgMemory implements GuestMemory {
   }
 
   written(base: number, length: number): void {
+    if (this.dirtyLog.isOn && length > 0) this.dirtyLog.note(this.hostAddress(base), length);
     this.onWritten(base, length);
   }
 }

@@ -69,6 +69,7 @@ export class Mmu implements MemoryPorts {
     this.view = new DataView(memory.buffer);
     this.bytes = memory.bytes;
     this.tlb = new Tlb(memory, cpu);
+    memory.dirtyLog.onForget = () => this.tlb.flush(false);
   }
 
   /** The walker reads tables through this object, and the code cache needs the handlers: both come later. */
@@ -200,13 +201,15 @@ export class Mmu implements MemoryPorts {
       return;
     }
     this.host = host + (low & 0xfff);
+    const { dirtyLog } = this.memory;
+    if (write) dirtyLog.note(host, 1);
     const hasCode = this.code.hasCode(walker.page);
     // Pages with a data breakpoint stay slow, so that `watch` sees each access.
     const isWatched = dataBreakpoints(this.cpu, low & pageMask, high, 0x1000, true) !== 0;
     const flags =
       (walker.isGlobal ? entryFlags.global : 0) |
       (walker.canWrite && walker.canRead && hasCode ? entryFlags.writableCode : 0);
-    const canWrite = walker.canWrite && !hasCode && !isWatched;
+    const canWrite = walker.canWrite && !hasCode && !isWatched && dirtyLog.permits(host);
     this.tlb.enter(set, index, low, high, host, walker.canRead && !isWatched, canWrite, flags);
     if (walker.sizeBits > 12) this.tlb.noteLargePage(low, high, walker.sizeBits);
   }
@@ -301,6 +304,7 @@ export class Mmu implements MemoryPorts {
     const index = (this.setBase(by) + entryOffset(low)) >> 2;
     const tag = index + (tlb.writeTag >> 2);
     if (this.words[tag] === (low & pageMask) && this.words[tag + 1] === high) return;
+    this.memory.dirtyLog.note(this.host, size);
     const physical = this.physicalOfHost(this.host);
     this.code.invalidate(physical, size);
     // Without code the page may have a write tag again: the next write fills it.
@@ -404,7 +408,9 @@ export class Mmu implements MemoryPorts {
 
   setPhysicalBits(address: number, bits: number): void {
     const host = this.memory.hostAddress(address);
-    if (host >= 0) Atomics.or(this.words, host >>> 2, bits);
+    if (host < 0) return;
+    Atomics.or(this.words, host >>> 2, bits);
+    this.memory.dirtyLog.note(host, 4);
   }
 }
 
