@@ -21,7 +21,7 @@ import {
   variantKey,
 } from '../../target/index.ts';
 import { ops } from './interpreter.ts';
-import { code, codeChanges, entryTableSize, record } from './layout.ts';
+import { code, codeChanges, entryTable, record } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import type { TcgStatistics } from './statistics.ts';
 
@@ -87,6 +87,9 @@ interface Run {
 const maxBlock = 48;
 const maxInstructionBytes = 15;
 const pageSize = 4096;
+/** Entry tables, chunks and records of a block and the like of it. */
+const blockReserve = 2 * entryTable.size + maxBlock * (entryTable.chunkSize + 4 * record.size);
+const firstFree = entryTable.emptyChunk + entryTable.chunkSize;
 
 export class CodeCache {
   /** Instructions decoded so far. */
@@ -99,7 +102,9 @@ export class CodeCache {
   private readonly features: ReadonlySet<Feature>;
   private readonly handlers: HandlerSource;
   private readonly failures: { readonly undefinedOpcode: ParsedRow; readonly tooLong: ParsedRow };
-  private next: number = code.base;
+  /** Tables and records are handed out from below, chunks of tables from above. */
+  private next: number = firstFree;
+  private end: number = code.base + code.size;
   private pages = new Map<number, CodePage>();
   /** Modes in which a physical page has code. */
   private modesOf = new Map<number, CodePage[]>();
@@ -112,6 +117,8 @@ export class CodeCache {
   /** Copies of records that lead or led into regions. */
   private shadows = new Map<number, number>();
   private readonly scratch = new Uint8Array(32);
+  /** What is being decoded of a page, in its place. */
+  private readonly bytes = new Uint8Array(pageSize);
   /** By row. */
   private readonly resolved: Map<number, Resolved>[] = [];
   private readonly keyIds = new Map<string, number>();
@@ -140,7 +147,7 @@ export class CodeCache {
 
   /** True when the arena may not hold another block: call `flush` before decoding. */
   get full(): boolean {
-    return this.next + entryTableSize + 4 * maxBlock * record.size > code.base + code.size;
+    return this.next + blockReserve > this.end;
   }
 
   /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
@@ -149,7 +156,8 @@ export class CodeCache {
     this.regions.clear();
     this.shadows.clear();
     this.pageOfTable.clear();
-    this.next = code.base;
+    this.next = firstFree;
+    this.end = code.base + code.size;
     this.pages.clear();
     this.modesOf.clear();
     this.covered.clear();
@@ -164,7 +172,7 @@ export class CodeCache {
     return {
       decodedInstructions: this.decoded,
       decodedPages: this.pages.size,
-      codeBytes: this.next - code.base,
+      codeBytes: this.next - code.base + (code.base + code.size - this.end),
       codeLimitBytes: code.size,
       codeFlushes: this.flushes,
       regions: new Set(this.regions.values()).size,
@@ -179,7 +187,7 @@ export class CodeCache {
   /** Decodes the block that starts at `offset` of a page, unless it is there. */
   ensure(physicalPage: number, mode: number, offset: number): void {
     const page = this.page(physicalPage, mode);
-    if (this.words[(page.table >> 2) + offset] === 0) this.decodeBlock(page, offset);
+    if (this.recordIn(page.table, offset) === 0) this.decodeBlock(page, offset);
   }
 
   /** A write changed [base, base + length) of guest physical memory: drops the code of these bytes' pages. Returns true if there was any. */
@@ -262,7 +270,13 @@ export class CodeCache {
 
   /** The record of the instruction at `offset`, or 0. */
   recordAt(physicalPage: number, mode: number, offset: number): number {
-    return this.words[(this.page(physicalPage, mode).table >> 2) + offset];
+    return this.recordIn(this.page(physicalPage, mode).table, offset);
+  }
+
+  /** The record that a page's entry table has for `offset`, or 0. */
+  recordIn(table: number, offset: number): number {
+    const chunk = this.words[(table >> 2) + (offset >> entryTable.chunkShift)];
+    return this.words[(chunk >> 2) + (offset & (entryTable.chunkBytes - 1))];
   }
 
   /**
@@ -321,8 +335,8 @@ export class CodeCache {
     let page = this.pages.get(key);
     if (!page) {
       page = { physical, mode, table: this.next, records: [], regions: new Set(), stops: [] };
-      this.next += entryTableSize;
-      this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
+      this.next += entryTable.size;
+      this.words.fill(entryTable.emptyChunk, page.table >> 2, (page.table + entryTable.size) >> 2);
       this.pages.set(key, page);
       this.pageOfTable.set(page.table, page);
       const modes = this.modesOf.get(physical);
@@ -330,6 +344,13 @@ export class CodeCache {
       else this.modesOf.set(physical, [page]);
     }
     return page;
+  }
+
+  private clearTable(table: number): void {
+    for (let at = table >> 2; at < (table + entryTable.size) >> 2; at++) {
+      const chunk = this.words[at];
+      if (chunk !== entryTable.emptyChunk) this.words.fill(0, chunk >> 2, (chunk + entryTable.chunkSize) >> 2);
+    }
   }
 
   private cover(physicalPage: number, first: number, last: number): void {
@@ -352,17 +373,18 @@ export class CodeCache {
       for (const stop of page.stops) this.view.setInt32(stop + record.target, 0, true);
       page.stops.length = 0;
       for (const region of [...page.regions]) this.dropRegion(region);
-      this.memory.bytes.fill(0, page.table, page.table + entryTableSize);
+      this.clearTable(page.table);
     }
     this.crossing.clear();
     return true;
   }
 
   private decodeBlock(page: CodePage, start: number): void {
-    const { words } = this;
+    const { bytes } = this;
     const source = this.memory.hostAddress(page.physical);
     // Copied, because guest RAM is shared and decoding looks at a byte more than once.
-    const bytes = this.memory.bytes.slice(source, source + pageSize);
+    const behind = Math.min(start + maxBlock * maxInstructionBytes, pageSize);
+    bytes.set(this.memory.bytes.subarray(source + start, source + behind), start);
     const run: Run = { page, first: this.next, at: this.next, offset: start, previous: undefined };
     const stepping = (page.mode & modeBits.step) !== 0;
     let shadow = -1;
@@ -371,7 +393,7 @@ export class CodeCache {
         this.emitSpecial(run, ops.lookup, 0);
         break;
       }
-      const existing = n > 0 ? words[(page.table >> 2) + run.offset] : 0;
+      const existing = n > 0 ? this.recordIn(page.table, run.offset) : 0;
       if (existing && shadow < 0) {
         this.emitSpecial(run, ops.link, existing);
         break;
@@ -410,8 +432,15 @@ export class CodeCache {
 
   /** From now on the instruction at the run's offset is reached by the run's next record, unless it has one already. */
   private enterAt(run: Run): void {
-    const entry = (run.page.table >> 2) + run.offset;
-    if (!this.words[entry]) this.words[entry] = run.at;
+    const { words } = this;
+    const pointer = (run.page.table >> 2) + (run.offset >> entryTable.chunkShift);
+    if (words[pointer] === entryTable.emptyChunk) {
+      this.end -= entryTable.chunkSize;
+      words.fill(0, this.end >> 2, (this.end + entryTable.chunkSize) >> 2);
+      words[pointer] = this.end;
+    }
+    const entry = (words[pointer] >> 2) + (run.offset & (entryTable.chunkBytes - 1));
+    if (!words[entry]) words[entry] = run.at;
   }
 
   private emitSpecial(run: Run, op: number, target: number): void {
@@ -451,7 +480,7 @@ export class CodeCache {
   /** A direct branch to code of this page that is decoded already goes there without a look-up. */
   private linkBranch(run: Run): void {
     const target = this.view.getInt32(run.at + record.branch, true);
-    const known = target >= 0 && target < pageSize ? this.words[(run.page.table >> 2) + target] : 0;
+    const known = target >= 0 && target < pageSize ? this.recordIn(run.page.table, target) : 0;
     this.view.setInt32(run.at + record.target, known, true);
   }
 

@@ -31,7 +31,7 @@ import { exit, handlerType, type RuntimeImport, runtimeImports, status } from '.
 import { DeliveryBuilder } from './emit/delivery.ts';
 import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts';
 import type { HotCase } from './hot.ts';
-import { record, stateBase, tlb } from './layout.ts';
+import { entryTable, record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
 import { type FunctionBody, ModuleBuilder } from './wasm/writer.ts';
 
@@ -393,7 +393,13 @@ export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local
   const pageStart = f.let(and(linear, i64(-4096)));
   f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, miss);
   const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
-  f.set(rec, f.loadRaw(add(table, shl(and(low, i32(0xfff)), i32(2))), 0, 'i32', 4));
+  const chunk = f.loadRaw(
+    add(table, and(shrU(low, i32(entryTable.chunkShift - 2)), i32(entryTable.size - 4))),
+    0,
+    'i32',
+    4,
+  );
+  f.set(rec, f.loadRaw(add(chunk, and(shl(low, i32(2)), i32(entryTable.chunkSize - 4))), 0, 'i32', 4));
   f.if(rec, () => {}, miss);
   f.storeRaw(zero, stateBase + state.page.offset, pageStart, 8);
 }

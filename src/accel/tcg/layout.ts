@@ -64,8 +64,11 @@ export const codeChanges = tlb.base + tlb.sets * tlb.stride;
 
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
 export const code = { base: 0x30_0000, size: 61 << 20 } as const;
-/** An entry table has an i32 for each byte of a page: the record of the instruction that starts there, or 0. */
-export const entryTableSize = 4096 * 4;
+/**
+ * A page's entry table: an i32 for each run of `chunkBytes` bytes, the address of a chunk, which has an i32 for each
+ * of these bytes: the record of the instruction that starts there, or 0. Runs where none starts share a chunk of zeros.
+ */
+export const entryTable = { size: 256, chunkShift: 6, chunkBytes: 64, chunkSize: 256, emptyChunk: code.base } as const;
 
 /** Guest RAM. */
 export const ramBase = 0x400_0000;

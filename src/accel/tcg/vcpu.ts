@@ -331,7 +331,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
       cpu.set(state.budget, cpu.get(state.budget) - branchesPerFetch);
       if (this.parts.translatesAtOnce) this.translate(page);
       if (fresh) mmu.protectPage(page);
-      const at = this.view.getInt32(table + 4 * offset, true);
+      const at = code.recordAt(page, mode, offset);
       if (this.view.getUint16(at + record.op, true) === ops.stop) return this.fetchCrossing(page, low, high, mode);
       return 0;
     } catch (e) {

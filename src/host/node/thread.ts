@@ -1,4 +1,6 @@
 /** The host joint on Node: a thread is a `node:worker_threads` Worker with a doorbell in shared memory. */
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
 import { Worker } from 'node:worker_threads';
@@ -7,6 +9,8 @@ import type { HostThread, ThreadContext, ThreadHost } from '../../contract/index
 /** What the starter hands to a new thread. */
 export interface ThreadData {
   readonly moduleUrl: string;
+  /** Where Node keeps compiled modules, if it does; a thread has to be told. */
+  readonly compileCache: string | undefined;
   /** One Int32, counted up and notified at every post, so that a thread in a short blocking sleep wakes. */
   readonly doorbell: SharedArrayBuffer;
 }
@@ -22,7 +26,9 @@ const TIMEOUT_MAX_MILLIS = 0x7fff_ffff;
 export const nodeThreads: ThreadHost = {
   startThread(moduleUrl) {
     const doorbell = new SharedArrayBuffer(4);
-    const workerData: ThreadData = { moduleUrl, doorbell };
+    const versioned = getCompileCacheDir();
+    const compileCache = versioned === undefined ? undefined : dirname(versioned);
+    const workerData: ThreadData = { moduleUrl, doorbell, compileCache };
     const entry = new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url);
     return hostThread(
       new Worker(entry, { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MEBIBYTES } }),

@@ -376,7 +376,7 @@ export class Translator {
     const leaveFor = (from: number, offset: number): void => {
       const delta = pageOf(offset);
       const at = delta === from ? (source.page(delta) as SourcePage) : undefined;
-      const to = at ? this.view.getInt32(at.table + 4 * (offset - delta), true) : 0;
+      const to = at ? this.parts.code.recordIn(at.table, offset - delta) : 0;
       if (to) {
         if (delta) f.storeRaw(zero, stateBase + state.page.offset, add(frame.page, i64(delta)), 8);
         f.set(frame.result, i32(to + recordMark));
