@@ -32,6 +32,7 @@ function openRaw(whole: BlockNode, { readOnly = whole.readOnly, window }: OpenOp
     discard: file.discard && ((offset, length) => file.discard!(offset, length)),
     writeZeroes: file.writeZeroes && ((offset, length, how) => file.writeZeroes!(offset, length, how)),
     resize: file.resize && ((sizeBytes) => file.resize!(sizeBytes)),
+    immediate: file.immediate,
     close: () => file.close(),
   };
 }

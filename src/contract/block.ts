@@ -34,6 +34,17 @@ export interface WriteZeroesOptions {
 }
 
 /**
+ * What a node can do within the call, without waiting for a disk or another thread. True: it is done. False: it is
+ * not, or only in part, for whatever reason: ask the node itself, which also says what is wrong. Nothing is thrown.
+ */
+export interface BlockImmediate {
+  /** Fills `targets`, one after the other, from `offset` on. */
+  read(offset: number, targets: readonly Uint8Array[]): boolean;
+  /** Writes `sources`, one after the other, from `offset` on; never on a node that is `readOnly`. */
+  write(offset: number, sources: readonly Uint8Array[]): boolean;
+}
+
+/**
  * Every request rejects with an `IoError`: `out-of-range` beyond the size,
  * `read-only`, `no-space`, or `io` when the host or the image fails it.
  */
@@ -58,6 +69,8 @@ export interface BlockNode {
   writeZeroes?(offset: number, length: number, options?: WriteZeroesOptions): Promise<void>;
   /** Changes the size; new bytes are zeros. */
   resize?(sizeBytes: number): Promise<void>;
+  /** Absent where every request has to wait. It means what `read` and `write` mean. */
+  readonly immediate?: BlockImmediate;
   /** Flushes and gives up everything held, the children too. Nothing may be in flight. */
   close(): Promise<void>;
 }

@@ -28,7 +28,19 @@ export function countNode(node: BlockNode, nowNanos: () => number): CountedNode 
       counter.nanos += Math.max(0, Math.round(nowNanos() - start));
     }
   };
-  const { discard, writeZeroes, resize } = node;
+  const { discard, writeZeroes, resize, immediate } = node;
+  /** What was not done counts when the node itself does it. */
+  const countImmediate = (kind: 'read' | 'write', offset: number, buffers: readonly Uint8Array[]): boolean => {
+    const start = nowNanos();
+    if (!immediate![kind](offset, buffers)) return false;
+    const counter = kinds[kind];
+    const bytes = buffers.reduce((sum, { length }) => sum + length, 0);
+    counter.operations += 1;
+    counter.bytes += bytes;
+    counter.nanos += Math.max(0, Math.round(nowNanos() - start));
+    if (kind === 'write') highestOffset = Math.max(highestOffset, offset + bytes);
+    return true;
+  };
   return {
     get sizeBytes() {
       return node.sizeBytes;
@@ -45,6 +57,10 @@ export function countNode(node: BlockNode, nowNanos: () => number): CountedNode 
       ((offset, length, options) =>
         count('write', length, node.writeZeroes!(offset, length, options), offset + length)),
     resize: resize && ((sizeBytes) => node.resize!(sizeBytes)),
+    immediate: immediate && {
+      read: (offset, targets) => countImmediate('read', offset, targets),
+      write: (offset, sources) => countImmediate('write', offset, sources),
+    },
     close: () => node.close(),
     counters: () => ({
       read: { ...kinds.read },

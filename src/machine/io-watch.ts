@@ -61,6 +61,7 @@ export class IoWatch {
       discard: node.discard && ((offset, length) => this.#count(node.discard!(offset, length))),
       writeZeroes: node.writeZeroes && ((offset, length, how) => this.#count(node.writeZeroes!(offset, length, how))),
       resize: node.resize && ((sizeBytes) => this.#count(node.resize!(sizeBytes))),
+      immediate: node.immediate,
       close: () => this.#count(node.close()),
     };
   }

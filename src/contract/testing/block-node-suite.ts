@@ -48,6 +48,32 @@ export function blockNodeSuite(name: string, fixture: BlockNodeFixture): void {
     await checkExtents(node, model);
   });
 
+  within('what it does within the call is what it does otherwise', async (node) => {
+    const { immediate } = node;
+    if (immediate === undefined) return;
+    const model = new Uint8Array(SIZE);
+    const random = randomFrom(9);
+    for (let i = 0; i < 200; i += 1) {
+      const offset = random.next(SIZE);
+      const length = Math.min(random.next(20_000), SIZE - offset);
+      const cut = random.next(length + 1);
+      const bytes = random.bytes(length);
+      if (i % 2 === 0) {
+        if (!immediate.write(offset, [bytes.subarray(0, cut), bytes.subarray(cut)])) await node.write(offset, bytes);
+        model.set(bytes, offset);
+      } else if (immediate.read(offset, [bytes.subarray(0, cut), bytes.subarray(cut)])) {
+        assert.ok(Buffer.from(bytes).equals(model.subarray(offset, offset + length)), `${length} bytes at ${offset}`);
+      }
+    }
+    await compare(node, model);
+    const content = await contentOf(node);
+    for (const offset of [-1, 0.5, SIZE - 1, SIZE, Number.NaN]) {
+      assert.equal(immediate.read(offset, [new Uint8Array(2)]), false);
+      assert.equal(immediate.write(offset, [new Uint8Array(2)]), false);
+    }
+    assert.ok(Buffer.from(await contentOf(node)).equals(content));
+  });
+
   within('takes many requests at once', async (node) => {
     const model = new Uint8Array(SIZE);
     const random = randomFrom(5);
@@ -117,6 +143,12 @@ export async function exercise(node: BlockNode, model: Uint8Array, seed: number,
       assert.ok(Buffer.from(target).equals(model.subarray(offset, offset + length)), `read ${length} at ${offset}`);
     }
   }
+}
+
+async function contentOf(node: BlockNode): Promise<Uint8Array> {
+  const content = new Uint8Array(node.sizeBytes);
+  await node.read(0, content);
+  return content;
 }
 
 export async function compare(node: BlockNode, model: Uint8Array): Promise<void> {

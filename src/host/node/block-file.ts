@@ -1,7 +1,7 @@
 /** Files and host devices as block nodes. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { IoError, UserError } from '../../base/index.ts';
-import type { BlockExtent, BlockNode } from '../../contract/index.ts';
+import type { BlockExtent, BlockImmediate, BlockNode } from '../../contract/index.ts';
 import { libc } from './block-libc.ts';
 import { lockImage } from './block-lock.ts';
 import { directTransfer, type Transfer, type TransferIo, transferFor, writeThrough } from './block-transfer.ts';
@@ -152,6 +152,7 @@ function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions)
         ? [{ offset, length, allocated: true, zero: false, data: true, childOffset: offset }]
         : [fileExtent(offset, length)];
     },
+    immediate: immediateOf(),
     async close() {
       try {
         if (!readOnly) await node.flush();
@@ -185,6 +186,18 @@ function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions)
     };
   }
   return node;
+
+  function immediateOf(): BlockImmediate | undefined {
+    const { immediate } = transfer;
+    if (immediate === undefined) return undefined;
+    // Where the file would grow, the node's own `write` sees to it.
+    const isInside = (offset: number, buffers: readonly Uint8Array[]) =>
+      Number.isSafeInteger(offset) && offset >= 0 && buffers.reduce((end, { length }) => end + length, offset) <= size;
+    return {
+      read: (offset, targets) => isInside(offset, targets) && immediate.read(offset, targets),
+      write: (offset, sources) => !readOnly && isInside(offset, sources) && immediate.write(offset, sources),
+    };
+  }
 
   function fileExtent(offset: number, length: number): BlockExtent {
     const data = calls!.seek(fd, offset, 'data');

@@ -1,6 +1,8 @@
 /** Moving bytes between memory and an open file: in this thread, in libuv's threads, or past the page cache. */
 import { fdatasync, fdatasyncSync, read as readCallback, readSync, write as writeCallback, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
+import type { BlockImmediate } from '../../contract/index.ts';
+import { immediateTransfer } from './block-immediate.ts';
 import { loadFfi } from './ffi.ts';
 
 /** Each returns undefined when it is done already; failures are thrown or rejected. */
@@ -8,6 +10,8 @@ export interface Transfer {
   read(offset: number, target: Uint8Array): Promise<void> | undefined;
   write(offset: number, source: Uint8Array): Promise<void> | undefined;
   flush(): Promise<void> | undefined;
+  /** What needs no thread. */
+  readonly immediate?: BlockImmediate;
 }
 
 /**
@@ -68,26 +72,24 @@ function blockingTransfer(fd: number): Transfer {
   };
 }
 
-/** preadv2(2): fails rather than waits for the disk. */
-const RWF_NOWAIT = 8;
-
+/** What is left for threads when what the page cache can do at once is done. */
 function cachedTransfer(fd: number, there: Transfer): Transfer {
-  const ffi = process.platform === 'linux' ? loadFfi() : undefined;
-  if (ffi === undefined) return there;
-  const parameters = { arguments: ['int32', 'buffer', 'int32', 'int64', 'int32'], return: 'int64' };
-  const { functions } = ffi.dlopen(null, { preadv2: parameters, pwritev2: parameters });
-  const vector = new BigUint64Array(2);
-  const vectorBytes = new Uint8Array(vector.buffer);
-  /** True when all of it was moved; what was moved in part is moved again. */
-  const isDone = (call: 'preadv2' | 'pwritev2', offset: number, bytes: Uint8Array) => {
-    vector[0] = ffi.getRawPointer(bytes);
-    vector[1] = BigInt(bytes.length);
-    return Number(functions[call](fd, vectorBytes, 1, BigInt(offset), RWF_NOWAIT)) === bytes.length;
+  let writing = 0;
+  const immediate = immediateTransfer(fd, () => writing > 0);
+  if (immediate === undefined) return there;
+  const writeThere = async (offset: number, source: Uint8Array) => {
+    writing += 1;
+    try {
+      await there.write(offset, source);
+    } finally {
+      writing -= 1;
+    }
   };
   return {
-    read: (offset, target) => (isDone('preadv2', offset, target) ? undefined : there.read(offset, target)),
-    write: (offset, source) => (isDone('pwritev2', offset, source) ? undefined : there.write(offset, source)),
+    read: (offset, target) => (immediate.read(offset, [target]) ? undefined : there.read(offset, target)),
+    write: (offset, source) => (immediate.write(offset, [source]) ? undefined : writeThere(offset, source)),
     flush: () => there.flush(),
+    immediate,
   };
 }
 
@@ -183,10 +185,12 @@ function alignedBytes(length: number, addressOf: (bytes: Uint8Array) => bigint):
 /** The same, with each write on stable storage before it is done. */
 export function writeThrough(transfer: Transfer): Transfer {
   return {
-    ...transfer,
+    read: (offset, target) => transfer.read(offset, target),
+    flush: () => transfer.flush(),
     async write(offset, source) {
       await transfer.write(offset, source);
       await transfer.flush();
     },
+    immediate: transfer.immediate && { read: transfer.immediate.read, write: () => false },
   };
 }

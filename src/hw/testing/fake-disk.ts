@@ -1,11 +1,13 @@
 /** A disk in memory that writes down what is asked of it, and can be made to wait or fail. */
 import { IoError } from '../../base/index.ts';
-import type { BlockNode } from '../../contract/index.ts';
+import type { BlockImmediate, BlockNode } from '../../contract/index.ts';
 
 export interface FakeDiskOptions {
   readonly readOnly?: boolean;
   /** Without discard and write-zeroes. */
   readonly plain?: boolean;
+  /** Reads and writes are done within the call, unless `holding` or `failing`. */
+  readonly immediate?: boolean;
 }
 
 export class FakeDisk {
@@ -17,7 +19,7 @@ export class FakeDisk {
   readonly node: BlockNode;
   #held: (() => void)[] = [];
 
-  constructor(sizeBytes: number, { readOnly = false, plain = false }: FakeDiskOptions = {}) {
+  constructor(sizeBytes: number, { readOnly = false, plain = false, immediate = false }: FakeDiskOptions = {}) {
     this.bytes = Uint8Array.from({ length: sizeBytes }, (_, i) => (i >> 9) ^ i);
     const step = async (what: string, action: () => void) => {
       this.log.push(what);
@@ -39,6 +41,7 @@ export class FakeDisk {
       flush: () => step('flush', () => {}),
       extents: async (offset, length) => [{ offset, length, allocated: true, zero: false, data: true }],
       close: async () => {},
+      ...(immediate ? { immediate: this.#immediate() } : {}),
       ...(plain
         ? {}
         : {
@@ -47,6 +50,29 @@ export class FakeDisk {
             writeZeroes: (offset: number, length: number, { mayUnmap = false } = {}) =>
               step(`zero ${offset}+${length}${mayUnmap ? ' unmap' : ''}`, () => erase(offset, length)),
           }),
+    };
+  }
+
+  #immediate(): BlockImmediate {
+    const each = (
+      what: string,
+      offset: number,
+      parts: readonly Uint8Array[],
+      move: (at: number, part: Uint8Array) => void,
+    ) => {
+      if (this.holding || this.failing) return false;
+      this.log.push(`${what} ${offset} at once`);
+      let at = offset;
+      for (const part of parts) {
+        move(at, part);
+        at += part.length;
+      }
+      return true;
+    };
+    return {
+      read: (offset, targets) =>
+        each('read', offset, targets, (at, part) => part.set(this.bytes.subarray(at, at + part.length))),
+      write: (offset, sources) => each('write', offset, sources, (at, part) => this.bytes.set(part, at)),
     };
   }
 

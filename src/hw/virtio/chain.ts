@@ -57,6 +57,23 @@ export class Chain {
     return done;
   }
 
+  /** `length` readable bytes from `offset` on, where they lie; fewer when there are no more. */
+  readableViews(offset: number, length: number): Uint8Array[] {
+    return viewsOf(this.readable, offset, length).map(({ bytes }) => bytes);
+  }
+
+  /** The same of the writable bytes; say what was filled by `filled`. */
+  writableViews(offset: number, length: number): Uint8Array[] {
+    return viewsOf(this.writable, offset, length).map(({ bytes }) => bytes);
+  }
+
+  /** Says that writable bytes were changed through their views. */
+  filled(offset: number, length: number): void {
+    for (const { address, bytes } of viewsOf(this.writable, offset, length)) {
+      this.#memory.written(address, bytes.length);
+    }
+  }
+
   /** Copies into the writable bytes at `offset` on; returns how many bytes of `source` found room. */
   write(offset: number, source: Uint8Array): number {
     let skip = offset;
@@ -75,6 +92,26 @@ export class Chain {
     }
     return done;
   }
+}
+
+function viewsOf(segments: readonly Segment[], offset: number, length: number): Segment[] {
+  const views: Segment[] = [];
+  let skip = offset;
+  let rest = length;
+  for (const segment of segments) {
+    if (rest === 0) break;
+    const { address, bytes } = segment;
+    const count = Math.min(bytes.length - skip, rest);
+    if (count <= 0) {
+      skip -= bytes.length;
+      continue;
+    }
+    const isWhole = count === bytes.length;
+    views.push(isWhole ? segment : { address: address + skip, bytes: bytes.subarray(skip, skip + count) });
+    rest -= count;
+    skip = 0;
+  }
+  return views;
 }
 
 /** Collects the descriptors of a chain in order; a complaint is what the driver did wrong. */

@@ -22,6 +22,11 @@ export class Schedule {
     this.#next();
   }
 
+  /** False while a job of the time before a reset may still change the disk: then nothing else may. */
+  get isClear(): boolean {
+    return this.#activeBefore === 0;
+  }
+
   reset(): void {
     this.#waiting = [];
     this.#activeBefore += this.#active;

@@ -206,6 +206,47 @@ test('at most 64 requests are carried out at once, the others wait', async () =>
   assert.equal(queue.collect().length, 100);
 });
 
+test('what the disk can do at once is answered before the driver goes on, in the buffers themselves', async () => {
+  const { queue, disk } = setUp({ immediate: true });
+  const data = Uint8Array.from({ length: 1024 }, (_, i) => i * 3);
+  const whole = Uint8Array.of(...header(1, 5), ...data);
+  queue.send([whole.subarray(0, 20), whole.subarray(20, 700), whole.subarray(700)], [1]);
+  queue.send([header(0, 5)], [100, 412, 512, 1]);
+  const [write, read] = queue.collect();
+  assert.deepEqual([write.data[0], read.data.at(-1), read.written], [OK, OK, 1025]);
+  assert.deepEqual(read.data.subarray(0, -1), data);
+  assert.deepEqual(disk.log, ['write 2560 at once', 'read 2560 at once']);
+
+  disk.holding = true;
+  queue.send([header(0, 5)], [513]);
+  assert.deepEqual([queue.collect().length, disk.log.at(-1)], [0, 'read 2560+512']);
+  disk.release();
+  await setImmediate();
+  assert.equal(queue.collect().length, 1);
+});
+
+test('done at once or not: a write that must be flushed waits for its flush, errors are told', async () => {
+  const { queue, disk } = setUp({ immediate: true }, { features: [] });
+  await request(queue, [header(1), new Uint8Array(512)]);
+  assert.deepEqual(disk.log, ['write 0+512', 'flush']);
+  disk.failing = true;
+  assert.equal((await request(queue, [header(0)], [512, 1])).status, IO_ERROR);
+});
+
+test('after a reset nothing is done at once while an old write is under way', async () => {
+  const { disk, driver, device } = setUp({ immediate: true });
+  disk.holding = true;
+  driver.queues[0].send([header(1, 7), new Uint8Array(512).fill(1)], [1]);
+  disk.holding = false;
+  const again = driver.start(1);
+  again.queues[0].send([header(1, 7), new Uint8Array(512).fill(2)], [1]);
+  assert.equal(again.queues[0].collect().length, 0);
+  disk.release();
+  await device.idle();
+  assert.equal(again.queues[0].collect().length, 1);
+  assert.deepEqual(disk.bytes.slice(3584, 4096), new Uint8Array(512).fill(2));
+});
+
 test('after a reset old reads touch no memory, and new writes wait for old ones', async () => {
   const { disk, driver, device } = setUp();
   disk.holding = true;
@@ -232,9 +273,14 @@ test('a snapshot waits for what is in flight', async () => {
   assert.equal(core.snapshot().status, 0x0f);
 });
 
-test('random requests: the disk holds what an array holds', async () => {
+for (const immediate of [false, true]) {
+  test(`random requests, ${immediate ? 'done at once' : 'waited for'}: the disk holds what an array holds`, () =>
+    randomRequests(immediate));
+}
+
+async function randomRequests(immediate: boolean): Promise<void> {
   const { seed, random } = seededRandom();
-  const { disk, queue } = setUp({}, { queueSize: 64, memoryBase: 0x1_0000 });
+  const { disk, queue } = setUp({ immediate }, { queueSize: 64, memoryBase: 0x1_0000 });
   const model = disk.bytes.slice();
   const below = (limit: number) => Math.floor(random() * limit);
   for (let round = 0; round < 150; round++) {
@@ -255,4 +301,4 @@ test('random requests: the disk holds what an array holds', async () => {
     }
   }
   assert.deepEqual(disk.bytes, model, `seed ${seed}`);
-});
+}

@@ -7,7 +7,7 @@ import type { DevicePort, VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
 import { Schedule } from '../schedule.ts';
-import { execute } from './execute.ts';
+import { execute, executeNow } from './execute.ts';
 import type { BlkRequest } from './request.ts';
 import { BLK_STATUS, parseRequest, RANGES_MAX, SECTOR_BYTES } from './request.ts';
 
@@ -94,7 +94,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
           const rules = { sizeBytes: wholeSectors(node), readOnly: node.readOnly, canDiscard, rangeBytesMax };
           const request = parseRequest(chain, rules);
           if (typeof request === 'string') queue.fail(request);
-          else schedule.add(() => run(queue, chain, request));
+          else start(queue, chain, request);
         });
       },
     })),
@@ -121,15 +121,24 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
     idle: () => schedule.idle(),
   };
 
-  async function run(queue: Virtqueue, chain: Chain, request: BlkRequest): Promise<void> {
+  function start(queue: Virtqueue, chain: Chain, request: BlkRequest): void {
     const writeThrough = !flushes || state.writeback === 0; // 5.2.5.1
-    const isWanted = () => queue.holds(chain);
-    const status = await execute(request, chain, { node, serial, writeThrough, isWanted });
-    if (!isWanted()) return;
-    chain.write(chain.writableBytes - 1, Uint8Array.of(status));
-    const isFilled = status === BLK_STATUS.ok || chain.writableBytes === 1;
-    queue.complete(chain, isFilled ? chain.writableBytes : 0);
+    const options = { node, serial, writeThrough, isWanted: () => queue.holds(chain) };
+    if (schedule.isClear && executeNow(request, chain, options)) {
+      answer(queue, chain, BLK_STATUS.ok);
+      return;
+    }
+    schedule.add(async () => {
+      const status = await execute(request, chain, options);
+      if (options.isWanted()) answer(queue, chain, status);
+    });
   }
+}
+
+function answer(queue: Virtqueue, chain: Chain, status: number): void {
+  chain.write(chain.writableBytes - 1, Uint8Array.of(status));
+  const isFilled = status === BLK_STATUS.ok || chain.writableBytes === 1;
+  queue.complete(chain, isFilled ? chain.writableBytes : 0);
 }
 
 function featuresOf(node: BlockNode, canDiscard: boolean, queues: number): number[] {

@@ -1,4 +1,7 @@
-/** Carrying out a disk request on a block node, through a buffer of our own: the guest may change its memory at any time. */
+/**
+ * Carrying out a disk request on a block node. Data that waits lies in a buffer of our own: the guest may take its
+ * own back at any time.
+ */
 import { UserError } from '../../../base/index.ts';
 import type { BlockNode } from '../../../contract/index.ts';
 import type { Chain } from '../chain.ts';
@@ -17,6 +20,19 @@ export interface ExecuteOptions {
   readonly writeThrough: boolean;
   /** False once the guest has taken its buffers back: they must not be written any more. */
   isWanted(): boolean;
+}
+
+/** Does within the call what the node can do so, straight in the guest's buffers; false: `execute` must. */
+export function executeNow(request: BlkRequest, chain: Chain, { node, writeThrough }: ExecuteOptions): boolean {
+  const { immediate } = node;
+  if (immediate === undefined) return false;
+  if (request.kind === 'write' && !writeThrough) {
+    return immediate.write(request.offset, chain.readableViews(HEADER_BYTES, request.length));
+  }
+  if (request.kind !== 'read') return false;
+  const isDone = immediate.read(request.offset, chain.writableViews(0, request.length));
+  chain.filled(0, request.length);
+  return isDone;
 }
 
 /** Returns the status to report. Rejects only by a mistake of ours. */
