@@ -12,7 +12,7 @@ test('a file, and what is said of it', () => {
     serial: 'X=1',
   });
   assert.deepEqual(parseDisk('/one,,two,,,format=raw'), { file: '/one,two,', format: 'raw' });
-  assert.deepEqual(parseDisk('/a,bus=scsi'), { file: '/a', bus: 'scsi' });
+  assert.deepEqual(parseDisk('/a,bus=scsi,queues=2'), { file: '/a', bus: 'scsi', queues: 2 });
   assert.equal(parseDisk('here.img').file, `${process.cwd()}/here.img`);
 });
 
@@ -22,6 +22,7 @@ const COMPLAINTS: readonly [string, RegExp][] = [
   ['a,', /unknown setting ""/],
   ['a,readonly=on', /unknown setting "readonly=on"/],
   ['a,fromat=raw', /unknown setting "fromat=raw"; did you mean format\?$/],
+  ['a,queues=', /unknown setting "queues="/],
   ['a,bus=ide', /unknown setting "bus=ide"/],
   ['a,format=vmdq', /there is no disk format vmdq; there are qcow2, .*, raw$/],
 ];

@@ -1,12 +1,12 @@
-/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT][,bus=BUS]`; a comma in a name is written twice. */
+/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT][,bus=BUS][,queues=NUMBER]`; a comma in a name is written twice. */
 import { resolve } from 'node:path';
 import type { DiskOptions } from '../machine/index.ts';
 import { formatNamed } from './open-disk.ts';
 import { suggestion, UsageError } from './options.ts';
 
-export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi]';
+export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi,queues=NUMBER]';
 
-const NAMES = ['format', 'readonly', 'serial', 'bus'];
+const NAMES = ['format', 'readonly', 'serial', 'bus', 'queues'];
 
 /** @throws UsageError that names what is wrong */
 export function parseDisk(text: string): DiskOptions {
@@ -19,6 +19,7 @@ export function parseDisk(text: string): DiskOptions {
     else if (name === 'format' && value !== undefined) disk.format = checkedFormat(value);
     else if (name === 'serial' && value !== undefined) disk.serial = value;
     else if (name === 'bus' && (value === 'virtio' || value === 'scsi')) disk.bus = value;
+    else if (name === 'queues' && value !== undefined && /^\d{1,3}$/.test(value)) disk.queues = Number(value);
     else throw new UsageError(`--disk: unknown setting "${setting}"${suggestion(name, NAMES)}`);
   }
   return disk;

@@ -1,21 +1,23 @@
-/** The value of `--net`: `user` and settings of QEMU's `-netdev user`, `mac=ADDRESS` and `loss=PERCENT` beside. */
+/** The value of `--net`: `user` and settings of QEMU's `-netdev user`, `mac=ADDRESS`, `queues=PAIRS` and `loss=PERCENT` beside. */
 import type { NetworkOptions } from '../machine/index.ts';
 import { parseMac } from '../machine/index.ts';
 import { parseUserNetText } from '../net/index.ts';
 import { splitCommas } from './disk-option.ts';
 import { UsageError } from './options.ts';
 
-export const NET_VALUE = 'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,loss=PERCENT,SETTING=VALUE]';
+export const NET_VALUE =
+  'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,queues=PAIRS,loss=PERCENT,SETTING=VALUE]';
 
 /** @throws UsageError that names what is wrong */
 export function parseNetwork(text: string): NetworkOptions {
   const [kind, ...settings] = splitCommas(text);
   if (kind !== 'user') throw new UsageError(`--net: there is no network ${kind}, only user`);
   const users: string[] = [];
-  const network: { mac?: string; lossPercent?: number } = {};
+  const network: { mac?: string; queues?: number; lossPercent?: number } = {};
   for (const setting of settings) {
-    const [, name, value = ''] = /^(mac|loss)=(.*)$/s.exec(setting) ?? [];
+    const [, name, value = ''] = /^(mac|loss|queues)=(.*)$/s.exec(setting) ?? [];
     if (name === 'mac') network.mac = checkedMac(value);
+    else if (name === 'queues') network.queues = checkedQueues(value);
     else if (name === 'loss') network.lossPercent = checkedLoss(value);
     else users.push(setting.replaceAll(',', ',,'));
   }
@@ -30,6 +32,11 @@ function checkUserOptions(text: string): void {
   } catch (error) {
     throw new UsageError(`--net: ${(error as Error).message}`);
   }
+}
+
+function checkedQueues(text: string): number {
+  if (/^\d{1,3}$/.test(text)) return Number(text);
+  throw new UsageError(`--net: queues=${text} is not a number of queue pairs`);
 }
 
 function checkedLoss(text: string): number {

@@ -262,7 +262,7 @@ function addDisks(
     const serial = disk.serial ?? name;
     if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
     else {
-      const device = virtioBlk({ name, node, serial });
+      const device = virtioBlk({ name, node, serial, queueCount: disk.queues });
       devices.push(device);
       board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), device);
     }
@@ -281,10 +281,10 @@ function isOnScsi({ bus, media }: DiskOptions): boolean {
 
 function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][], slots: Slots): void {
   for (const [index, link] of links.entries()) {
-    const { mac: given, slot } = config.networks[index];
+    const { mac: given, slot, queues } = config.networks[index];
     const mac = parseMac(given ?? FIRST_MAC);
     if (given === undefined) mac[5] += index;
-    board.addVirtio(slots.take(slot, SLOT.firstNetwork), virtioNet({ name: `net${index}`, link, mac }));
+    board.addVirtio(slots.take(slot, SLOT.firstNetwork), virtioNet({ name: `net${index}`, link, mac, pairs: queues }));
   }
 }
 

@@ -90,6 +90,8 @@ export interface NetworkOptions {
   readonly lossPercent?: number;
   /** `52:54:00:12:34:56`, the default of the first card; the others count up. */
   readonly mac?: string;
+  /** Pairs of queues that the guest may use at once, 1 to `NETWORK_QUEUES_MAX`; default 1. */
+  readonly queues?: number;
   /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for network cards. */
   readonly slot?: number;
 }
@@ -109,6 +111,8 @@ export interface DiskOptions {
   readonly cache?: { readonly direct: boolean; readonly noFlush: boolean; readonly writeThrough: boolean };
   /** At most 20 characters of ASCII; default `disk0` and so on. */
   readonly serial?: string;
+  /** Queues of a virtio disk, 1 to `DISK_QUEUES_MAX`; default 1. */
+  readonly queues?: number;
   /** Device number on the root PCI bus, 1 to 30, of a virtio disk; default: the next of those kept for disks. */
   readonly slot?: number;
 }
@@ -155,6 +159,8 @@ export const CPUS_MAX = 255;
 export const DISKS_MAX = 16;
 export const NETWORKS_MAX = 8;
 export const SHARES_MAX = 3;
+export const NETWORK_QUEUES_MAX = 16;
+export const DISK_QUEUES_MAX = 64;
 export const TAG_LENGTH_MAX = 31;
 
 /** Throws UserError that names the option. */
@@ -206,11 +212,17 @@ function checkNetworks(networks: readonly NetworkOptions[]): void {
   if (networks.length > NETWORKS_MAX) {
     throw new UserError(`a machine can have ${NETWORKS_MAX} network cards, not ${networks.length}`);
   }
-  for (const { mac, lossPercent = 0 } of networks) {
+  for (const { mac, lossPercent = 0, queues } of networks) {
     if (mac !== undefined) parseMac(mac);
+    checkQueues('network card', queues, NETWORK_QUEUES_MAX);
     if (!(lossPercent >= 0 && lossPercent <= 100))
       throw new UserError(`${lossPercent} is not 0 to 100 % of all frames`);
   }
+}
+
+function checkQueues(device: string, queues: number | undefined, max: number): void {
+  if (queues === undefined || (Number.isInteger(queues) && queues >= 1 && queues <= max)) return;
+  throw new UserError(`a ${device} cannot have ${queues} queues: from 1 to ${max} are possible`);
 }
 
 function checkShares(shares: readonly ShareOptions[]): void {
@@ -252,7 +264,8 @@ export function parseMac(text: string): Uint8Array {
 
 function checkDisks(disks: readonly DiskOptions[]): void {
   if (disks.length > DISKS_MAX) throw new UserError(`a machine can have ${DISKS_MAX} disks, not ${disks.length}`);
-  for (const { file, serial = '', bus, media } of disks) {
+  for (const { file, serial = '', bus, media, queues } of disks) {
+    checkQueues('disk', queues, DISK_QUEUES_MAX);
     if (media === 'cdrom' && bus === 'virtio')
       throw new UserError(`the disc ${file} needs a drive: bus scsi, not virtio`);
     if (typeof file !== 'string' || file === '') throw new UserError('a disk needs a file');

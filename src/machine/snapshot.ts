@@ -100,8 +100,10 @@ function hardwareOf({
     cpu,
     cpus,
     kernelIrqchip,
-    disks: disks.map(({ bus, media, readOnly, serial, slot }) => plain({ bus, media, readOnly, serial, slot })),
-    networks: networks.map(({ mac, slot }) => plain({ mac, slot })),
+    disks: disks.map(({ bus, media, readOnly, serial, queues, slot }) =>
+      plain({ bus, media, readOnly, serial, queues, slot }),
+    ),
+    networks: networks.map(({ mac, queues, slot }) => plain({ mac, queues, slot })),
     ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
     ...(balloon ? { balloon: plain({ slot: balloon.slot }) } : {}),
     ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid }) } : {}),

@@ -1,6 +1,6 @@
 /** More of Debian than the default guest has, got with apt once and kept in the user's cache folder. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
 import { cachedFile, cachedFolder, cacheFolder } from '../../src/host/node/guest/cache.ts';
@@ -128,6 +128,21 @@ const TOOLS_FILES: Readonly<Record<string, string>> = {
   'etc/hosts': '127.0.0.1 localhost vireo\n',
   'etc/nsswitch.conf': 'passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n',
 };
+
+/** What a small Debian has that boots from a disk; its init is the test's. A folder for `mke2fs -d`. */
+export function debianRoot(): Promise<string> {
+  const content = JSON.stringify([ROOT_PACKAGES, ROOT_FOLDERS]);
+  const name = `root-${createHash('sha256').update(content).digest('hex').slice(0, 12)}`;
+  return cachedFolder(systemTestsCache(), name, async (apt, folder) => {
+    await apt.unpack(await apt.resolve(ROOT_PACKAGES), folder);
+    for (const place of ROOT_FOLDERS) await mkdir(join(folder, place), { recursive: true });
+    for (const place of ROOT_LEFT_OUT) await rm(join(folder, place), { recursive: true, force: true });
+  });
+}
+
+const ROOT_PACKAGES = ['bash', 'busybox-static', 'coreutils', 'dash', 'e2fsprogs', 'ethtool', 'grep', 'mount'];
+const ROOT_FOLDERS = ['dev', 'lib/modules', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/local/bin'];
+const ROOT_LEFT_OUT = ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/info'];
 
 /** Shell commands that make a shared folder with the tools, mounted at /mnt/tools, the place where `chroot /t` leads. */
 export const ENTER_TOOLS = `

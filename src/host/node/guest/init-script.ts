@@ -13,6 +13,9 @@ export const READY_TEXT = 'booted by Vireo';
  *
  * Each shared folder is mounted below /mnt by its tag.
  *
+ * With root=DEVICE on the kernel command line, that file system is the root, and
+ * its init (init=PATH, or /sbin/init) goes on: with `ro` and `rw` as the kernel has them.
+ *
  * COLUMNS, LINES and TERM may come from the kernel command line. VIREO_INPUT=pipe
  * there says that nobody types: then the shell prompts, but neither echoes nor
  * edits lines (busybox's edits only where the terminal echoes), and Ctrl-D ends it
@@ -39,6 +42,23 @@ ${loadModules(kernel)}
 if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
   udhcpc -i eth0 -q -n -t 3 -T 1 >/dev/null 2>&1 || echo "no DHCP answer on eth0" >&2
+fi
+new_root= new_init=/sbin/init new_mode=ro
+read -r words < /proc/cmdline
+for word in $words; do
+  case $word in
+    root=/dev/*) new_root=\${word#root=};;
+    init=*) new_init=\${word#init=};;
+    ro|rw) new_mode=$word;;
+  esac
+done
+if [ -n "$new_root" ]; then
+  mkdir /new-root
+  if mount -o $new_mode "$new_root" /new-root; then
+    for place in dev proc sys run tmp; do mount -o move /$place /new-root/$place; done
+    exec switch_root /new-root "$new_init"
+  fi
+  echo "vireo: $new_root cannot be the root; this shell can tell why" >&2
 fi
 for file in /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; do
   [ -e $file ] || continue
