@@ -109,6 +109,11 @@ export function optional<T>(codec: StateCodec<T>): StateCodec<T | undefined> {
   };
 }
 
+/** A field that a device's older records do not have: it has its power-up value then. */
+export function added<T>(codec: StateCodec<T>): StateCodec<T> {
+  return { ...codec, load: (value, path) => (value === undefined ? codec.initial() : codec.load(value, path)) };
+}
+
 /** Exactly `length` values of one kind. */
 export function array<T>(length: number, codec: StateCodec<T>): StateCodec<T[]> {
   return sequence(codec, `a list of ${length}`, (n) => n === length, length);

@@ -2,7 +2,7 @@
 import { UserError } from '../base/index.ts';
 import type { Format } from '../block/index.ts';
 import type { BlockNode } from '../contract/index.ts';
-import type { DiskOptions } from '../machine/index.ts';
+import type { DiskOptions, OpenDiskHow } from '../machine/index.ts';
 import { openImage } from './drivers/open.ts';
 import { FORMATS } from './drivers/registry.ts';
 
@@ -14,9 +14,19 @@ import { FORMATS } from './drivers/registry.ts';
  * stated may not refer to other files.
  * @throws UserError that names the file and what is wrong with it
  */
-export async function openDisk({ file, format, readOnly = false, cache }: DiskOptions): Promise<BlockNode> {
+export async function openDisk(
+  { file, format, readOnly = false, cache }: DiskOptions,
+  { lookOnly }: OpenDiskHow = { lookOnly: false },
+): Promise<BlockNode> {
   const stated = format === undefined ? {} : { format };
-  const image = await openImage(file, { ...stated, cache, writable: !readOnly, distrustProbed: true, io: 'cached' });
+  const image = await openImage(file, {
+    ...stated,
+    cache,
+    writable: !readOnly && !lookOnly,
+    forceShare: lookOnly,
+    distrustProbed: true,
+    io: 'cached',
+  });
   return image.node;
 }
 

@@ -26,6 +26,7 @@ import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac
 import { firstOf } from './first-vcpu.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
+import { type OwnedDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
 import type { PanicWatch } from './panic.ts';
 import type {
   AssembledMachine,
@@ -152,6 +153,11 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     reset,
     pressPowerButton: () => board.pressPowerButton(),
     disks: () => disks.map(diskState),
+    get hasDisks() {
+      return attached.disks.every(({ isOpen }) => isOpen);
+    },
+    releaseDisks: () => releaseDisks(attached.disks),
+    takeDisks: () => takeDisks(attached.disks),
     setLink(network, up) {
       if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
       links[network].setUp(up);
@@ -185,7 +191,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
 }
 
 interface Attached {
-  readonly disks: BlockNode[];
+  readonly disks: OwnedDisk[];
   readonly networks: Network[];
   readonly shares: SharedNode[];
   vsock?: VsockHost;
@@ -193,13 +199,13 @@ interface Attached {
 
 /** All or none: when one cannot be opened, the others are closed again. */
 async function openBackends(
-  { disks, networks, shares, vsock }: MachineConfig,
+  { disks, networks, shares, vsock, isIncoming }: MachineConfig,
   clock: Clock,
   backends: MachineBackends,
 ): Promise<Attached> {
   const opened: Attached = { disks: [], networks: [], shares: [] };
   try {
-    for (const disk of disks) opened.disks.push(await backends.openDisk(disk));
+    for (const disk of disks) opened.disks.push(await openOwnedDisk(disk, backends, isIncoming));
     for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
     for (const share of shares) opened.shares.push(await backends.openShare(share));
     if (vsock !== undefined) opened.vsock = await openVsockHost(vsock.path, backends.sockets);

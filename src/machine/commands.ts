@@ -2,7 +2,17 @@
 import type { DeviceRecord } from '../contract/index.ts';
 
 /** As QEMU's run states are called, those that there are. */
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'internal-error' | 'debug';
+export type RunState = StandingState | 'running' | 'shutdown' | 'internal-error' | 'debug';
+
+/** Those in which it stands still because somebody outside wants it to. */
+export type StandingState =
+  | 'prelaunch'
+  | 'paused'
+  | 'inmigrate' // its state is still to come
+  | 'finish-migrate' // the rest of its state goes
+  | 'postmigrate' // it went on elsewhere
+  | 'save-vm'
+  | 'restore-vm';
 
 /** What the machine does when its guest does something to it as a whole. */
 export interface MachineActions {
@@ -61,6 +71,8 @@ export interface BalloonState {
 /** Argument and result of each command. */
 export interface MachineCommands {
   pause: [undefined, undefined];
+  /** Stands still from now on, and says that it is for this. */
+  stand: [StandingState, undefined];
   /** Lets a paused guest go on. */
   resume: [undefined, undefined];
   reset: [undefined, undefined];
@@ -69,8 +81,19 @@ export interface MachineCommands {
   'set-actions': [Partial<MachineActions>, undefined];
   /** The state of everything but RAM, once nothing is in flight; the machine must stand still. */
   'save-state': [undefined, DeviceRecord];
-  /** Into a machine that was made for it and has not run. */
+  /** Into a machine that was made for it and has not run, or whose RAM was replaced (`restore-vm`). */
   'load-state': [DeviceRecord, undefined];
+  /** Notes from now on which pages of RAM are written; rejects when the accelerator cannot. */
+  'start-dirty-log': [undefined, undefined];
+  /** Takes what was noted since, as DirtyLog.take sets it. */
+  'take-dirty': [undefined, Uint8Array];
+  'stop-dirty-log': [undefined, undefined];
+  /** Lets guest code run this many percent of the time less, 0 to 99. */
+  throttle: [{ readonly percent: number }, undefined];
+  /** Disks are closed, after a flush: another process may open them. The machine must stand still. */
+  'release-disks': [undefined, undefined];
+  /** Opens them again; rejects, with none open, when one cannot be, e.g. because another process has it. */
+  'take-disks': [undefined, undefined];
   /** The CPU's registers as text. */
   'describe-cpu': [undefined, string];
   /** What the accelerator has counted (of the software CPU: TcgStatistics); nothing when it does not count. */

@@ -1,6 +1,7 @@
 /** The machine's thread takes commands: between slices of the guest, so that what they see and change is consistent. */
 import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
+import { PAGE_BYTES } from '../migration/index.ts';
 import type { MachineActions, MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
 import { BREAKPOINTS_MAX, DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 import { loadMachineRecord, saveMachineRecord } from './machine-record.ts';
@@ -10,6 +11,8 @@ import type { AssembledMachine } from './parts.ts';
 export interface RunControl {
   readonly state: RunState;
   readonly actions: MachineActions;
+  /** How many percent of its time the guest is not to run. */
+  readonly throttlePercent: number;
   enter(state: RunState): void;
   tell(event: MachineEvent): void;
 }
@@ -20,11 +23,16 @@ export type CommandHandlers = {
   ) => MachineCommands[Name][1] | Promise<MachineCommands[Name][1]>;
 };
 
+/** Where the state of another machine may be loaded. */
+const TAKES_STATE: readonly RunState[] = ['prelaunch', 'inmigrate', 'restore-vm'];
+const THROTTLE_MAX_PERCENT = 99;
+
 export class MachineControl implements RunControl {
   readonly #post: (event: MachineEvent) => void;
   readonly #thread: ThreadContext;
   #state: RunState = 'prelaunch';
   #actions = DEFAULT_ACTIONS;
+  #throttlePercent = 0;
 
   constructor(thread: ThreadContext, post: (event: MachineEvent) => void) {
     this.#thread = thread;
@@ -37,6 +45,10 @@ export class MachineControl implements RunControl {
 
   get actions(): MachineActions {
     return this.#actions;
+  }
+
+  get throttlePercent(): number {
+    return this.#throttlePercent;
   }
 
   changeActions(changes: Partial<MachineActions>): void {
@@ -69,6 +81,10 @@ export class MachineControl implements RunControl {
       if (view === undefined) throw new UserError(`there is no memory at 0x${address.toString(16)}`);
       return view;
     };
+    const dirtyLog = () => {
+      if (memory.dirtyLog === undefined) throw new UserError('this accelerator cannot say what the guest writes');
+      return memory.dirtyLog;
+    };
     const balloon = () => {
       if (machine.balloon === undefined) throw new UserError('the machine has no balloon');
       return machine.balloon;
@@ -83,8 +99,14 @@ export class MachineControl implements RunControl {
         if (this.#state === 'running') this.enter('paused');
         return undefined;
       },
+      stand: (state) => {
+        this.enter(state);
+        return undefined;
+      },
       resume: () => {
         if (this.#state === 'shutdown') throw new UserError('Resetting the Virtual Machine is required');
+        if (!machine.hasDisks)
+          throw new UserError('the disks of the machine were given up: another process may have them');
         machine.release();
         this.enter('running');
         this.#thread.wake();
@@ -120,8 +142,36 @@ export class MachineControl implements RunControl {
         return saveMachineRecord(machine);
       },
       'load-state': (record) => {
-        if (this.#state !== 'prelaunch') throw new UserError('a machine that ran takes no snapshot');
+        if (!TAKES_STATE.includes(this.#state)) throw new UserError('a machine that ran takes no snapshot');
+        if (this.#state === 'restore-vm') for (const { base, size } of memory.ranges) memory.written(base, size);
         loadMachineRecord(machine, record);
+        return undefined;
+      },
+      'start-dirty-log': () => {
+        dirtyLog().start();
+        return undefined;
+      },
+      'take-dirty': () => {
+        const bitmap = new Uint8Array(Math.ceil(memory.size / PAGE_BYTES / 8));
+        dirtyLog().take(bitmap);
+        return bitmap;
+      },
+      'stop-dirty-log': () => {
+        dirtyLog().stop();
+        return undefined;
+      },
+      throttle: ({ percent }) => {
+        this.#throttlePercent = Math.max(0, Math.min(THROTTLE_MAX_PERCENT, percent));
+        return undefined;
+      },
+      'release-disks': async () => {
+        if (this.#state === 'running') throw new UserError('the machine must be paused to give up its disks');
+        await machine.settled();
+        await machine.releaseDisks();
+        return undefined;
+      },
+      'take-disks': async () => {
+        await machine.takeDisks();
         return undefined;
       },
       'read-cpu': () => machine.vcpu.snapshot(),

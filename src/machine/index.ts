@@ -9,6 +9,7 @@ export type {
   MachineCommands,
   MachineEvent,
   RunState,
+  StandingState,
 } from './commands.ts';
 export { BREAKPOINTS_MAX, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 export type {
@@ -32,8 +33,9 @@ export {
 } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';
-export { createMachineOn } from './machine.ts';
-export type { Accelerator, CreateAccelerator, MachineBackends, Network } from './parts.ts';
+export { createIncomingMachineOn, createMachineOn } from './machine.ts';
+export { IncomingMachine, migratedMachine, type TransferFacts } from './migrate.ts';
+export type { Accelerator, CreateAccelerator, MachineBackends, Network, OpenDiskHow } from './parts.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
 export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';

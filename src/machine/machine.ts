@@ -63,6 +63,17 @@ export async function createMachineOn(
   return createMachineFrom(threads, threadModule, checkOptions(options));
 }
 
+/** The same for a machine whose RAM and state come from elsewhere: in state `inmigrate`, without its disks. */
+export async function createIncomingMachineOn(
+  threads: ThreadHost,
+  threadModule: string,
+  options: MachineOptions,
+): Promise<Machine> {
+  const machine = await createMachineFrom(threads, threadModule, { ...checkOptions(options), isIncoming: true });
+  await machine.command('stand', 'inmigrate');
+  return machine;
+}
+
 /** The same from checked options. */
 export async function createMachineFrom(
   threads: ThreadHost,

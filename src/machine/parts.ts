@@ -85,7 +85,7 @@ export type CreateAccelerator = (options: {
 /** What the host gives to a machine's devices, in the machine's thread. */
 export interface MachineBackends {
   /** Throws UserError when there is no such image, or it is not what it should be. */
-  openDisk(disk: DiskOptions): Promise<BlockNode>;
+  openDisk(disk: DiskOptions, how?: OpenDiskHow): Promise<BlockNode>;
   /** @param clock the machine's. Throws UserError when an option is wrong or a port of the host is taken. */
   openNetwork(network: NetworkOptions, clock: Clock): Promise<Network>;
   /** Throws UserError when there is no such folder, or the host cannot share folders. */
@@ -94,6 +94,11 @@ export interface MachineBackends {
   readonly sockets: HostSockets;
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
+}
+
+export interface OpenDiskHow {
+  /** Read-only and without locks, to see what disk it is while another process has it. */
+  readonly lookOnly: boolean;
 }
 
 /** What a network card is plugged into. */
@@ -127,6 +132,12 @@ export interface AssembledMachine {
   /** A short press: asks the guest to shut down. */
   pressPowerButton(): void;
   disks(): readonly DiskState[];
+  /** False from `releaseDisks`, or in a machine whose state is still to come, until `takeDisks`. */
+  readonly hasDisks: boolean;
+  /** Closes the disks after a flush. Nothing may be in flight. */
+  releaseDisks(): Promise<void>;
+  /** Opens them again, all or none; throws UserError when one cannot be. */
+  takeDisks(): Promise<void>;
   /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
   setLink(network: number, up: boolean): void;
   /** Hands over output that devices still hold. */

@@ -59,8 +59,12 @@ export async function runMachine(
     clock.runExpired();
     pumpAll(serial);
     const sliceNanos = ioPending ? IO_TURN_NANOS : SLICE_NANOS;
+    const ranFrom = thread.monotonicNanos();
     const exit = vcpu.run(Math.max(SLICE_MIN_NANOS, Math.min(sliceNanos, clock.untilNextNanos())));
     for (const port of serial) port.flush();
+    if (control.throttlePercent > 0 && exit.kind === 'slice') {
+      await thread.sleep(throttleNanos(thread.monotonicNanos() - ranFrom, control.throttlePercent), true);
+    }
 
     const request = machine.takeRequest();
     if (request !== undefined) {
@@ -91,6 +95,11 @@ export async function runMachine(
     const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
     await thread.sleep(wait, machine.ioPending());
   }
+}
+
+/** How long a guest that ran for `nanos` stands still, so that it loses `percent` of its time. */
+function throttleNanos(nanos: number, percent: number): number {
+  return (nanos * percent) / (100 - percent);
 }
 
 /** Hands over serial input; true when a device took some. */

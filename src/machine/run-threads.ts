@@ -28,6 +28,7 @@ const STIRRED_NANOS = 300_000;
 const SILENCE_FIRST_NANOS = 1_000_000_000;
 const SILENCE_LAST_NANOS = 64_000_000_000;
 const PANIC_POLL_NANOS = 100_000_000;
+const THROTTLE_PERIOD_NANOS = 10_000_000;
 
 /** Runs the machine until it ends. */
 export async function runThreads(
@@ -73,6 +74,11 @@ export async function runThreads(
       await thread.sleep(Number.POSITIVE_INFINITY);
       continue;
     }
+    if (isThrottled(control.throttlePercent, now())) {
+      vcpus.pause();
+      await thread.sleep(THROTTLE_PERIOD_NANOS / 10, true);
+      continue;
+    }
     if (!vcpus.running) {
       clock.resume();
       vcpus.resume();
@@ -87,12 +93,18 @@ export async function runThreads(
     } else if (!vcpus.spin()) {
       if (silence.isLong && diesAlone && haltedForever(vcpus)) return haltedExit(machine, panic);
       // Requests of vCPUs come one after the other: the event loop has its turn when there are no more.
-      const nanos = Math.min(clock.untilNextNanos(), silence.untilLongNanos, stirred ? STIRRED_NANOS : 1e15);
+      const atMost = control.throttlePercent > 0 ? THROTTLE_PERIOD_NANOS / 10 : stirred ? STIRRED_NANOS : 1e15;
+      const nanos = Math.min(clock.untilNextNanos(), silence.untilLongNanos, atMost);
       turnDue = vcpus.wait(silentSince === undefined ? nanos : Math.min(nanos, PANIC_POLL_NANOS));
       // A doorbell or a timer may have begun something that goes on in the event loop.
       stirred = true;
     }
   }
+}
+
+/** In each period vCPUs run first, then stand still for `percent` of it. */
+function isThrottled(percent: number, nowNanos: number): boolean {
+  return percent > 0 && (nowNanos % THROTTLE_PERIOD_NANOS) / THROTTLE_PERIOD_NANOS >= 1 - percent / 100;
 }
 
 /** A triple fault resets a machine that is not to end of it. */

@@ -106,27 +106,36 @@ test('a snapshot that ends early or does not fit leaves no machine behind', asyn
   for (const length of [0, 10, 200, 10_000, snapshot.length - 1]) {
     await assert.rejects(restore([snapshot.subarray(0, length)]), UserError, `${length} bytes`);
   }
-  interface State {
-    machine: { devices: Record<string, unknown>; cpus: object[] };
-    hardware?: object;
+  interface Parts {
+    state: { hardware?: object };
+    devices: { name: string; version: number; record: object }[];
   }
-  const changed = (change: (state: State) => void): Buffer => {
+  const changed = (change: (parts: Parts) => void): Buffer => {
     const reader = new SnapshotReader();
-    reader.feed(snapshot);
-    const state = structuredClone(reader.state);
-    change(state as unknown as State);
-    return Buffer.concat([...snapshotBytes({ state, blobs: reader.blobs, memory: machine.memory })]);
+    const taken = reader.feed(snapshot);
+    reader.connectMemory((_address, length) => new Uint8Array(length));
+    reader.feed(snapshot.subarray(taken));
+    const parts = structuredClone({ state: reader.state, devices: reader.devices });
+    change(parts as unknown as Parts);
+    return Buffer.concat([...snapshotBytes({ ...parts, blobs: reader.blobs, memory: machine.memory })]);
   };
-  const cases: readonly (readonly [(state: State) => void, RegExp])[] = [
-    [(state) => delete state.machine.devices.com1, /field devices\.com1 must be a record, not missing/],
-    [(state) => Object.assign(state.machine.devices, { extra: {} }), /field devices\.extra must be absent/],
+  const find = ({ devices }: Parts, wanted: string) => devices.find(({ name }) => name === wanted)!;
+  const cases: readonly (readonly [(parts: Parts) => void, RegExp])[] = [
     [
-      (state) => Object.assign(state.machine.cpus[0], { rip: 'x' }),
+      (parts) => (parts.devices = parts.devices.filter(({ name }) => name !== 'com1')),
+      /field devices\.com1 must be a record, not missing/,
+    ],
+    [({ devices }) => devices.push({ name: 'extra', version: 1, record: {} }), /field devices\.extra must be absent/],
+    [({ devices }) => devices.push(structuredClone(devices[0])), /its device clock, there twice,/],
+    [
+      (parts) => Object.assign(find(parts, 'cpu[0]').record, { rip: 'x' }),
       /field cpus\[0\]\.rip must be a 64-bit unsigned bigint/,
     ],
-    [(state) => Object.assign(state.hardware!, { memoryBytes: 1 }), /the guest's memory cannot be/],
-    [(state) => Object.assign(state.hardware!, { cpu: 'nonsense' }), /nonsense/],
-    [(state) => delete state.hardware, /its state, which lacks hardware/],
+    [(parts) => (find(parts, 'com1').version = 2), /com1 was saved by a newer version of Vireo/],
+    [({ devices }) => devices.shift(), /its clock, which is missing/],
+    [({ state }) => Object.assign(state.hardware!, { memoryBytes: 1 }), /the guest's memory cannot be/],
+    [({ state }) => Object.assign(state.hardware!, { cpu: 'nonsense' }), /nonsense/],
+    [({ state }) => delete state.hardware, /its state, which lacks hardware/],
   ];
   for (const [change, message] of cases) await assert.rejects(restore([changed(change)]), message);
 });

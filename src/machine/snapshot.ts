@@ -3,6 +3,8 @@ import { InternalError, UserError } from '../base/index.ts';
 import type { DeviceRecord, DeviceValue, ThreadHost } from '../contract/index.ts';
 import { damaged, SnapshotReader, snapshotBytes } from '../migration/index.ts';
 import { type BootOptions, checkOptions, type MachineConfig, type MachineOptions } from './config.ts';
+import { deviceSections, machineRecord } from './device-sections.ts';
+import { hardwareOf, plain, ramOf, recordAt } from './hardware.ts';
 import { createMachineFrom, type Machine } from './machine.ts';
 
 /**
@@ -30,10 +32,10 @@ export async function* saveMachine(
     const state = {
       hardware: { ...hardwareOf(config), ...plain({ accel: machine.accelerator.name }) },
       boot: { hasInitrd: initrd !== undefined, ...(commandLine === undefined ? {} : { commandLine }) },
-      machine: await machine.command('save-state'),
       notes,
     };
-    yield* snapshotBytes({ state, blobs: initrd === undefined ? [kernel] : [kernel, initrd], memory });
+    const devices = deviceSections(await machine.command('save-state'));
+    yield* snapshotBytes({ state, blobs: initrd === undefined ? [kernel] : [kernel, initrd], memory, devices });
   } finally {
     if (ran) await machine.command('resume');
   }
@@ -61,7 +63,8 @@ export async function restoreMachineOn(
     }
     reader.end();
     if (machine === undefined) throw new InternalError('a snapshot without a machine');
-    await machine.command('load-state', recordAt(reader.state, 'machine'));
+    await machine.command('load-state', machineRecord(reader));
+    await machine.command('take-disks');
     return machine;
   } catch (error) {
     await machine?.stop();
@@ -69,49 +72,9 @@ export async function restoreMachineOn(
   }
 }
 
-function ramOf({ memory: { buffer, ranges } }: Machine) {
-  return (address: number, length: number): Uint8Array | undefined => {
-    const range = ranges.find(({ base, size }) => address >= base && address + length <= base + size);
-    return range && new Uint8Array(buffer, range.offset + address - range.base, length);
-  };
-}
-
 function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
   const entries = Object.entries(recordAt(state, 'notes'));
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
-}
-
-type Plain = { readonly [field: string]: DeviceValue | undefined };
-
-/** What a machine is made of, without what its devices lead to: equal for a machine and its restored self. */
-function hardwareOf({
-  memoryBytes,
-  cpu,
-  cpus,
-  kernelIrqchip,
-  disks,
-  networks,
-  rng,
-  balloon,
-  vsock,
-}: MachineConfig): DeviceRecord {
-  return {
-    memoryBytes,
-    cpu,
-    cpus,
-    kernelIrqchip,
-    disks: disks.map(({ bus, media, readOnly, serial, queues, slot }) =>
-      plain({ bus, media, readOnly, serial, queues, slot }),
-    ),
-    networks: networks.map(({ mac, queues, slot }) => plain({ mac, queues, slot })),
-    ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
-    ...(balloon ? { balloon: plain({ slot: balloon.slot }) } : {}),
-    ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid }) } : {}),
-  };
-}
-
-function plain(fields: Plain): DeviceRecord {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as DeviceRecord;
 }
 
 /** The snapshot's hardware with the options' files and networks. */
@@ -162,11 +125,4 @@ function bootOf({ hasInitrd, commandLine }: DeviceRecord, blobs: readonly Uint8A
   if (blobs.length !== (hasInitrd ? 2 : 1)) throw damaged('the number of its files');
   const [kernel, initrd] = blobs;
   return { kernel, initrd, commandLine: commandLine as string | undefined };
-}
-
-function recordAt(state: DeviceRecord, name: string): DeviceRecord {
-  const value = state[name];
-  if (typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array))
-    return value as DeviceRecord;
-  throw damaged(`its state, which lacks ${name},`);
 }

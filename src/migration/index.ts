@@ -1,5 +1,15 @@
-/** Machines as bytes: snapshots and what moves them. */
+/** Machines as bytes: snapshots and live migration. */
 export { damaged, PAGE_BYTES } from './format.ts';
+export {
+  type MigratedMachine,
+  MigrationCancelled,
+  type MigrationChannel,
+  type MigrationClock,
+  type MigrationHooks,
+  type MigrationProgress,
+  OutgoingMigration,
+} from './outgoing.ts';
+export { DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 export { type RamView, SnapshotReader } from './reader.ts';
-export { recordFromText, recordToText } from './record-text.ts';
+export { type DeviceSection, recordFromText, recordToText } from './record-text.ts';
 export { type SnapshotParts, snapshotBytes } from './writer.ts';

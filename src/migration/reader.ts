@@ -2,19 +2,23 @@
 import type { DeviceRecord } from '../contract/index.ts';
 import {
   checkPreamble,
-  checksumOf,
   damaged,
   decodeHeader,
   HEADER_BYTES,
   type Header,
+  isRam,
   KIND,
   PREAMBLE_BYTES,
   paddingBefore,
+  payloadChecksum,
 } from './format.ts';
-import { recordFromText } from './record-text.ts';
+import { type DeviceSection, deviceFromText, recordFromText } from './record-text.ts';
 
 /** RAM at a guest physical address, to be written to; undefined where the machine has none. */
 export type RamView = (address: number, length: number) => Uint8Array | undefined;
+
+/** More than any machine has. */
+const DEVICES_MAX = 4096;
 
 type Phase =
   | { readonly kind: 'preamble' | 'header' | 'done' }
@@ -33,7 +37,9 @@ export class SnapshotReader {
   #offset = 0;
   #sections = 0;
   #state: DeviceRecord | undefined;
+  #version = 0;
   readonly #blobs: Uint8Array[] = [];
+  readonly #devices: DeviceSection[] = [];
   #ramView: RamView | undefined;
   /** The first section after the blobs, while there is no RAM for it. */
   #waiting: Header | undefined;
@@ -46,6 +52,16 @@ export class SnapshotReader {
 
   get blobs(): readonly Uint8Array[] {
     return this.#blobs;
+  }
+
+  /** In the order in which they came. */
+  get devices(): readonly DeviceSection[] {
+    return this.#devices;
+  }
+
+  /** Of the format. */
+  get version(): number {
+    return this.#version;
   }
 
   /** What comes next needs the machine's RAM. */
@@ -118,10 +134,11 @@ export class SnapshotReader {
   #next(phase: Phase): Phase {
     switch (phase.kind) {
       case 'preamble':
-        checkPreamble(this.#scratch);
+        this.#version = checkPreamble(this.#scratch);
         return { kind: 'header' };
       case 'header': {
         const header = decodeHeader(this.#scratch);
+        if (this.#version === 1 && header.kind > KIND.end) throw damaged(`the kind ${header.kind} of a section`);
         if (this.#ramView !== undefined || header.kind === KIND.state || header.kind === KIND.blob)
           return this.#begin(header);
         this.#waiting = header;
@@ -152,6 +169,8 @@ export class SnapshotReader {
       case KIND.ram:
         this.#ram(header);
         return { kind: 'padding', header, into: new Uint8Array(paddingBefore(this.#offset)) };
+      case KIND.page:
+        return { kind: 'payload', header, into: this.#ram(header) };
       default:
         return { kind: 'payload', header, into: new Uint8Array(header.length) };
     }
@@ -165,8 +184,17 @@ export class SnapshotReader {
   }
 
   #finish({ kind, checksum }: Header, payload: Uint8Array): void {
-    if (checksumOf(payload) !== checksum) throw damaged('the checksum of a section');
+    if (payloadChecksum(payload, this.#version) !== checksum) throw damaged('the checksum of a section');
+    if (isRam(kind)) return;
     if (kind === KIND.state) this.#state = recordFromText(new TextDecoder().decode(payload));
+    else if (kind === KIND.device) this.#addDevice(deviceFromText(new TextDecoder().decode(payload)));
     else if (kind === KIND.blob) this.#blobs.push(payload);
+  }
+
+  #addDevice(device: DeviceSection): void {
+    if (this.#devices.length >= DEVICES_MAX) throw damaged('the number of its devices');
+    if (this.#devices.some(({ name }) => name === device.name))
+      throw damaged(`its device ${device.name}, there twice,`);
+    this.#devices.push(device);
   }
 }

@@ -26,6 +26,27 @@ export function recordFromText(text: string): DeviceRecord {
   return value;
 }
 
+/** The state of one device, and of which version of its record that is. */
+export interface DeviceSection {
+  readonly name: string;
+  readonly version: number;
+  readonly record: DeviceRecord;
+}
+
+export function deviceToText({ name, version, record }: DeviceSection): string {
+  return recordToText({ name, version, record });
+}
+
+/** @throws UserError when the text is not such a section */
+export function deviceFromText(text: string): DeviceSection {
+  const { name, version, record, ...rest } = recordFromText(text);
+  if (typeof name !== 'string' || name === '') throw wrong('the name of a device', 'text');
+  if (typeof version !== 'number') throw wrong(`the version of ${name}`, 'a number');
+  if (record === undefined || !isRecord(record)) throw wrong(`the state of ${name}`, 'a record');
+  if (Object.keys(rest).length > 0) throw wrong(`the section of ${name}`, 'name, version and record');
+  return { name, version, record };
+}
+
 function toJson(value: DeviceValue, path: string, depth: number): unknown {
   if (depth > DEPTH_MAX) throw wrong(path, `at most ${DEPTH_MAX} levels deep`);
   if (typeof value === 'bigint') return { $u64: value.toString() };

@@ -5,7 +5,7 @@ import { UserError } from '../base/index.ts';
 import type { DeviceRecord } from '../contract/index.ts';
 import { PAGE_BYTES } from './format.ts';
 import { SnapshotReader } from './reader.ts';
-import { recordFromText, recordToText } from './record-text.ts';
+import { deviceFromText, deviceToText, recordFromText, recordToText } from './record-text.ts';
 import { ramPieces, snapshotBytes } from './writer.ts';
 
 const state: DeviceRecord = {
@@ -51,12 +51,20 @@ function target(ram = memory()) {
 const written = [0, 1, 2, 9, 11, 63, 64, 100, 127];
 const source = memory(written);
 const blobs = [Uint8Array.of(1, 2, 3), new Uint8Array(0)];
-const snapshot = Buffer.concat([...snapshotBytes({ state, blobs, memory: source })]);
+const devices = [
+  { name: 'clock', version: 1, record: { nanos: 5 } },
+  { name: 'com1', version: 3, record: state },
+];
+const snapshot = Buffer.concat([...snapshotBytes({ state, blobs, memory: source, devices })]);
 
 function check({ reader, ram }: ReturnType<typeof target>): void {
   reader.end();
   assert.deepEqual(reader.state, recordFromText(recordToText(state)));
   assert.deepEqual(reader.blobs, blobs);
+  assert.deepEqual(
+    reader.devices,
+    devices.map((device) => deviceFromText(deviceToText(device))),
+  );
   assert.deepEqual(Buffer.from(new Uint8Array(ram.buffer)), Buffer.from(new Uint8Array(source.buffer)));
 }
 

@@ -12,13 +12,14 @@ import {
   PREAMBLE_BYTES,
   paddingBefore,
 } from './format.ts';
-import { recordToText } from './record-text.ts';
+import { type DeviceSection, deviceToText, recordToText } from './record-text.ts';
 
 export interface SnapshotParts {
   readonly state: DeviceRecord;
   /** What the state refers to and is too large for text: a kernel, an initrd. */
   readonly blobs: readonly Uint8Array[];
   readonly memory: Pick<GuestMemory, 'buffer' | 'ranges'>;
+  readonly devices: readonly DeviceSection[];
 }
 
 /** Fewer zero pages than these between others are written with them. */
@@ -29,7 +30,7 @@ const RAM_PIECE_BYTES = LENGTH_MAX[KIND.ram];
  * The snapshot's bytes in order. A piece of RAM is a view of the guest's memory itself: it is to be written
  * before the guest runs again.
  */
-export function* snapshotBytes({ state, blobs, memory }: SnapshotParts): Generator<Uint8Array, void> {
+export function* snapshotBytes({ state, blobs, memory, devices }: SnapshotParts): Generator<Uint8Array, void> {
   let offset = PREAMBLE_BYTES;
   let sections = 0;
   function* section(kind: Kind, address: number, payload: Uint8Array): Generator<Uint8Array, void> {
@@ -45,9 +46,11 @@ export function* snapshotBytes({ state, blobs, memory }: SnapshotParts): Generat
     sections++;
   }
   yield encodePreamble();
-  yield* section(KIND.state, 0, new TextEncoder().encode(recordToText(state)));
+  const encoder = new TextEncoder();
+  yield* section(KIND.state, 0, encoder.encode(recordToText(state)));
   for (const blob of blobs) yield* section(KIND.blob, 0, blob);
   for (const { address, bytes } of ramPieces(memory)) yield* section(KIND.ram, address, bytes);
+  for (const device of devices) yield* section(KIND.device, 0, encoder.encode(deviceToText(device)));
   yield encodeHeader({ kind: KIND.end, address: 0, length: sections, checksum: 0 });
 }
 
@@ -82,7 +85,7 @@ export function* ramPieces({
   }
 }
 
-function isZeroPage(buffer: SharedArrayBuffer, offset: number): boolean {
+export function isZeroPage(buffer: SharedArrayBuffer, offset: number): boolean {
   const words = new Uint32Array(buffer, offset, PAGE_BYTES / 4);
   for (let i = 0; i < words.length; i += 4) {
     if ((words[i] | words[i + 1] | words[i + 2] | words[i + 3]) !== 0) return false;

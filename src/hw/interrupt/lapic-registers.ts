@@ -19,7 +19,7 @@ const LVT_COUNT = 6;
 
 export const LAPIC_STATE = stateTable({
   /** IA32_APIC_BASE, low half. */
-  base: u32(APIC_BASE.address | APIC_BASE.enabled),
+  base: u32((APIC_BASE.address | APIC_BASE.enabled) >>> 0),
   taskPriority: u8(),
   logicalDestination: u32(),
   destinationFormat: u32(0xffff_ffff),
