@@ -88,6 +88,8 @@ export interface X86Builder extends Builder, Variant {
    * `left` (of add and sub) is only used to fuse a following condition.
    */
   setFlags(kind: FlagsKind, size: IntSize, result: Expr, source: Expr, left?: Expr): void;
+  /** Sets all but CF as INC and DEC do. */
+  setStepFlags(kind: 'inc' | 'dec', size: IntSize, result: Expr): void;
   /** To be called after `setFlags` under a condition: what was set last is not known any more. */
   forgetFlags(): void;
   /** Sets all six from an EFLAGS image (i32). */

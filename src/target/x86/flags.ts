@@ -14,6 +14,8 @@
  * | sbb    | left - source - 1 | right operand (borrow in was 1)             |
  * | logic  | result            | – (CF = AF = OF = 0)                        |
  * | result | result            | CF, AF and OF as in EFLAGS; ZF, SF, PF from result |
+ * | inc    | left + 1          | 1; CF is that of `carryKind`, `carryResult` and `carrySource` |
+ * | dec    | left - 1          | 1; CF as for inc                            |
  *
  * Bits above the kind (`flagsOverride`) replace CF or OF: rotates, BT and CLC change nothing else.
  */
@@ -24,6 +26,7 @@ import {
   type Expr,
   eq,
   eqz,
+  type Field,
   type IntSize,
   i32,
   i64,
@@ -45,29 +48,45 @@ import {
   toI64,
   xor,
 } from '../ir/index.ts';
-import { flag, flagsKind, flagsOverride, flagsResult, flagsSource } from './state.ts';
+import {
+  carryKind,
+  carryResult,
+  carrySource,
+  flag,
+  flagsKind,
+  flagsOverride,
+  flagsResult,
+  flagsSource,
+} from './state.ts';
 
-export const flagsKinds = { image: 0, add: 1, adc: 2, sub: 3, sbb: 4, logic: 5, result: 6 } as const;
+export const flagsKinds = { image: 0, add: 1, adc: 2, sub: 3, sbb: 4, logic: 5, result: 6, inc: 8, dec: 9 } as const;
 export type FlagsKind = keyof typeof flagsKinds;
 
 export const log2 = (size: IntSize): number => (size === 1 ? 0 : size === 2 ? 1 : size === 4 ? 2 : 3);
 /** The value of `flagsKind` for a kind and an operand size. */
 export const flagsCode = (kind: FlagsKind, size: IntSize): number => (flagsKinds[kind] << 2) | log2(size);
 
+/** The bit of `flagsKind` that inc and dec have alone; with `carryValid` their CF is known otherwise. */
+const stepBit = flagsKinds.inc << 2;
+/** Whether CF is that of `carryKind` and its like, from `flagsKind`. */
+export const keepsCarry = (code: Expr): Expr => eq(and(code, i32(stepBit | flagsOverride.carryValid)), i32(stepBit));
+
 const bool = (e: Expr, bit: number): Expr => (bit === 1 ? e : shl(e, i32(Math.log2(bit))));
 const isKind = (kind: Expr, ...kinds: FlagsKind[]): Expr => kinds.map((k) => eq(kind, i32(flagsKinds[k]))).reduce(or);
+
+const additions = ['add', 'adc', 'inc'] as const;
 
 /** Bit i is the carry (or borrow) out of bit i. */
 function carries(b: Builder, kind: Expr, result: Expr, source: Expr): Expr {
   const carryIn = b.let(toI64(isKind(kind, 'adc', 'sbb')));
   const left = b.let(
-    select(isKind(kind, 'add', 'adc'), sub(sub(result, source), carryIn), add(add(result, source), carryIn)),
+    select(isKind(kind, ...additions), sub(sub(result, source), carryIn), add(add(result, source), carryIn)),
   );
   const notResult = xor(result, i64(-1));
   const notLeft = xor(left, i64(-1));
   return b.let(
     select(
-      isKind(kind, 'add', 'adc'),
+      isKind(kind, ...additions),
       or(and(left, source), and(or(left, source), notResult)),
       or(and(notLeft, source), and(or(notLeft, source), result)),
     ),
@@ -83,15 +102,18 @@ interface Parts {
   source: Expr;
 }
 
-/** Reads the lazy state; `shift` is the number of the operand's top bit. */
-function parts(b: Builder): Parts {
-  const code = b.get(flagsKind);
+/** Reads the lazy state, or the one that CF is in; `shift` is the number of the operand's top bit. */
+function parts(b: Builder, forCarry = false): Parts {
+  const now = b.get(flagsKind);
+  const isKept = b.let(forCarry ? keepsCarry(now) : i32(0));
+  const pick = (kept: Field, own: Field) => (forCarry ? b.let(select(isKept, b.get(kept), b.get(own))) : b.get(own));
+  const code = forCarry ? b.let(select(isKept, b.get(carryKind), now)) : now;
   return {
     code,
     kind: b.let(and(shrU(code, i32(2)), i32(0x3f))),
     shift: b.let(toI64(sub(shl(i32(8), and(code, i32(3))), i32(1)))),
-    result: b.get(flagsResult),
-    source: b.get(flagsSource),
+    result: pick(carryResult, flagsResult),
+    source: pick(carrySource, flagsSource),
   };
 }
 
@@ -111,7 +133,7 @@ function flagFunction(
     params: [],
     result: 'i32',
     body(b) {
-      const p = parts(b);
+      const p = parts(b, bit === flag.CF);
       const out = b.variable(i32(0));
       const ordinary = () =>
         b.if(
@@ -153,7 +175,7 @@ const allFlags: LibraryFunction = {
     const out = b.variable(toI32(p.source));
     b.if(ne(p.kind, i32(flagsKinds.image)), () => {
       b.if(isKind(p.kind, 'logic'), () => b.set(out, i32(0)));
-      b.if(isKind(p.kind, 'add', 'adc', 'sub', 'sbb'), () => {
+      b.if(isKind(p.kind, ...additions, 'sub', 'sbb', 'dec'), () => {
         const c = carryBits(b, p);
         const carry = b.let(topBit(c, p.shift));
         const overflow = xor(carry, topBit(c, sub(p.shift, i64(1))));
@@ -171,6 +193,7 @@ const allFlags: LibraryFunction = {
         ),
       );
     });
+    b.if(keepsCarry(p.code), () => b.set(out, or(and(out, i32(~flag.CF)), b.call('flag_c'))));
     for (const { flag: bit, valid, value } of overrides) {
       b.if(and(p.code, i32(valid)), () =>
         b.set(out, or(and(out, i32(~bit)), bool(ne(and(p.code, i32(value)), i32(0)), bit))),
@@ -224,6 +247,8 @@ export interface KnownFlags {
   readonly source: Expr;
   /** Left operand of an add or sub, when at hand. */
   readonly left?: Expr;
+  /** CF, where the rest does not tell it. */
+  readonly carry?: Expr;
   /** The flags (an image) tell how these compare. */
   readonly floats?: readonly [Expr, Expr];
 }
@@ -257,13 +282,15 @@ function knownPositive(known: KnownFlags, pair: number): Expr | undefined {
   return known.floats ? comparedFloats(known.floats, pair) : knownInteger(known, pair);
 }
 
-function knownInteger({ kind, size, result, source, left }: KnownFlags, pair: number): Expr | undefined {
+function knownInteger({ kind, size, result, source, left, carry }: KnownFlags, pair: number): Expr | undefined {
   const zeroOf = (e: Expr) => (e.type === 'i64' ? i64(0) : i32(0));
   if (kind === 'image') return undefined;
   const sign = () => ltS(signExtend(size, result), zeroOf(result));
   if (pair === 2) return kind === 'sub' && left ? eq(left, source) : eqz(result);
   if (pair === 4) return sign();
   if (pair === 5) return parity(result);
+  if (carry && pair === 1) return carry;
+  if (carry && pair === 3) return or(carry, eqz(result));
   if (kind === 'logic') {
     if (pair === 0 || pair === 1) return i32(0);
     if (pair === 3) return eqz(result);
@@ -271,6 +298,16 @@ function knownInteger({ kind, size, result, source, left }: KnownFlags, pair: nu
     return leS(signExtend(size, result), zeroOf(result));
   }
   if (kind === 'add' && pair === 1) return ltU(result, source);
+  if (kind === 'dec' && pair >= 6) {
+    const one = result.type === 'i64' ? i64(1) : i32(1);
+    const before = signExtend(size, add(result, one));
+    return pair === 6 ? ltS(before, one) : leS(before, one);
+  }
+  if (kind === 'add' && left && size < 8 && pair >= 6) {
+    const wide = (e: Expr) => op('i64.extend_i32_s', signExtend(size, e));
+    const sum = add(wide(left), wide(source));
+    return pair === 6 ? ltS(sum, i64(0)) : leS(sum, i64(0));
+  }
   if (kind === 'sub' && left) {
     if (pair === 1) return ltU(left, source);
     if (pair === 3) return leU(left, source);

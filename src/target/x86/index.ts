@@ -9,6 +9,7 @@ export {
   flagsKinds,
   flagsLibrary,
   type KnownFlags,
+  keepsCarry,
   knownCondition,
 } from './flags.ts';
 export * from './helpers.ts';

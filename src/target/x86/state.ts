@@ -53,6 +53,10 @@ export const flagsKind = field('flagsKind', 'i32');
 export const eflags = field('eflags', 'i32');
 export const flagsResult = field('flagsResult', 'i64');
 export const flagsSource = field('flagsSource', 'i64');
+/** The three of them as they were before INC and DEC, which leave CF alone. */
+export const carryKind = field('carryKind', 'i32');
+export const carryResult = field('carryResult', 'i64');
+export const carrySource = field('carrySource', 'i64');
 
 // Where the engine is. `page`: linear address of the page being executed; `linear`: where to go on (a linear address).
 export const page = field('page', 'i64');

@@ -6,6 +6,7 @@ import {
   dynamicCondition,
   type Expr,
   eq,
+  eqz,
   type FlagsKind,
   type FloatLanes,
   fastRounding,
@@ -16,6 +17,7 @@ import {
   i32,
   i64,
   type KnownFlags,
+  keepsCarry,
   knownCondition,
   normalVariant,
   type OperandShape,
@@ -313,6 +315,30 @@ export class HandlerBuilder extends WasmBuilder implements X86Builder {
     this.put(state.flagsKind, i32(flagsCode(kind, size)));
     this.put(state.flagsResult, toI64(known.result));
     this.put(state.flagsSource, toI64(known.source));
+  }
+
+  setStepFlags(kind: 'inc' | 'dec', size: IntSize, value: Expr): void {
+    const { known } = this.sequence;
+    const isStep = known && !known.floats && (known.kind === 'inc' || known.kind === 'dec');
+    if (!isStep) this.keepCarry(known !== undefined);
+    const result = this.let(value);
+    const source = result.type === 'i64' ? i64(1) : i32(1);
+    this.sequence.known = { kind, size, result, source, carry: known && knownCondition(known, 2) };
+    this.put(state.flagsKind, i32(flagsCode(kind, size)));
+    this.put(state.flagsResult, toI64(result));
+    this.put(state.flagsSource, i64(1));
+  }
+
+  /** @param always the flags are known to be of no INC or DEC, which have kept CF already */
+  private keepCarry(always: boolean): void {
+    const kind = this.get(state.flagsKind);
+    const keep = () => {
+      this.put(state.carryKind, kind);
+      this.put(state.carryResult, this.get(state.flagsResult));
+      this.put(state.carrySource, this.get(state.flagsSource));
+    };
+    if (always) keep();
+    else this.f.if(eqz(keepsCarry(kind)), keep);
   }
 
   forgetFlags(): void {

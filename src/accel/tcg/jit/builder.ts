@@ -131,7 +131,15 @@ const firstGpr = state.gpr[0].offset;
 const lastGpr = state.gpr[15].offset + 8;
 const firstVector = state.xmm[0].offset;
 const lastVector = firstVector + 512;
-const flagFields = new Set([state.flagsKind, state.flagsResult, state.flagsSource].map((x) => x.offset));
+const lazyFlags = [
+  state.flagsKind,
+  state.flagsResult,
+  state.flagsSource,
+  state.carryKind,
+  state.carryResult,
+  state.carrySource,
+];
+const flagFields = new Set(lazyFlags.map((x) => x.offset));
 /** Writing these twice with the same values does no harm, so a later leave may follow. */
 const harmless = new Set(
   [
@@ -420,7 +428,7 @@ export class RegionBuilder extends HandlerBuilder {
 
   override call(name: string, ...args: Expr[]): Expr {
     if (name.startsWith('flag')) {
-      for (const field of [state.flagsKind, state.flagsResult, state.flagsSource]) {
+      for (const field of lazyFlags) {
         super.putAt(i32(field.offset), 0, this.control.frame.slot(field.offset, field.type), 8);
       }
     }

@@ -1,8 +1,12 @@
 /** EFLAGS as a whole: the lazy arithmetic flags (flags.ts) and the ones in `eflags`. */
+import type { Field } from '../../ir/index.ts';
 import { flagsKinds } from '../flags.ts';
 import {
   arg,
   arithmeticFlags,
+  carryKind,
+  carryResult,
+  carrySource,
   eflags,
   flag,
   flagsKind,
@@ -36,30 +40,51 @@ const knownFlags =
 /** CF, PF, AF, ZF, SF and OF from the lazy state. */
 export function readArithmetic(cpu: X86State): number {
   const code = cpu.get(flagsKind);
-  let image = readLazy(cpu, code & 0xff);
+  let image = readLazy(cpu, own);
+  if (isStep(code)) image = (image & ~flag.CF) | (readCarryBefore(cpu) & flag.CF);
   if (code & flagsOverride.carryValid) image = (image & ~flag.CF) | (code & flagsOverride.carry ? flag.CF : 0);
   if (code & flagsOverride.overflowValid) image = (image & ~flag.OF) | (code & flagsOverride.overflow ? flag.OF : 0);
   return image;
 }
 
-function readLazy(cpu: X86State, code: number): number {
+const isStep = (code: number): boolean =>
+  (code & 0xff) >> 2 === flagsKinds.inc || (code & 0xff) >> 2 === flagsKinds.dec;
+
+/** CF as it was before INC or DEC, with other flags. */
+function readCarryBefore(cpu: X86State): number {
+  const code = cpu.get(before.kind);
+  if (code & flagsOverride.carryValid) return code & flagsOverride.carry ? flag.CF : 0;
+  return readLazy(cpu, before);
+}
+
+/** Where the lazy state lies. */
+interface LazyFields {
+  readonly kind: Field;
+  readonly result: Field;
+  readonly source: Field;
+}
+const own: LazyFields = { kind: flagsKind, result: flagsResult, source: flagsSource };
+const before: LazyFields = { kind: carryKind, result: carryResult, source: carrySource };
+
+function readLazy(cpu: X86State, fields: LazyFields): number {
+  const code = cpu.get(fields.kind) & 0xff;
   const kind = code >> 2;
-  const source = cpu.get(flagsSource);
+  const source = cpu.get(fields.source);
   if (kind === flagsKinds.image) return source & arithmeticFlags;
   const wide = (code & 3) === 3;
   const top = (8 << (code & 3)) - 1;
-  const result = cpu.get(flagsResult);
-  const resultHigh = cpu.high(flagsResult);
+  const result = cpu.get(fields.result);
+  const resultHigh = cpu.high(fields.result);
   let image = ((wide ? result | resultHigh : result) === 0 ? flag.ZF : 0) | evenParity(result);
   if (wide ? resultHigh < 0 : (result >>> top) & 1) image |= flag.SF;
   if (kind === flagsKinds.result) return image | (source & (flag.CF | flag.AF | flag.OF));
   if (kind === flagsKinds.logic) return image;
-  const isAdd = kind === flagsKinds.add || kind === flagsKinds.adc;
+  const isAdd = kind === flagsKinds.add || kind === flagsKinds.adc || kind === flagsKinds.inc;
   const carryIn = kind === flagsKinds.adc || kind === flagsKinds.sbb ? 1 : 0;
   const low = carries(isAdd, result, source, carryIn);
   if (low & 8) image |= flag.AF;
   if (!wide) return image | carryAndOverflow(low, top);
-  return image | carryAndOverflow(carries(isAdd, resultHigh, cpu.high(flagsSource), low >>> 31), 31);
+  return image | carryAndOverflow(carries(isAdd, resultHigh, cpu.high(fields.source), low >>> 31), 31);
 }
 
 /** Bit i: the carry (or borrow) out of bit i of one 32-bit word. */

@@ -133,12 +133,8 @@ const step =
   (b) =>
     b.modify(0, (old) => {
       const width = size(b, 0);
-      const carry = b.let(b.condition(2));
       const result = b.let(zeroExtend(width, add(old, constLike(old, by))));
-      const top = constLike(old, width === 8 ? 1n << 63n : 1n << BigInt(width * 8 - 1));
-      const overflow = by === 1 ? eq(result, top) : eq(old, top);
-      const adjust = eqz(and(toI32(by === 1 ? result : old), i32(15)));
-      b.setFlags('result', width, result, or(carry, or(shl(adjust, i32(4)), shl(overflow, i32(11)))));
+      b.setStepFlags(by === 1 ? 'inc' : 'dec', width, result);
       return result;
     });
 
