@@ -99,6 +99,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     memory,
     clock,
     interrupts: threaded?.createInterrupts(ELCR_INITIAL),
+    doorbells: threaded?.doorbells,
     wallClock: { nowMillis: () => thread.wallMillis() },
     cpus: pins.map(({ signals }) => signals),
     nanosFromTsc: pins[0].nanosFromTsc,

@@ -28,8 +28,11 @@ echo "suite: exit code $?"
 poweroff -f
 `;
 
-/** @param modules KVM's, by file name. */
-export function hostImage(modules: readonly (readonly [string, Uint8Array])[]): Uint8Array {
+/**
+ * @param modules KVM's, by file name
+ * @param suite the program that it runs
+ */
+export function hostImage(modules: readonly (readonly [string, Uint8Array])[], suite: Uint8Array): Uint8Array {
   const files = new Map<string, Uint8Array>();
   const add = (path: string, from: string) => files.set(path.replace(/^\//, ''), readFileSync(from));
   files.set('init', new TextEncoder().encode(INIT));
@@ -37,7 +40,7 @@ export function hostImage(modules: readonly (readonly [string, Uint8Array])[]): 
   add('bin/node', process.execPath);
   for (const library of librariesOf(process.execPath)) add(library, library);
   for (const path of globSync('dist/**/*.js', { cwd: ROOT })) add(`vireo/${path}`, join(ROOT, path));
-  add('vireo/suite.mjs', fileURLToPath(new URL('./suite.mjs', import.meta.url)));
+  files.set('vireo/suite.mjs', suite);
   files.set('vireo/package.json', new TextEncoder().encode('{"type":"module"}'));
   const guest = join(cacheFolder(process.env), GUEST);
   for (const path of globSync('*', { cwd: guest })) add(`cache/vireo/${GUEST}/${path}`, join(guest, path));

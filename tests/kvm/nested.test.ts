@@ -5,11 +5,12 @@
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { kvmHostKernel } from '../system/debian.ts';
 import { tryDefaultGuest } from '../system/guest.ts';
 import { hostImage } from './host-image.ts';
@@ -18,6 +19,8 @@ import { hostImage } from './host-image.ts';
 const CPU = 'max,+svm,-xsave';
 /** For a host with two CPUs and nothing else to do it is a minute. */
 const TIMEOUT_MILLIS = 600_000;
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 const missing = await (async () => {
   if (spawnSync('qemu-system-x86_64', ['--version']).status !== 0) return 'qemu-system-x86_64 is not installed';
@@ -28,16 +31,24 @@ const missing = await (async () => {
 test('guests on a KVM host', { skip: missing, timeout: TIMEOUT_MILLIS }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vireo-kvm-'));
   try {
+    build();
     const { kernel, modules } = await kvmHostKernel();
     const [kernelPath, initrdPath] = [join(folder, 'vmlinuz'), join(folder, 'initrd')];
     writeFileSync(kernelPath, kernel);
-    writeFileSync(initrdPath, hostImage(modules));
+    writeFileSync(initrdPath, hostImage(modules, readFileSync(new URL('./suite.mjs', import.meta.url))));
     const console = await runEmulator(kernelPath, initrdPath);
     assert.match(console, /^suite: all passed\r?$/m, console.slice(-8000));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+/** The host in the emulator runs what is compiled. */
+function build(): void {
+  const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
+  const { status, stdout } = spawnSync(process.execPath, [compiler, '-b'], { cwd: ROOT, encoding: 'utf8' });
+  assert.equal(status, 0, stdout);
+}
 
 /** What the emulated computer prints until it powers off. */
 async function runEmulator(kernel: string, initrd: string): Promise<string> {

@@ -79,6 +79,8 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
   const memory = new KvmMemory(host, options.ramRanges, options.ram ?? {});
   memory.connect(vm);
   let threads: KvmThreads | undefined;
+  /** By event counter. */
+  const bells = new Map<number, () => void>();
   return {
     kind: 'threads',
     memory,
@@ -102,8 +104,10 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
           host.close(fd);
           return undefined;
         }
+        bells.set(fd, onRing);
         threads?.listen(fd, onRing);
         return () => {
+          bells.delete(fd);
           threads?.unlisten(fd);
           vm.unbindIoeventfd(fd, place);
           host.close(fd);
@@ -112,6 +116,7 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
     },
     createVcpus(board) {
       threads = createVcpus(vm, options, board);
+      for (const [fd, onRing] of bells) threads.listen(fd, onRing);
       return threads;
     },
     close() {

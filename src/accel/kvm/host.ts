@@ -82,7 +82,7 @@ export interface EventWait {
   remove(fd: number): void;
   /**
    * Blocks this thread until a counter is signalled, the thread's event loop has something to do, or `nanos` have passed.
-   * @param onEvent called with each counter that is signalled
+   * @param onEvent called with each counter that is signalled, which it must take
    * @returns true when the event loop must have its turn
    */
   wait(nanos: number, onEvent: (fd: number) => void): boolean;

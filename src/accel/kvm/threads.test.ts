@@ -1,7 +1,7 @@
 /** vCPUs in threads of their own: startup of a second one, turns, stops. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { BootEntry } from '../../contract/index.ts';
+import type { BootEntry, Doorbells } from '../../contract/index.ts';
 import { nodeKvmHost } from '../../host/node/index.ts';
 import { plainBus } from '../tcg/testing/environment.ts';
 import { createKvm } from './accelerator.ts';
@@ -20,7 +20,12 @@ const ENTRY: BootEntry = {
 };
 
 /** CPUs in 64-bit mode; the first 2 MiB and the local APIC are mapped. `onOut` hears of port writes. */
-function rig(code: readonly number[], cpus: number, onOut: (port: number, value: number) => void) {
+function rig(
+  code: readonly number[],
+  cpus: number,
+  onOut: (port: number, value: number) => void,
+  bind: (doorbells: Doorbells) => void = () => {},
+) {
   const kvm = createKvm(nodeKvmHost(), {
     cpuModel: 'max',
     cpus,
@@ -28,6 +33,7 @@ function rig(code: readonly number[], cpus: number, onOut: (port: number, value:
     monotonicNanos: () => performance.now() * 1e6,
   });
   kvm.createInterrupts(0);
+  let mmioWrites = 0;
   const memory = kvm.memory.view(0, RAM_BYTES)!;
   const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
   memory.set(code, CODE);
@@ -39,11 +45,15 @@ function rig(code: readonly number[], cpus: number, onOut: (port: number, value:
   view.setBigUint64(GDT + 0x10, 0x00af_9b00_0000_ffffn, true);
   view.setBigUint64(GDT + 0x18, 0x00cf_9300_0000_ffffn, true);
   const ports = plainBus((port, _size, value) => onOut(port, value));
-  const vcpus = kvm.createVcpus({ mmio: plainBus(), ports, mayContinue: () => true });
+  const mmio = plainBus(() => mmioWrites++);
+  bind(kvm.doorbells);
+  const vcpus = kvm.createVcpus({ mmio, ports, mayContinue: () => true });
   vcpus.reset(ENTRY);
   return {
     memory,
     vcpus,
+    doorbells: kvm.doorbells,
+    mmioWrites: () => mmioWrites,
     serveUntil(isOver: () => boolean) {
       while (!isOver()) if (!vcpus.serve()) vcpus.wait(1e7);
     },
@@ -101,4 +111,53 @@ test('CPUs that were never started, that sleep and that are busy end alike', { s
     guest.vcpus.wait(1e6);
   }
   await using _unstarted = rig([HLT], 2, () => {});
+});
+
+/** mov eax, fef00000h; l: mov dword [rax + at], 7 for each; out 55h, al; jmp l */
+const RING = (...at: number[]) => {
+  const begin = [0xb8, 0x00, 0x00, 0xf0, 0xfe];
+  const loop = [...at.flatMap((offset) => [0xc7, 0x40, offset, 7, 0, 0, 0]), 0xe6, 0x55];
+  return [...begin, ...loop, 0xeb, 0x100 - loop.length - 2];
+};
+
+test('doorbells: rung without an exit, and gone when they are taken away', { skip }, async () => {
+  const [BELL, OTHER] = [0xfef0_0004, 0xfef0_0008];
+  const rings = { early: 0, late: 0 };
+  let outs = 0;
+  await using guest = rig(
+    RING(4, 8),
+    1,
+    () => outs++,
+    (doorbells) => doorbells.bind(BELL, () => rings.early++), // before there are CPUs
+  );
+  const take = guest.doorbells.bind(OTHER, () => rings.late++);
+  assert.equal(
+    guest.doorbells.bind(OTHER, () => {}),
+    undefined,
+    'the place is taken',
+  );
+  guest.vcpus.resume();
+  guest.serveUntil(() => outs > 20 && rings.early > 0 && rings.late > 0);
+  assert.equal(guest.mmioWrites(), 0);
+  take?.();
+  const { late } = rings;
+  guest.serveUntil(() => guest.mmioWrites() > 20);
+  assert.equal(rings.late, late);
+});
+
+test('a pause has heard every doorbell that was rung before it', { skip }, async () => {
+  let [rings, outs] = [0, 0];
+  await using guest = rig(
+    RING(4),
+    1,
+    () => outs++,
+    (doorbells) => doorbells.bind(0xfef0_0004, () => rings++),
+  );
+  for (let i = 0; i < 30; i++) {
+    guest.vcpus.resume();
+    const [rest, heard] = [outs + 2, rings]; // the first one may belong to a ring before the last pause
+    while (outs < rest) guest.vcpus.serve();
+    guest.vcpus.pause();
+    assert.ok(rings > heard, `${i}`);
+  }
 });

@@ -334,6 +334,8 @@ export class KvmThreads implements VcpuThreads {
     }
     this.#halting = false;
     setAttention(0);
+    // What they wrote to doorbells until now is done, too: their counters are in no snapshot.
+    this.#wait.wait(0, this.#onEvent);
   }
 
   #kick(index: number): void {

@@ -24,21 +24,37 @@ export function nodeEventWait(libc: KvmLibc = kvmLibc()) {
     add: (counter: number) => control(EPOLL_CTL.add, counter),
     remove: (counter: number) => control(EPOLL_CTL.remove, counter),
     wait(nanos: number, onEvent: (fd: number) => void): boolean {
-      const millis = libc.eventLoopTimeout();
-      if (millis === 0) return true;
+      // Counters are looked at even when the event loop has something to do: it might always have.
+      const millis = loopTimeout(libc);
       const loopNanos = millis < 0 ? Number.POSITIVE_INFINITY : millis * 1e6;
       const limited = Math.max(0, Math.min(nanos, loopNanos, 1e12));
       timeout[0] = BigInt(Math.floor(limited / 1e9));
       timeout[1] = BigInt(Math.floor(limited % 1e9));
-      const count = libc.epollWait(fd, events, EVENTS_MAX, timeoutBytes, 0n);
-      let loopReady = count <= 0 && loopNanos <= nanos;
-      for (let i = 0; i < count; i++) {
-        const ready = eventView.getInt32(i * EVENT_BYTES + 4, true);
-        if (ready === libc.eventLoopFd) loopReady = true;
-        else onEvent(ready);
-      }
+      let loopReady = millis === 0;
+      let count: number;
+      do {
+        count = libc.epollWait(fd, events, EVENTS_MAX, timeoutBytes, 0n);
+        if (count <= 0 && loopNanos <= nanos) loopReady = true;
+        for (let i = 0; i < count; i++) {
+          const ready = eventView.getInt32(i * EVENT_BYTES + 4, true);
+          if (ready === libc.eventLoopFd) loopReady = true;
+          else onEvent(ready);
+        }
+        timeout.fill(0n);
+      } while (count === EVENTS_MAX); // there may be more
       return loopReady;
     },
     close: () => void libc.close(fd),
   };
+}
+
+/**
+ * As `eventLoopTimeout`. In what an immediate calls, libuv still counts that immediate as something to do; making and
+ * clearing another one lets Node count again.
+ */
+function loopTimeout(libc: KvmLibc): number {
+  const millis = libc.eventLoopTimeout();
+  if (millis !== 0) return millis;
+  clearImmediate(setImmediate(() => {}));
+  return libc.eventLoopTimeout();
 }
