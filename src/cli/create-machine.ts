@@ -1,6 +1,7 @@
 /** Machines in Node: threads are workers, guests run on KVM or on the software CPU. */
 import { nodeThreads } from '../host/node/index.ts';
 import {
+  createIncomingMachineOn,
   createMachineOn,
   type Machine,
   type MachineOptions,
@@ -17,6 +18,14 @@ const THREAD_MODULE = import.meta.url.endsWith('.ts') ? './machine-thread.ts' : 
  */
 export function createMachine(options: MachineOptions): Promise<Machine> {
   return createMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, options);
+}
+
+/**
+ * A machine of that hardware whose RAM and state come from elsewhere: in state `inmigrate`, without its disks.
+ * @throws UserError as `createMachine`
+ */
+export function createIncomingMachine(options: MachineOptions): Promise<Machine> {
+  return createIncomingMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, options);
 }
 
 /**

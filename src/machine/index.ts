@@ -34,7 +34,7 @@ export {
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';
 export { createIncomingMachineOn, createMachineOn } from './machine.ts';
-export { IncomingMachine, migratedMachine, type TransferFacts } from './migrate.ts';
+export { IncomingMachine, migratedMachine, type SentMachine } from './migrate.ts';
 export type { Accelerator, CreateAccelerator, MachineBackends, Network, OpenDiskHow } from './parts.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';

@@ -1,32 +1,37 @@
 /** Machines that move while they run, on the side of whoever made them. */
 import { InternalError } from '../base/index.ts';
-import type { DeviceRecord } from '../contract/index.ts';
 import { type MigratedMachine, SnapshotReader } from '../migration/index.ts';
+import type { RunState } from './commands.ts';
 import { deviceSections, machineRecord } from './device-sections.ts';
 import { checkSameHardware, hardwareOf, ramOf, recordAt } from './hardware.ts';
 import type { Machine } from './machine.ts';
 
-/** What the receiving side must know before the first page. */
-export interface TransferFacts {
-  /** The guest ran, and runs on the other side. */
-  readonly isRunning: boolean;
-  /** The sender waits for word that the machine has arrived. */
-  readonly wantsAnswer: boolean;
+/** Of the section that says whether the guest ran. */
+const RUN_STATE = 'runstate';
+
+export interface SentMachine extends MigratedMachine {
+  /** What it did before it was made to stand still for the rest; undefined while that has not happened. */
+  readonly stateBefore: RunState | undefined;
 }
 
 /** The machine as live migration's sender sees it. */
-export function migratedMachine(machine: Machine, facts: TransferFacts): MigratedMachine {
-  const state: DeviceRecord = { hardware: hardwareOf(machine.config), transfer: { ...facts } };
+export function migratedMachine(machine: Machine, wantsAnswer: boolean): SentMachine {
+  let stateBefore: RunState | undefined;
   return {
     memory: machine.memory,
-    state,
+    state: { hardware: hardwareOf(machine.config), transfer: { wantsAnswer } },
+    get stateBefore() {
+      return stateBefore;
+    },
     startDirtyLog: () => machine.command('start-dirty-log'),
     takeDirty: () => machine.command('take-dirty'),
     stopDirtyLog: () => machine.command('stop-dirty-log'),
     throttle: (percent) => machine.command('throttle', { percent }),
     async stop() {
+      stateBefore = machine.state;
       await machine.command('stand', 'finish-migrate');
-      return deviceSections(await machine.command('save-state'));
+      const running = { name: RUN_STATE, version: 1, record: { isRunning: stateBefore === 'running' } };
+      return [...deviceSections(await machine.command('save-state')), running];
     },
     release: () => machine.command('release-disks'),
   };
@@ -61,14 +66,21 @@ export class IncomingMachine {
     this.#reader.end();
   }
 
-  get facts(): TransferFacts {
-    const { isRunning, wantsAnswer } = recordAt(this.#reader.state, 'transfer');
-    return { isRunning: isRunning === true, wantsAnswer: wantsAnswer === true };
+  /** The sender waits for word that the machine has arrived. */
+  get wantsAnswer(): boolean {
+    return recordAt(this.#reader.state, 'transfer').wantsAnswer === true;
+  }
+
+  /** The guest ran. */
+  get isRunning(): boolean {
+    return this.#reader.devices.find(({ name }) => name === RUN_STATE)?.record.isRunning === true;
   }
 
   /** Gives the machine what has come: the last step before it can run. */
   async load(): Promise<void> {
     if (!this.isDone) throw new InternalError('a machine that has not come whole');
-    await this.#machine.command('load-state', machineRecord(this.#reader));
+    const { version, state } = this.#reader;
+    const devices = this.#reader.devices.filter(({ name }) => name !== RUN_STATE);
+    await this.#machine.command('load-state', machineRecord({ version, state, devices }));
   }
 }

@@ -8,6 +8,7 @@ export { QEMU_VERSION_TEXT } from './emulator/version.ts';
 export { DECODER_LIMITS, type Decoded, JsonDecoder } from './json/decoder.ts';
 export { encodeJson } from './json/encode.ts';
 export { parseJson } from './json/parse.ts';
+export type { MigrationAddress, MigrationHost, MigrationStream } from './migration/address.ts';
 export { type Abilities, buildConfig } from './options/build.ts';
 export { type CommandLine, parseCommandLine } from './options/command-line.ts';
 export type { BlockNodeConfig, ChardevConfig, DiskConfig, SystemConfig } from './options/config.ts';

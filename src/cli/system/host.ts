@@ -5,6 +5,7 @@ import { UserError } from '../../base/index.ts';
 import { allocatedBytes, openCharBackend } from '../../host/node/index.ts';
 import type { EmulatorHost } from '../../monitor/index.ts';
 import { programName } from '../version.ts';
+import { migrationHost } from './migration.ts';
 import type { Reporter } from './report.ts';
 
 export async function emulatorHost(report: Reporter): Promise<EmulatorHost> {
@@ -22,6 +23,7 @@ export async function emulatorHost(report: Reporter): Promise<EmulatorHost> {
     allocatedBytes: async (path) => unlessMissing(async () => allocatedBytes(path)),
     fileBytes: async (path) => unlessMissing(async () => (await stat(path)).size),
     log: (message) => report.log(message),
+    migration: migrationHost,
     async writeFile(path, pieces) {
       try {
         await using file = await open(path, 'w');

@@ -4,7 +4,7 @@ import { UserError } from '../../base/index.ts';
 import type { AcceleratorName, DiskOptions, Machine, MachineOptions } from '../../machine/index.ts';
 import type { BlockNodeConfig, DiskConfig, SystemConfig } from '../../monitor/index.ts';
 import { whyNotKvm } from '../create-accelerator.ts';
-import { createMachine } from '../create-machine.ts';
+import { createIncomingMachine, createMachine } from '../create-machine.ts';
 import { readUserFile } from '../files.ts';
 import type { Reporter } from './report.ts';
 
@@ -55,7 +55,7 @@ export async function createSystemMachine(
     balloon: balloon && { slot: balloon.slot },
     actions: config.actions,
   };
-  return createMachine(options);
+  return config.incoming === undefined ? createMachine(options) : createIncomingMachine(options);
 }
 
 function diskOptions(config: SystemConfig, { node: name, device, media }: DiskConfig): DiskOptions {

@@ -19,7 +19,8 @@ export async function runEmulator(config: SystemConfig): Promise<number> {
     await using _pidFile = pidFile(config.pidFile);
     const lines = await openLines(emulator);
     if (config.daemonize) daemonIsReady();
-    if (!config.startPaused) await emulator.cont();
+    if (config.incoming !== undefined) await emulator.migration.listen(config.incoming, !config.startPaused);
+    else if (!config.startPaused) await emulator.cont();
     const { exitCode, message } = await emulator.ended;
     await machine?.stop();
     await Promise.all(lines);

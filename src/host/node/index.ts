@@ -12,6 +12,7 @@ export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeKvmHost } from './kvm-host.ts';
 export {
+  byteStreamOf,
   connectByteStream,
   listenByteStreams,
   type StreamOptions,

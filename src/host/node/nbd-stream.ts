@@ -73,6 +73,11 @@ function reasonOf(error: NodeJS.ErrnoException): string {
   return REASONS[error.code ?? ''] ?? error.message;
 }
 
+/** Of a socket that is connected. */
+export function byteStreamOf(socket: Socket): ByteStream {
+  return byteStream(socket, 'client', {});
+}
+
 function byteStream(socket: Socket, role: 'server' | 'client', options: StreamOptions): ByteStream {
   const unread: Uint8Array[] = [];
   let unreadBytes = 0;

@@ -7,6 +7,7 @@ import { charHandlers } from './char.ts';
 import { controlHandlers } from './control.ts';
 import type { Handlers } from './handler.ts';
 import { machineHandlers } from './machine.ts';
+import { migrationHandlers } from './migration.ts';
 import { miscHandlers } from './misc.ts';
 import { netHandlers } from './net.ts';
 import { qomHandlers } from './qom.ts';
@@ -21,6 +22,7 @@ const handlers: Handlers = {
   ...netHandlers,
   ...blockHandlers,
   ...miscHandlers,
+  ...migrationHandlers,
 };
 
 /** Runs a command whose arguments fit its schema; rejects with a QmpError or UserError when it fails. */

@@ -32,16 +32,6 @@ export const miscHandlers: Handlers<keyof typeof miscCommands> = {
         .map(({ driver, id, slot }) => ({ bus: 0, slot, function: 0, qdev_id: id, class_info: { desc: driver } })),
     },
   ],
-  'query-migrate': () => ({}),
-  'query-migrate-capabilities': ({ migrationCapabilities: on }) =>
-    (['events'] as const).map((capability) => ({ capability, state: on.has(capability) })),
-  'migrate-set-capabilities'({ migrationCapabilities: on }, { capabilities }) {
-    for (const { capability, state } of capabilities) {
-      if (state) on.add(capability);
-      else on.delete(capability);
-    }
-    return DONE;
-  },
   'query-dirty-rate': () => ({
     status: 'unstarted',
     'sample-pages': 0,

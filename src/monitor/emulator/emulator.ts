@@ -4,6 +4,8 @@ import type { CharBackend, OpenCharBackend } from '../../contract/index.ts';
 import type { Machine, RunState } from '../../machine/index.ts';
 import { Chardev } from '../chardev/chardev.ts';
 import { nullBackend, ringBackend } from '../chardev/memory.ts';
+import type { MigrationHost } from '../migration/address.ts';
+import { Migration } from '../migration/migration.ts';
 import type { BlockNodeConfig, ChardevConfig, ObjectConfig, SystemConfig } from '../options/config.ts';
 import { type EventData, type EventName, events } from '../qapi/index.ts';
 import { type EventClock, EventQueue } from '../qmp/events.ts';
@@ -24,6 +26,8 @@ export interface EmulatorHost extends EventClock {
   log(message: string): void;
   /** Writes a new file, as pieces come. */
   writeFile(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Where machines go to and come from. */
+  readonly migration: MigrationHost;
   /** What the program is called, e.g. `Vireo 0.1.0`. */
   readonly programName: string;
 }
@@ -50,14 +54,14 @@ export class Emulator {
   readonly blockNodes = new Map<string, BlockNodeConfig>();
   /** Names of network cards whose cable is unplugged. */
   readonly linksDown = new Set<string>();
-  /** What migration was told to do. */
-  readonly migrationCapabilities = new Set<string>();
+  readonly migration: Migration = new Migration(this);
   fdsets: SystemConfig['fdsets'];
   readonly sessions = new Set<QmpSession>();
   readonly balloonPolling: BalloonPolling;
   readonly #events: EventQueue;
   readonly #ended = Promise.withResolvers<EmulatorEnd>();
   #started = false;
+  readonly #isIncoming: boolean;
   readonly #standstill: (() => void)[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -67,6 +71,7 @@ export class Emulator {
     this.machine = machine;
     this.accelerator = accelerator;
     this.fdsets = config.fdsets;
+    this.#isIncoming = config.incoming !== undefined;
     for (const object of config.objects) this.objects.set(object.id, object);
     for (const node of config.blockNodes) this.blockNodes.set(node.nodeName, node);
     this.#events = new EventQueue(events, host, (message) => {
@@ -106,6 +111,12 @@ export class Emulator {
 
   /** The guest goes on, or begins. */
   async cont(): Promise<void> {
+    if (this.state === 'inmigrate') {
+      this.migration.startAlone();
+      return;
+    }
+    if (this.state === 'finish-migrate') throw new UserError('Migration is not finalized yet');
+    if (this.state === 'postmigrate' || this.#isIncoming) await this.machine?.command('take-disks');
     if (this.machine === undefined || !this.#started) {
       await this.start();
       if (this.machine === undefined) this.emit('RESUME');
@@ -126,6 +137,12 @@ export class Emulator {
 
   async stop(): Promise<void> {
     await this.machine?.command('pause');
+  }
+
+  /** Ends without a word to clients: what the emulator was started for has failed. */
+  async end(end: EmulatorEnd): Promise<void> {
+    this.#ended.resolve(end);
+    await this.machine?.stop();
   }
 
   /** Ends the machine and with it the emulator. */

@@ -5,6 +5,7 @@ import type { Emulator } from '../emulator/emulator.ts';
 import { QEMU_VERSION_TEXT } from '../emulator/version.ts';
 import { QmpError } from '../qmp/errors.ts';
 import { dumpMemory } from './dump.ts';
+import { MIGRATION_HMP, MIGRATION_INFO } from './migration.ts';
 
 export interface HmpCommand {
   readonly args?: string;
@@ -35,6 +36,7 @@ function switchOf(text: string): boolean {
 const MIB = 1024 * 1024;
 
 export const INFO: Readonly<Record<string, HmpCommand>> = {
+  ...MIGRATION_INFO,
   status: {
     help: 'whether the guest runs',
     async run(emulator) {
@@ -139,6 +141,7 @@ export const INFO: Readonly<Record<string, HmpCommand>> = {
 };
 
 export const HMP: Readonly<Record<string, HmpCommand>> = {
+  ...MIGRATION_HMP,
   help: {
     args: '[command]',
     aliases: ['?'],

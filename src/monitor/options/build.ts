@@ -102,6 +102,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     fdsets: given.all('add-fd').map((option) => forOption(option, () => readFdset(option.params))),
     gdb,
     startPaused: given.has('S'),
+    ...(given.has('incoming') ? { incoming: given.value('incoming')! } : {}),
     noReboot: given.has('no-reboot'),
     actions: readActions(given),
     pidFile: given.value('pidfile'),

@@ -113,6 +113,8 @@ export interface SystemConfig {
   /** The chardev on which gdb may connect. */
   readonly gdb: string | undefined;
   readonly startPaused: boolean;
+  /** Where the machine comes from; `defer`: a command will say. */
+  readonly incoming?: string;
   readonly noReboot: boolean;
   readonly actions: Partial<MachineActions>;
   readonly pidFile?: string;

@@ -4,6 +4,7 @@ import { blockCommands, blockEvents } from './block.ts';
 import { charCommands, charEvents } from './char.ts';
 import { controlCommands } from './control.ts';
 import { machineCommands, machineEvents } from './machine.ts';
+import { migrationCommands, migrationEvents } from './migration.ts';
 import { miscCommands } from './misc.ts';
 import { netCommands, netEvents } from './net.ts';
 import { qomCommands, qomEvents } from './qom.ts';
@@ -18,6 +19,7 @@ export const commands = {
   ...netCommands,
   ...blockCommands,
   ...miscCommands,
+  ...migrationCommands,
 } as const;
 
 export const events = {
@@ -27,6 +29,7 @@ export const events = {
   ...charEvents,
   ...netEvents,
   ...blockEvents,
+  ...migrationEvents,
 } as const;
 
 export const schema = { commands, events } as const satisfies Schema;

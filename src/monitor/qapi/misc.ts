@@ -16,13 +16,6 @@ import {
 
 const fdsetFd = struct('FdsetFdInfo', 'A file descriptor of a set.', { fd: field(int), opaque: optional(str) });
 
-const migrationCapabilities = enumOf('MigrationCapability', 'What migration can be told to do.', ['events']);
-
-const migrationCapabilityStatus = struct('MigrationCapabilityStatus', 'A capability and its state.', {
-  capability: field(migrationCapabilities),
-  state: field(bool),
-});
-
 export const miscCommands = {
   'query-fdsets': command({
     doc: 'The file descriptors given with -add-fd.',
@@ -70,27 +63,6 @@ export const miscCommands = {
     returns: arrayOf(any),
     since: '0.14',
     examples: [{}],
-  }),
-  'query-migrate': command({
-    doc: 'How migration is going; none was begun.',
-    returns: struct('MigrationInfo', 'A migration.', {
-      status: optional(str),
-      'blocked-reasons': optional(arrayOf(str)),
-    }),
-    since: '0.14',
-    examples: [{ returns: {} }],
-  }),
-  'query-migrate-capabilities': command({
-    doc: 'What migration can be told to do, and whether it was.',
-    returns: arrayOf(migrationCapabilityStatus),
-    since: '1.2',
-    examples: [{ returns: [{ capability: 'events', state: false }] }],
-  }),
-  'migrate-set-capabilities': command({
-    doc: 'Tells migration what to do.',
-    args: { capabilities: field(arrayOf(migrationCapabilityStatus)) },
-    since: '1.2',
-    examples: [{ arguments: { capabilities: [{ capability: 'events', state: true }] }, returns: {} }],
   }),
   'query-dirty-rate': command({
     doc: 'How fast the guest writes its memory; never measured yet.',

@@ -1,4 +1,5 @@
 /** An emulator whose machine only notes what is asked of it, and a QMP client in the same thread. */
+import { UserError } from '../../base/index.ts';
 import type { Machine, MachineCommandName, MachineEvent, MachineExit, RunState } from '../../machine/index.ts';
 import { runCommand } from '../commands/index.ts';
 import { Emulator, type EmulatorHost } from '../emulator/emulator.ts';
@@ -109,6 +110,14 @@ export function fakeHost(time = new FakeTime()): EmulatorHost & { readonly writt
     fileBytes: async () => 65536,
     log(message) {
       throw new Error(message);
+    },
+    migration: {
+      connect: async ({ kind }) => {
+        throw new UserError(`no ${kind} in this test`);
+      },
+      listen: async ({ kind }) => {
+        throw new UserError(`no ${kind} in this test`);
+      },
     },
     written,
     async writeFile(path, pieces) {
