@@ -21,6 +21,8 @@ export class TcgEngine<Cpu extends EngineCpu = EngineCpu> {
   private owner: Cpu | undefined;
   /** Somebody else has something to do: the vCPU that runs is to end its slice soon. */
   private yields = false;
+  /** Branches of the budget that were left when it was taken away. */
+  private left = 0;
 
   constructor(cpu: X86State, mmu: Mmu) {
     this.cpu = cpu;
@@ -57,13 +59,30 @@ export class TcgEngine<Cpu extends EngineCpu = EngineCpu> {
   /** A vCPU has something to do: another that has the engine gives it up at the next taken branch. */
   interrupt(vcpu: Cpu): void {
     if (this.owner !== vcpu) this.yields = true;
-    this.cpu.set(state.budget, 0);
+    this.cutShort();
   }
 
   /** The slice is to end at the next taken branch. */
   stop(): void {
     this.yields = true;
+    this.cutShort();
+  }
+
+  private cutShort(): void {
+    this.left = Math.max(this.left, this.cpu.get(state.budget));
     this.cpu.set(state.budget, 0);
+  }
+
+  /** The budget did not end by being used: where it ended says nothing. */
+  get wasCutShort(): boolean {
+    return this.left > 0;
+  }
+
+  /** The rest of a budget that was cut short, once. */
+  takeLeft(): number {
+    const { left } = this;
+    this.left = 0;
+    return left;
   }
 
   /** Whether the slice is to end now; asked once a turn. */

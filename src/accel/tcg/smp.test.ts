@@ -89,3 +89,20 @@ test('an interrupt for a vCPU that waits ends the slice of the one that runs', a
   assert.equal(record(other).activity, 'halted');
   assert.equal(other.pendingVector, -1);
 });
+
+test('an interrupt does not end a budget: where a guest spends its time is seen however often it is interrupted', async () => {
+  const tcg = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: ramSize }] });
+  const guest = new SmallGuest(tcg);
+  guest.write(0x1_0000, hex('E6 80 B9 E8 03 00 00 FF C9 75 FC EB F3')); // out 80h, al; mov ecx, 1000; dec ecx; jnz; again
+  guest.setEntry(0x1_0000);
+  let writes = 0;
+  guest.onPortWrite = () => {
+    guest.vcpu.interruptRequest();
+    if (++writes === 1000) guest.vcpu.stop();
+  };
+  assert.equal(guest.vcpu.run(1e12).kind, 'slice');
+  // A million branches, 5000 a budget.
+  const { samplesInRegions, samplesInInterpreter } = guest.vcpu.statistics?.() ?? {};
+  const samples = Number(samplesInRegions) + Number(samplesInInterpreter);
+  assert.ok(samples >= 150 && samples <= 250, `${samples} samples`);
+});

@@ -191,7 +191,8 @@ export class TcgVcpu implements Vcpu, EngineCpu {
       } else if (cpu.get(state.budget) <= 0) {
         // A record in hand is run first: to find it again could use up the next slice.
         if (record === 0 && (environment.clock.nowNanos() >= end || engine.takeYield())) return { kind: 'slice' };
-        cpu.set(state.budget, branchesPerSlice);
+        // A guest that is interrupted all the time must use up budgets too: what is hot is seen where they end.
+        cpu.set(state.budget, engine.takeLeft() || branchesPerSlice);
       }
       record = this.enter(record);
       if (this.atBreakpoint || (this.hasStepped && system.stepsForDebugger && record === 0)) return this.debugStop();
@@ -245,7 +246,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
         return 0;
       default:
         // A region that ends for want of budget leaves another branch to count.
-        if (cpu.get(state.budget) >= -2) this.sample();
+        if (cpu.get(state.budget) >= -2 && !this.parts.engine.wasCutShort) this.sample();
         return 0;
     }
   }
