@@ -12,6 +12,7 @@ export { legacyAesCipher } from './crypto/sectors.ts';
 export * from './dmg/index.ts';
 export * from './filters/index.ts';
 export * from './format.ts';
+export * from './graph/index.ts';
 export { type HttpNodeOptions, httpNode, type RangeSource } from './http/index.ts';
 export * from './jobs/index.ts';
 export { createLuks, LUKS_CREATE_OPTIONS, type LuksOptions, luks } from './luks/index.ts';

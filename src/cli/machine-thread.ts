@@ -10,6 +10,8 @@ import { openNetwork } from './open-network.ts';
 export function serve(context: ThreadContext): void {
   serveMachine(context, createAccelerator, {
     openDisk,
+    // Only machines of the emulator have one.
+    openBlock: async (options, tell) => (await import('./drivers/graph.ts')).openBlockService(options, tell),
     openNetwork,
     openShare: async ({ folder }) => openSharedFolder(folder),
     sockets: nodeSockets,

@@ -26,10 +26,11 @@ import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac
 import { firstOf } from './first-vcpu.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
-import { type OwnedDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
+import { type OwnedDisk, openGraphDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
 import type { PanicWatch } from './panic.ts';
 import type {
   AssembledMachine,
+  BlockService,
   CreateAccelerator,
   GuestRequest,
   MachineBackends,
@@ -47,6 +48,8 @@ export interface Outside {
   readonly panic: PanicWatch;
   readonly createAccelerator: CreateAccelerator;
   readonly backends: MachineBackends;
+  /** Is told of QMP's events about block nodes. */
+  tellBlock?(name: string, data: Readonly<Record<string, unknown>>): void;
 }
 
 /** PCI device numbers on the root bus; the chipset has 0 and 31. */
@@ -76,7 +79,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     pins[0].stop();
   };
 
-  const attached = await openBackends(config, clock, outside.backends);
+  const attached = await openBackends(config, clock, outside);
   const accelerator = await outside.createAccelerator({
     cpuModel: config.cpu,
     ramRanges: ramRegions(config.memoryBytes),
@@ -116,7 +119,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
   const giveUp = (base: number, length: number) => threaded?.memory.giveBack(base, length);
   const balloon = config.balloon && virtioBalloon({ name: 'balloon0', giveUp });
-  const idlers = addDisks(board, config, disks, slots);
+  const idlers = addDisks(board, config, disks, slots, attached.onChange);
   addNetworks(board, config, links, slots);
   if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
   const closeShares = addShares(board, config, attached.shares, slots, io);
@@ -153,12 +156,13 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     devices: board.devices,
     reset,
     pressPowerButton: () => board.pressPowerButton(),
-    disks: () => disks.map(diskState),
     get hasDisks() {
       return attached.disks.every(({ isOpen }) => isOpen);
     },
     releaseDisks: () => releaseDisks(attached.disks),
     takeDisks: () => takeDisks(attached.disks),
+    disks: () => disks.map((disk, index) => ({ device: config.disks[index].node?.device, ...diskState(disk) })),
+    block: attached.block,
     setLink(network, up) {
       if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
       links[network].setUp(up);
@@ -180,7 +184,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       await io.idle();
       await Promise.all(idlers.map((device) => device.idle()));
     },
-    ioPending: () => io.pending,
+    ioPending: () => io.pending || attached.block?.isBusy === true,
     async close() {
       await vcpus?.close();
       threaded?.close();
@@ -196,17 +200,28 @@ interface Attached {
   readonly networks: Network[];
   readonly shares: SharedNode[];
   vsock?: VsockHost;
+  block?: BlockService;
+  /** What is to be done when a disk, by its number, has another size or medium. */
+  readonly onChange: (() => void)[];
 }
 
 /** All or none: when one cannot be opened, the others are closed again. */
 async function openBackends(
-  { disks, networks, shares, vsock, isIncoming }: MachineConfig,
+  { disks, networks, shares, vsock, block, isIncoming }: MachineConfig,
   clock: Clock,
-  backends: MachineBackends,
+  { backends, tellBlock = () => {} }: Outside,
 ): Promise<Attached> {
-  const opened: Attached = { disks: [], networks: [], shares: [] };
+  const opened: Attached = { disks: [], networks: [], shares: [], onChange: [] };
   try {
-    for (const disk of disks) opened.disks.push(await openOwnedDisk(disk, backends, isIncoming));
+    if (block !== undefined) opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, tellBlock);
+    for (const [index, disk] of disks.entries()) {
+      const onChange = () => opened.onChange[index]?.();
+      opened.disks.push(
+        disk.node === undefined
+          ? await openOwnedDisk(disk, backends, isIncoming)
+          : openGraphDisk(disk, disk.node, opened.block, onChange),
+      );
+    }
     for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
     for (const share of shares) opened.shares.push(await backends.openShare(share));
     if (vsock !== undefined) opened.vsock = await openVsockHost(vsock.path, backends.sockets);
@@ -217,11 +232,12 @@ async function openBackends(
   }
 }
 
-async function closeBackends({ disks, networks, shares, vsock }: Attached): Promise<void> {
+async function closeBackends({ disks, networks, shares, vsock, block }: Attached): Promise<void> {
   vsock?.close();
   for (const share of shares) share.close();
   for (const network of networks) network.close();
   await Promise.all(disks.map((disk) => disk.close()));
+  await block?.close();
 }
 
 function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
@@ -260,6 +276,7 @@ function addDisks(
   config: MachineConfig,
   disks: readonly BlockNode[],
   slots: Slots,
+  onChange: (() => void)[],
 ): { idle(): Promise<void> }[] {
   const devices: { idle(): Promise<void> }[] = [];
   const units: ScsiUnitOptions[] = [];
@@ -271,6 +288,7 @@ function addDisks(
     else {
       const device = virtioBlk({ name, node, serial, queueCount: disk.queues });
       devices.push(device);
+      onChange[index] = () => device.resized();
       board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), device);
     }
   }

@@ -1,5 +1,6 @@
 /** What may be asked of a machine while it lives, and what it tells by itself. */
 import type { DeviceRecord } from '../contract/index.ts';
+import type { BlockAnswer } from './parts.ts';
 
 /** As QEMU's run states are called, those that there are. */
 export type RunState = StandingState | 'running' | 'shutdown' | 'internal-error' | 'debug';
@@ -37,7 +38,9 @@ export type MachineEvent =
   | { readonly kind: 'reset'; readonly byGuest: boolean }
   /** The guest powered itself off, or reset and that ends the machine. */
   | { readonly kind: 'shutdown'; readonly cause: 'guest-shutdown' | 'guest-reset' }
-  | { readonly kind: 'power-button' };
+  | { readonly kind: 'power-button' }
+  /** Something of QMP's about block nodes, by its name there. */
+  | { readonly kind: 'block'; readonly name: string; readonly data: Readonly<Record<string, unknown>> };
 
 /** Requests that one block device has served. Times are host nanoseconds. */
 export interface BlockCounters {
@@ -56,6 +59,8 @@ export interface BlockCounter {
 }
 
 export interface DiskState {
+  /** What the device is called, where it stands on a node. */
+  readonly device?: string;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly counters: BlockCounters;
@@ -110,6 +115,8 @@ export interface MachineCommands {
   'write-memory': [{ readonly address: number; readonly bytes: Uint8Array }, undefined];
   /** In the order of the configuration. */
   disks: [undefined, readonly DiskState[]];
+  /** A QMP command on block nodes; rejects when the disks do not stand on nodes. */
+  block: [{ readonly name: string; readonly args: unknown }, BlockAnswer];
   /** Rejects when there is no balloon. */
   balloon: [undefined, BalloonState];
   /** How much memory the guest shall have. */

@@ -34,6 +34,8 @@ export interface MachineOptions {
   readonly actions?: Partial<MachineActions>;
   /** Streams between programs of the guest and of the host (vsock(7)). */
   readonly vsock?: VsockOptions;
+  /** A graph of block nodes, for disks that name a `node`, and to be changed while the machine lives. */
+  readonly block?: BlockServiceOptions;
 }
 
 /** A socket device; its host's side are unix sockets, as `openVsockHost` in hw describes. */
@@ -96,14 +98,41 @@ export interface NetworkOptions {
   readonly slot?: number;
 }
 
+/** What a disk stands on in the graph of block nodes. */
+export interface DiskNode {
+  /** The node's name; without it, the drive is empty. */
+  readonly name?: string;
+  /** The id of its -drive, or ''. */
+  readonly drive: string;
+  /** What the device is called; unique. */
+  readonly device: string;
+  /** Bytes and requests a second, by kind. */
+  readonly limits?: BlockLimitOptions;
+}
+
+/** By `bps-total`, `iops-read` and so on. */
+export type BlockLimitOptions = Readonly<Record<string, { readonly perSecond: number; readonly burst?: number }>>;
+
+/** The nodes that a machine's disks stand on; who opens them is `MachineBackends.openBlock`. */
+export interface BlockServiceOptions {
+  /** Options of each node, in the order in which they are opened. */
+  readonly nodes: readonly (readonly (readonly [key: string, value: string])[])[];
+  /** Secrets and credentials that nodes use, as JSON. */
+  readonly objects: readonly string[];
+  /** Another process has the images: they are only looked at, and still to be taken. */
+  readonly isElsewhere?: boolean;
+}
+
 /** One disk; who opens it is `MachineBackends.openDisk`. */
 export interface DiskOptions {
   /** `virtio` (the default): a device of its own, vda and so on; `scsi`: on the machine's SCSI host, sda and so on. */
   readonly bus?: 'virtio' | 'scsi';
   /** `cdrom`: a disc in a drive, on the SCSI host: sr0 and so on. */
   readonly media?: 'disk' | 'cdrom';
-  /** Where the image is, as the host names it. */
+  /** Where the image is, as the host names it; '' with `node`. */
   readonly file: string;
+  /** Instead of a file: a node of `blockNodes`. */
+  readonly node?: DiskNode;
   /** The image's format; without it, it is found out, and an image that refers to other files is refused. */
   readonly format?: string;
   readonly readOnly?: boolean;
@@ -144,6 +173,7 @@ export interface MachineConfig {
   /** Its RAM and state come from a snapshot: nothing is loaded to begin with. */
   readonly isIncoming: boolean;
   readonly vsock: Required<VsockOptions> | undefined;
+  readonly block: BlockServiceOptions | undefined;
 }
 
 const MIB = 1024 * 1024;
@@ -166,7 +196,7 @@ export const TAG_LENGTH_MAX = 31;
 /** Throws UserError that names the option. */
 export function checkOptions(options: MachineOptions): MachineConfig {
   const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
-  const { disks = [], networks = [], shares = [], rng = {}, balloon, vsock } = options;
+  const { disks = [], networks = [], shares = [], rng = {}, balloon, vsock, block } = options;
   const { cpus = 1, accel = ['auto'], ram = {}, kernelIrqchip = 'on' } = options;
   checkAccelerators(accel);
   const most = accel.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
@@ -194,7 +224,7 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   checkShares(shares);
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
-  const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock) };
+  const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock), block };
   const processors = { cpu, cpus, accel, ram, kernelIrqchip };
   const kernelAndInitrd = { kernel, initrd, commandLine };
   return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
@@ -264,11 +294,11 @@ export function parseMac(text: string): Uint8Array {
 
 function checkDisks(disks: readonly DiskOptions[]): void {
   if (disks.length > DISKS_MAX) throw new UserError(`a machine can have ${DISKS_MAX} disks, not ${disks.length}`);
-  for (const { file, serial = '', bus, media, queues } of disks) {
+  for (const { file, node, serial = '', bus, media, queues } of disks) {
     checkQueues('disk', queues, DISK_QUEUES_MAX);
     if (media === 'cdrom' && bus === 'virtio')
       throw new UserError(`the disc ${file} needs a drive: bus scsi, not virtio`);
-    if (typeof file !== 'string' || file === '') throw new UserError('a disk needs a file');
+    if (node === undefined && (typeof file !== 'string' || file === '')) throw new UserError('a disk needs a file');
     if (!/^[\x20-\x7e]{0,20}$/.test(serial)) {
       throw new UserError(`the disk serial number "${serial}" is not 20 characters of ASCII or fewer`);
     }

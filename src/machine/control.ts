@@ -201,6 +201,10 @@ export class MachineControl implements RunControl {
         return undefined;
       },
       disks: () => machine.disks(),
+      block: ({ name, args }) => {
+        if (machine.block === undefined) throw new UserError('the disks of this machine do not stand on block nodes');
+        return machine.block.execute(name, args);
+      },
       balloon: () => {
         const { actualBytes, statistics } = balloon();
         return { actualBytes: memory.size - actualBytes, statistics };

@@ -15,7 +15,9 @@ export { BREAKPOINTS_MAX, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 export type {
   AcceleratorChoice,
   AcceleratorName,
+  BlockServiceOptions,
   BootOptions,
+  DiskNode,
   DiskOptions,
   MachineOptions,
   NetworkOptions,
@@ -35,7 +37,15 @@ export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { Machine } from './machine.ts';
 export { createIncomingMachineOn, createMachineOn } from './machine.ts';
 export { IncomingMachine, migratedMachine, type SentMachine } from './migrate.ts';
-export type { Accelerator, CreateAccelerator, MachineBackends, Network, OpenDiskHow } from './parts.ts';
+export type {
+  Accelerator,
+  BlockAnswer,
+  BlockService,
+  CreateAccelerator,
+  MachineBackends,
+  Network,
+  OpenDiskHow,
+} from './parts.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
 export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';

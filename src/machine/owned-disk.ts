@@ -2,10 +2,10 @@
  * Disks that a machine gives up and takes: while a machine moves from one process to another, both know them, and one
  * has them open. What was read from an image before it was taken would be old, so it is opened anew.
  */
-import { IoError } from '../base/index.ts';
+import { IoError, UserError } from '../base/index.ts';
 import type { BlockNode } from '../contract/index.ts';
-import type { DiskOptions } from './config.ts';
-import type { MachineBackends } from './parts.ts';
+import type { DiskNode, DiskOptions } from './config.ts';
+import type { BlockService, MachineBackends } from './parts.ts';
 
 /** A node that can be without its image; requests are refused then. */
 export interface OwnedDisk extends BlockNode {
@@ -73,6 +73,22 @@ export async function openOwnedDisk(
       await closed?.close();
     },
   };
+}
+
+/** A disk on a node of the graph: the graph gives up and takes all images at once. */
+export function openGraphDisk(
+  { media }: DiskOptions,
+  { name, drive, device, limits }: DiskNode,
+  block: BlockService | undefined,
+  onChange: () => void,
+): OwnedDisk {
+  if (block === undefined) throw new UserError('the disks of this machine cannot stand on block nodes');
+  const node = block.attach({ drive, device, node: name, isRemovable: media === 'cdrom', limits, onChange });
+  return Object.create(node, {
+    isOpen: { get: () => block.isOpen },
+    take: { value: () => block.take() },
+    release: { value: () => block.release() },
+  }) as OwnedDisk;
 }
 
 function cannotResize({ file }: DiskOptions): IoError {

@@ -21,6 +21,8 @@ import type { DiskState } from './commands.ts';
 import type {
   AcceleratorChoice,
   AcceleratorName,
+  BlockServiceOptions,
+  DiskNode,
   DiskOptions,
   NetworkOptions,
   RamOptions,
@@ -82,10 +84,43 @@ export type CreateAccelerator = (options: {
   readonly monotonicNanos?: () => number;
 }) => Promise<Accelerator>;
 
+/** A graph of block nodes, and QMP's commands on it. */
+export interface BlockService {
+  /** Puts a disk on its node; `onChange` is called when the disk has another size or medium. */
+  attach(options: {
+    readonly drive: string;
+    readonly device: string;
+    readonly node?: string;
+    readonly isRemovable?: boolean;
+    readonly limits?: DiskNode['limits'];
+    onChange?(): void;
+  }): BlockNode;
+  execute(name: string, args: unknown): Promise<BlockAnswer>;
+  /** Jobs or clients are at work, in the host's event loop. */
+  readonly isBusy: boolean;
+  /** False from `release`, or while another process has the images, until `take`. */
+  readonly isOpen: boolean;
+  /** Closes every image after a flush. Nothing may be in flight. Throws UserError while jobs or exports use them. */
+  release(): Promise<void>;
+  /** Opens them again, all or none; throws UserError when one cannot be. */
+  take(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A result, or what was wrong, with QMP's class of errors. */
+export type BlockAnswer =
+  | { readonly result: unknown }
+  | { readonly failure: string; readonly errorClass: 'GenericError' | 'DeviceNotFound' | 'DeviceNotActive' };
+
 /** What the host gives to a machine's devices, in the machine's thread. */
 export interface MachineBackends {
   /** Throws UserError when there is no such image, or it is not what it should be. */
   openDisk(disk: DiskOptions, how?: OpenDiskHow): Promise<BlockNode>;
+  /** Throws UserError when a node cannot be opened. @param tell is told of QMP's events */
+  openBlock?(
+    options: BlockServiceOptions,
+    tell: (name: string, data: Readonly<Record<string, unknown>>) => void,
+  ): Promise<BlockService>;
   /** @param clock the machine's. Throws UserError when an option is wrong or a port of the host is taken. */
   openNetwork(network: NetworkOptions, clock: Clock): Promise<Network>;
   /** Throws UserError when there is no such folder, or the host cannot share folders. */
@@ -138,6 +173,8 @@ export interface AssembledMachine {
   releaseDisks(): Promise<void>;
   /** Opens them again, all or none; throws UserError when one cannot be. */
   takeDisks(): Promise<void>;
+  /** The graph that the disks stand on, if they do. */
+  readonly block: BlockService | undefined;
   /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
   setLink(network: number, up: boolean): void;
   /** Hands over output that devices still hold. */

@@ -93,7 +93,8 @@ export async function runThreads(
     } else if (!vcpus.spin()) {
       if (silence.isLong && diesAlone && haltedForever(vcpus)) return haltedExit(machine, panic);
       // Requests of vCPUs come one after the other: the event loop has its turn when there are no more.
-      const atMost = control.throttlePercent > 0 ? THROTTLE_PERIOD_NANOS / 10 : stirred ? STIRRED_NANOS : 1e15;
+      const polls = stirred || machine.block?.isBusy === true;
+      const atMost = control.throttlePercent > 0 ? THROTTLE_PERIOD_NANOS / 10 : polls ? STIRRED_NANOS : 1e15;
       const nanos = Math.min(clock.untilNextNanos(), silence.untilLongNanos, atMost);
       turnDue = vcpus.wait(silentSince === undefined ? nanos : Math.min(nanos, PANIC_POLL_NANOS));
       // A doorbell or a timer may have begun something that goes on in the event loop.

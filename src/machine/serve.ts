@@ -32,7 +32,9 @@ export function serveMachine(
     try {
       noReboot = config.noReboot;
       control.changeActions(config.actions);
-      machine = await assemble(config, { thread, serial, panic, createAccelerator, backends });
+      const tellBlock = (name: string, data: Readonly<Record<string, unknown>>) =>
+        post({ kind: 'event', event: { kind: 'block', name, data } });
+      machine = await assemble(config, { thread, serial, panic, createAccelerator, backends, tellBlock });
       const { buffer, ranges } = machine.memory;
       post({ kind: 'created', memory: { buffer, ranges }, ...machine.accelerator });
     } catch (error) {

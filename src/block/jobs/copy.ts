@@ -8,14 +8,16 @@ import { type Job, type JobControl, type JobOptions, startJob } from './job.ts';
 import type { LiveNode } from './live.ts';
 import { allocatedRanges, type GranuleMap, granuleMap } from './ranges.ts';
 
-/** Which part is copied: all of the disk, or what its top image holds itself. */
-export type SyncMode = 'full' | 'top';
+/** Which part is copied: all of the disk, what its top image holds itself, or only what is written from now on. */
+export type SyncMode = 'full' | 'top' | 'none';
 
 export interface MirrorOptions extends JobOptions {
   readonly target: BlockNode;
   readonly sync?: SyncMode;
-  /** What the guest uses after `complete`; default `target`. */
-  readonly stay?: 'source' | 'target';
+  /** With `top`: how many images of the chain count as its top; default 1. */
+  readonly depth?: number;
+  /** What the guest uses after `complete`, asked then; default `target`. */
+  readonly stay?: () => 'source' | 'target';
 }
 
 /** Copies `[at, at + length)`, as zeros where the source is sure of them. */
@@ -40,9 +42,9 @@ function checkTarget(source: BlockNode, target: BlockNode): void {
   }
 }
 
-async function markFor(sync: SyncMode, node: BlockNode, map: GranuleMap): Promise<void> {
+async function markFor(sync: SyncMode, node: BlockNode, map: GranuleMap, depth = 1): Promise<void> {
   if (sync === 'full') map.set(0, node.sizeBytes);
-  else await allocatedRanges(node, map.set);
+  else if (sync === 'top') await allocatedRanges(node, depth, map.set);
 }
 
 /**
@@ -51,12 +53,12 @@ async function markFor(sync: SyncMode, node: BlockNode, map: GranuleMap): Promis
  * source is what it was; the target is of no use then. @throws UserError for a target that does not fit
  */
 export function mirrorJob(live: LiveNode, options: MirrorOptions): Job {
-  const { target, sync = 'full', stay = 'target' } = options;
+  const { target, sync = 'full', depth, stay = () => 'target' } = options;
   checkTarget(live, target);
   return startJob(async (control) => {
     const dirty = granuleMap(live.sizeBytes, live.granuleBytes);
     const unwatch = await live.drained(async () => {
-      await markFor(sync, live.current, dirty);
+      await markFor(sync, live.current, dirty, depth);
       return live.watch({
         after(offset, length) {
           const before = dirty.count;
@@ -70,7 +72,7 @@ export function mirrorJob(live: LiveNode, options: MirrorOptions): Job {
     try {
       for (;;) {
         await copyDirty(live, target, dirty, control);
-        if (control.isCompleting && (await finish(live, target, dirty, stay))) return;
+        if (control.isCompleting && (await finish(live, target, dirty, stay()))) return;
         if (dirty.count === 0) await control.idle();
       }
     } finally {
@@ -120,6 +122,10 @@ async function finish(
 export interface CommitOptions extends JobOptions {
   /** The image below, writable; the disk's own backing node reads from it. */
   readonly base: BlockNode;
+  /** How far down the chain it is; default 1, the next. */
+  readonly depth?: number;
+  /** As with a mirror. */
+  readonly stay?: MirrorOptions['stay'];
 }
 
 /**
@@ -134,7 +140,14 @@ export interface BackupOptions extends JobOptions {
   readonly target: BlockNode;
   /** `incremental`: what the bitmap says was written. */
   readonly sync?: SyncMode | 'incremental';
-  readonly bitmap?: { readonly bitmaps: Bitmaps; readonly name: string };
+  readonly bitmap?: {
+    readonly bitmaps: Pick<Bitmaps, 'dirtyRanges' | 'clear' | 'mark'>;
+    readonly name: string;
+  };
+  /** The caller holds the disk drained until `onBegun`, so that several backups are of one moment. */
+  readonly isDrained?: boolean;
+  /** What is copied is what the disk was before this call. */
+  readonly onBegun?: () => void;
 }
 
 /**
@@ -145,6 +158,7 @@ export interface BackupOptions extends JobOptions {
 export function backupJob(live: LiveNode, options: BackupOptions): Job {
   const { target, sync = 'full', bitmap } = options;
   checkTarget(live, target);
+  const drained = options.isDrained ? <T>(body: () => Promise<T>) => body() : live.drained;
   if (sync === 'incremental' && bitmap === undefined) throw new UserError('an incremental backup needs a bitmap');
   return startJob(async (control) => {
     const left = granuleMap(live.sizeBytes, live.granuleBytes);
@@ -156,12 +170,12 @@ export function backupJob(live: LiveNode, options: BackupOptions): Job {
       await copyRange(live.current, target, at, Math.min(live.granuleBytes, live.sizeBytes - at));
       left.clear(index);
     };
-    const unwatch = await live.drained(async () => {
+    const unwatch = await drained(async () => {
       if (sync === 'incremental') {
         ranges = await bitmap!.bitmaps.dirtyRanges(bitmap!.name);
         await bitmap!.bitmaps.clear(bitmap!.name);
         for (const { offset, length } of ranges) left.set(offset, length);
-      } else await markFor(sync, live.current, left);
+      } else await markFor(sync === 'none' ? 'full' : sync, live.current, left);
       return live.watch({
         async before(offset, length) {
           if (failure !== undefined) return;
@@ -175,9 +189,11 @@ export function backupJob(live: LiveNode, options: BackupOptions): Job {
         },
       });
     });
+    options.onBegun?.();
     control.addTotal(left.count * live.granuleBytes);
     let isComplete = false;
     try {
+      if (sync === 'none') await control.cancelled;
       for (let index = left.next(0); index !== undefined; index = left.next(index)) {
         const at = index * live.granuleBytes;
         await control.pass(live.granuleBytes);

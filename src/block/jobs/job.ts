@@ -10,6 +10,8 @@ export interface JobOptions {
   readonly clock?: Clock;
   /** Without it, as fast as it goes. */
   readonly bytesPerSecond?: number;
+  /** Lets others run, before each piece of work: copying must not keep a guest waiting. */
+  readonly breathe?: () => Promise<void>;
 }
 
 export interface Job {
@@ -40,6 +42,8 @@ export interface JobControl {
   /** Ends an `idle`. */
   wake(): void;
   readonly isCompleting: boolean;
+  /** Rejects when the job is cancelled; for work that has no other end. */
+  readonly cancelled: Promise<never>;
 }
 
 class Cancelled extends Error {}
@@ -72,6 +76,7 @@ export function startJob(work: (control: JobControl) => Promise<void>, options: 
     },
     async pass(bytes) {
       await checkpoint();
+      await options.breathe?.();
       // A cancel does not wait for a slow limit.
       if (bucket !== undefined) await Promise.race([bucket.pass(bytes), cancelling]);
       await checkpoint();
@@ -85,6 +90,11 @@ export function startJob(work: (control: JobControl) => Promise<void>, options: 
       await checkpoint();
     },
     wake: () => wakeUp(),
+    get cancelled() {
+      return cancelling.then(() => {
+        throw new Cancelled();
+      });
+    },
     get isCompleting() {
       return isCompleting;
     },

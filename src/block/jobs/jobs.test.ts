@@ -99,7 +99,7 @@ test('mirror of the top image alone, over a copy of the base', async () => {
   await base.read(0, bytes);
   await target.write(0, bytes);
   const live = liveNode(top, 4096);
-  const job = mirrorJob(live, { target, sync: 'top', stay: 'source' });
+  const job = mirrorJob(live, { target, sync: 'top', stay: () => 'source' });
   const writer = guest(live, model, 9);
   await job.ready;
   await writer.stop();

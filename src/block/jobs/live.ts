@@ -39,16 +39,18 @@ export function liveNode(first: BlockNode, granuleBytes = GRANULE_BYTES): LiveNo
     return ranges.hold(from, alignUp(offset + length, granuleBytes) - from, body);
   };
   const change = (offset: number, length: number, body: () => Promise<void>) =>
-    gate.shared(() =>
-      hold(offset, length, async () => {
+    gate.shared(() => {
+      // Without a job nobody holds ranges: those that begin one drain first.
+      if (hooks.size === 0) return body();
+      return hold(offset, length, async () => {
         for (const hook of hooks) await hook.before?.(offset, length);
         try {
           await body();
         } finally {
           for (const hook of hooks) hook.after?.(offset, length);
         }
-      }),
-    );
+      });
+    });
   const node: LiveNode = {
     get current() {
       return current;

@@ -1,5 +1,6 @@
 /** Which granules of a disk a job still has to copy. */
 import type { BlockNode } from '../../contract/index.ts';
+import { chainOf, deepExtent } from '../chain.ts';
 
 export interface GranuleMap {
   readonly granuleBytes: number;
@@ -48,12 +49,18 @@ export function granuleMap(sizeBytes: number, granuleBytes: number): GranuleMap 
   };
 }
 
-/** Ranges that the node itself holds, not what is below it. */
-export async function allocatedRanges(node: BlockNode, mark: (offset: number, length: number) => void): Promise<void> {
+/** Ranges that the first `depth` nodes of the chain hold themselves. */
+export async function allocatedRanges(
+  node: BlockNode,
+  depth: number,
+  mark: (offset: number, length: number) => void,
+): Promise<void> {
+  const chain = chainOf(node);
   for (let at = 0; at < node.sizeBytes; ) {
-    for (const { offset, length, allocated } of await node.extents(at, node.sizeBytes - at)) {
-      if (allocated) mark(offset, length);
-      at = offset + length;
-    }
+    const extent = await deepExtent(chain, at, node.sizeBytes - at);
+    // Zeros past the end of a smaller image below belong to the ones above it.
+    const isTop = extent.depth > 0 && extent.depth <= depth;
+    if (isTop) mark(at, extent.length);
+    at += extent.length;
   }
 }

@@ -2,7 +2,7 @@
 import { UserError } from '../../base/index.ts';
 import { chainOf, deepExtent } from '../chain.ts';
 import type { BackingReference, ImageNode } from '../format.ts';
-import { type Job, type JobOptions, startJob } from './job.ts';
+import { type Job, type JobControl, type JobOptions, startJob } from './job.ts';
 import type { LiveNode } from './live.ts';
 
 export interface StreamOptions extends JobOptions {
@@ -22,15 +22,25 @@ export function streamJob(live: LiveNode, options: StreamOptions = {}): Job {
   if (!(depth >= 1 && depth <= chain.length)) throw new UserError(`there is no image at depth ${depth} below this one`);
   return startJob(async (control) => {
     control.addTotal(live.sizeBytes);
+    // From here on changes hold what they change.
+    const unwatch = await live.drained(async () => live.watch({}));
+    try {
+      await copyAll(control);
+    } finally {
+      unwatch();
+    }
+    await image.flush();
+    await live.drained(() => image.changeBacking!(options.base?.reference));
+  }, options);
+
+  async function copyAll(control: JobControl): Promise<void> {
     for (let at = 0; at < live.sizeBytes; ) {
       const length = Math.min(live.granuleBytes, live.sizeBytes - at);
       await control.pass(length);
       await live.hold(at, length, () => pull(at, length));
       at += length;
     }
-    await image.flush();
-    await live.drained(() => image.changeBacking!(options.base?.reference));
-  }, options);
+  }
 
   /** Copies what the images between hold of a range. */
   async function pull(from: number, length: number): Promise<void> {

@@ -34,6 +34,8 @@ export interface NbdServerOptions {
   readonly exports: readonly NbdExport[];
   /** Whether a client may or must use TLS; the stream must have `startTls` then. */
   readonly tls?: 'none' | 'offered' | 'required';
+  /** The client has chosen one of the exports. */
+  readonly onChosen?: (index: number) => void;
 }
 
 /** Requests of one connection that are worked on at once, and the memory that they may take together. */
@@ -77,6 +79,7 @@ export async function serveNbd(stream: ByteStream, options: NbdServerOptions): P
     const agreed = await negotiate(stream, options, (secured) => {
       current = secured;
     });
+    if (agreed !== undefined) options.onChosen?.(agreed.agreement.exportIndex);
     if (agreed !== undefined) await transmit(agreed.stream, agreed.reader, options.exports, agreed.agreement);
     current.end();
   } catch (error) {
