@@ -1,5 +1,7 @@
 /** A fair lock: many readers or one writer; nobody overtakes. */
 export interface RwLock {
+  /** A reader would not have to wait. */
+  readonly isFree: boolean;
   shared<T>(body: () => Promise<T>): Promise<T>;
   exclusive<T>(body: () => Promise<T>): Promise<T>;
 }
@@ -28,6 +30,9 @@ export function rwLock(): RwLock {
     return promise;
   };
   return {
+    get isFree() {
+      return waiting.length === 0 && !writing;
+    },
     async shared(body) {
       await enter(false);
       try {

@@ -213,7 +213,8 @@ async function openBackends(
 ): Promise<Attached> {
   const opened: Attached = { disks: [], networks: [], shares: [], onChange: [] };
   try {
-    if (block !== undefined) opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, tellBlock);
+    if (block !== undefined)
+      opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, tellBlock);
     for (const [index, disk] of disks.entries()) {
       const onChange = () => opened.onChange[index]?.();
       opened.disks.push(

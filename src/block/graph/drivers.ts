@@ -15,6 +15,8 @@ export interface NodeCache {
 export interface NodeHow {
   readonly readOnly: boolean;
   readonly cache: NodeCache;
+  /** Without locks, because another process has the image. */
+  readonly lookOnly?: boolean;
 }
 
 export type DriverKind = 'protocol' | 'filter' | 'format';

@@ -5,8 +5,8 @@ import type { BlockNode } from '../../contract/index.ts';
 import { compare, exercise } from '../../contract/testing/block-node-suite.ts';
 import { openNbd } from '../nbd/index.ts';
 import { streamPair } from '../nbd/testing/stream-pair.ts';
+import { type MemoryHost, memoryHost } from '../testing/memory-drivers.ts';
 import { BlockGraph, GraphError } from './index.ts';
-import { type MemoryHost, memoryHost } from './testing/memory-drivers.ts';
 
 const SIZE = 1_048_576;
 

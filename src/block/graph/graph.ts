@@ -1,6 +1,7 @@
 /** The node graph of one machine: nodes by name, devices that stand on them, jobs, exports, and QMP's commands on all of it. */
-import type { BlockNode } from '../../contract/index.ts';
+import type { BlockNode, WriteZeroesOptions } from '../../contract/index.ts';
 import { type ThrottleKind, type ThrottleLimit, throttleFilter } from '../filters/index.ts';
+import { zeroRange } from '../request.ts';
 import { bitmapCommands } from './bitmap-commands.ts';
 import { changeCommands } from './change-commands.ts';
 import type { GraphDrivers } from './drivers.ts';
@@ -10,8 +11,9 @@ import { infoCommands } from './info.ts';
 import { jobCommands } from './job-commands.ts';
 import { JobTable } from './job-table.ts';
 import { flatOptions, type GraphNode, nodeOf, type Root, rootOf } from './node.ts';
-import { findNode, type NodeTable, openNode, release } from './open.ts';
+import { findNode, giveUp, type NodeTable, openNode, release, takeBack } from './open.ts';
 import { snapshotCommands } from './snapshot-commands.ts';
+import { temporaryOver } from './temporary.ts';
 import { transaction } from './transaction.ts';
 
 /** Tells of QMP's events. */
@@ -61,15 +63,20 @@ export interface GraphState extends NodeTable {
 export type Arguments = any;
 export type GraphCommands = Readonly<Record<string, (args: Arguments) => Promise<unknown> | unknown>>;
 
+/** Names of nodes that nobody named; those of the command line are below. */
+const FIRST_NAME = 1000;
+
 export class BlockGraph {
   readonly #state: GraphState;
   readonly #commands: GraphCommands;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(drivers: GraphDrivers, tell: TellEvent) {
-    let counter = 0;
+  /** @param isElsewhere another process has the images: they are only looked at until `take` */
+  constructor(drivers: GraphDrivers, tell: TellEvent, isElsewhere = false) {
+    let counter = FIRST_NAME;
     const state: GraphState = {
       drivers,
+      isElsewhere,
       nodes: new Map(),
       attachments: new Map(),
       jobs: new JobTable(tell),
@@ -77,7 +84,7 @@ export class BlockGraph {
       tell,
       nextName() {
         counter += 1;
-        return `#block${String(counter).padStart(3, '0')}`;
+        return `#block${counter}`;
       },
     };
     this.#state = state;
@@ -93,9 +100,25 @@ export class BlockGraph {
     };
   }
 
-  /** A node from the command line. */
-  async add(options: ReadonlyMap<string, string>): Promise<void> {
-    (await openNode(this.#state, options)).isOwned = true;
+  /**
+   * A node from the command line. Beside the options of blockdev-add it takes `image-name`, a file's name or a URI,
+   * and `snapshot=on`: what is written to it goes to a file that nobody keeps.
+   */
+  async add(given: ReadonlyMap<string, string>): Promise<void> {
+    const options = new Map(given);
+    const image = options.get('image-name');
+    const isTemporary = options.get('snapshot') === 'on';
+    for (const key of ['image-name', 'snapshot']) options.delete(key);
+    if (image !== undefined) {
+      for (const [key, value] of this.#state.drivers.parseName(image)) if (!options.has(key)) options.set(key, value);
+    }
+    const name = options.get('node-name');
+    if (isTemporary) {
+      options.delete('node-name');
+      options.set('read-only', 'on');
+    }
+    const node = await openNode(this.#state, options);
+    (isTemporary ? await temporaryOver(this.#state, node, name) : node).isOwned = true;
   }
 
   /** Runs a QMP command by name; one at a time. @throws GraphError or UserError */
@@ -121,19 +144,61 @@ export class BlockGraph {
     return attachDevice(this.#state, options);
   }
 
+  /** False from `release`, or while another process has the images, until `take`. */
+  get isOpen(): boolean {
+    return !this.#state.isElsewhere;
+  }
+
+  /** Where another process has the images: what they are is known now, and they are closed until `take`. */
+  async looked(): Promise<void> {
+    if (this.isOpen) return;
+    for (const node of topDown(this.#state.nodes.values())) await giveUp(node);
+  }
+
+  /** Closes every image after a flush; the nodes stay. @throws GraphError while jobs work or clients are served */
+  async release(): Promise<void> {
+    const { servers, jobs, nodes } = this.#state;
+    if (this.#state.isElsewhere) return;
+    if (jobs.all().length > 0 || servers.isRunning) throw new GraphError('a job or an export uses the disks');
+    for (const node of topDown(nodes.values())) {
+      if (!node.impl.readOnly) await node.impl.flush();
+    }
+    this.#state.isElsewhere = true;
+    for (const node of topDown(nodes.values())) await giveUp(node);
+  }
+
+  /** Opens them again, all or none. */
+  async take(): Promise<void> {
+    const { nodes } = this.#state;
+    if (!this.#state.isElsewhere) return;
+    this.#state.isElsewhere = false;
+    try {
+      for (const node of topDown(nodes.values()).toReversed()) await takeBack(this.#state, node);
+    } catch (error) {
+      this.#state.isElsewhere = true;
+      for (const node of topDown(nodes.values())) await giveUp(node);
+      throw error;
+    }
+  }
+
   async close(): Promise<void> {
     const { servers, jobs, nodes } = this.#state;
     servers.close();
     await jobs.cancelAll();
-    // Those above first: each writes into those below when it is closed.
-    const open = new Set(nodes.values());
-    while (open.size > 0) {
-      const top = [...open].find((node) => ![...open].some((other) => standsOn(other, node))) ?? [...open][0];
-      open.delete(top);
-      await top.impl.close();
-    }
+    for (const node of topDown(nodes.values())) await node.impl.close();
     nodes.clear();
   }
+}
+
+/** Those above first: each writes into those below when it is closed. */
+function topDown(nodes: Iterable<GraphNode>): GraphNode[] {
+  const [left, order] = [new Set(nodes), [] as GraphNode[]];
+  while (left.size > 0) {
+    const top = [...left].find((node) => ![...left].some((other) => standsOn(other, node))) ?? [...left][0];
+    left.delete(top);
+    order.push(top);
+  }
+  return order;
 }
 
 function standsOn(above: GraphNode, below: GraphNode): boolean {
@@ -171,7 +236,7 @@ function attachDevice(state: GraphState, options: AttachOptions): AttachedNode {
   if (name !== undefined) useNode(attachment, findNode(state, name), isRemovable);
   rebuild();
   state.attachments.set(key, attachment);
-  const readOnly = isRemovable || (attachment.root?.live.readOnly ?? false);
+  const readOnly = isRemovable || (attachment.root !== undefined && nodeOf(attachment.root).readOnly);
   const none = () => Promise.reject(new GraphError('there is no medium'));
   const node: AttachedNode = {
     get hasMedium() {
@@ -193,11 +258,21 @@ function attachDevice(state: GraphState, options: AttachOptions): AttachedNode {
       await leaveNode(state, attachment);
     },
   };
-  if (live?.discard !== undefined) node.discard = async (offset, length) => throttled?.discard?.(offset, length);
-  if (live?.writeZeroes !== undefined) {
-    node.writeZeroes = async (offset, length, how) => throttled?.writeZeroes?.(offset, length, how) ?? none();
-  }
-  return node;
+  const direct = () => (throttled === live ? live?.immediate : undefined);
+  // What a guest was offered stays, whatever it stands on later.
+  return Object.assign(node, {
+    immediate: {
+      read: (offset: number, targets: readonly Uint8Array[]) => direct()?.read(offset, targets) ?? false,
+      write: (offset: number, sources: readonly Uint8Array[]) => direct()?.write(offset, sources) ?? false,
+    },
+    ...(readOnly
+      ? {}
+      : {
+          discard: async (offset: number, length: number) => throttled?.discard?.(offset, length),
+          writeZeroes: async (offset: number, length: number, how?: WriteZeroesOptions) =>
+            throttled === undefined ? none() : zeroRange(throttled, offset, length, how?.mayUnmap),
+        }),
+  });
 }
 
 /** Puts a medium into a drive, or a disk on its node. */

@@ -22,6 +22,8 @@ export interface GraphNode {
   /** As they were given; to open it again. */
   options: ReadonlyMap<string, string>;
   readOnly: boolean;
+  /** Nobody wants to write to it. */
+  isReadOnlyWanted: boolean;
   cache: NodeCache;
   /** The file at the bottom, as people know it. */
   readonly filename: string;
@@ -100,6 +102,10 @@ export function edgeTo(first: GraphNode, role: EdgeRole): Edge {
     get resize() {
       const { impl } = target;
       return impl.resize && ((sizeBytes: number) => impl.resize!(sizeBytes));
+    },
+    immediate: {
+      read: (offset, targets) => target.impl.immediate?.read(offset, targets) ?? false,
+      write: (offset, sources) => !target.impl.readOnly && (target.impl.immediate?.write(offset, sources) ?? false),
     },
     read: (offset, into) => target.impl.read(offset, into),
     write: (offset, source) => target.impl.write(offset, source),

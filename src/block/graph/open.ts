@@ -1,5 +1,5 @@
 /** Makes nodes: from options, with children that are named or described, and backing files that images name themselves. */
-import { UserError } from '../../base/index.ts';
+import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { detectZeroesFilter } from '../filters/index.ts';
 import type { BackingReference, ImageNode, OpenOptions } from '../format.ts';
@@ -17,6 +17,8 @@ export interface NodeTable {
   readonly drivers: GraphDrivers;
   readonly nodes: Map<string, GraphNode>;
   nextName(): string;
+  /** Another process has the images: they may only be looked at. */
+  isElsewhere: boolean;
 }
 
 interface OpenHow extends NodeHow {
@@ -136,8 +138,13 @@ function withZeroes(impl: BlockNode, detectZeroes: DetectZeroes): BlockNode {
   return Object.create(impl, { write: { value: write } }) as BlockNode;
 }
 
+/** An image that another process has is opened for reading, without its lock. */
+function looking(isElsewhere: boolean, readOnly: boolean): Pick<NodeHow, 'readOnly' | 'lookOnly'> {
+  return { readOnly: readOnly || isElsewhere, lookOnly: isElsewhere };
+}
+
 async function openProtocol(
-  { drivers }: NodeTable,
+  { drivers, isElsewhere }: NodeTable,
   driver: string,
   options: NodeOptions,
   how: OpenHow,
@@ -146,7 +153,7 @@ async function openProtocol(
   const filename = options.get('filename') ?? options.get('uri') ?? options.get('url') ?? `${driver}:`;
   const open = async (readOnly: boolean) => {
     const own = new Map(options);
-    const node = await drivers.openProtocol(driver, own, { ...how, readOnly });
+    const node = await drivers.openProtocol(driver, own, { ...how, ...looking(isElsewhere, readOnly) });
     await refuseRest(own, node);
     return node;
   };
@@ -225,7 +232,7 @@ async function openFormat(
   };
   const resolving: OpenOptions = {
     name: filename,
-    readOnly: how.readOnly,
+    readOnly: how.readOnly || table.isElsewhere,
     withoutBacking: backingName === '',
     async resolveBacking(reference) {
       if (backingName !== undefined) children.backing = keep(findNode(table, backingName), 'backing');
@@ -271,7 +278,7 @@ export function openNamed(
   return openNode(table, options, how);
 }
 
-interface Made {
+export interface Made {
   readonly name: string;
   readonly driver: string;
   readonly given: ReadonlyMap<string, string>;
@@ -285,11 +292,12 @@ interface Made {
   readonly dataFile?: Edge;
 }
 
-function register({ nodes }: NodeTable, made: Made): GraphNode {
+export function register({ nodes, isElsewhere }: NodeTable, made: Made): GraphNode {
   const { name, driver, given, how, cache, filename, impl, isProbed = false, file, backing, dataFile } = made;
   const node: GraphNode = {
     ...{ name, driver, options: given, cache, filename, impl, isProbed, isOwned: false },
-    readOnly: how.readOnly || impl.readOnly,
+    readOnly: how.readOnly || (!isElsewhere && impl.readOnly),
+    isReadOnlyWanted: how.readOnly,
     parents: new Set(),
     bitmaps: new Map(),
     ...(file === undefined ? {} : { file }),
@@ -335,6 +343,7 @@ export async function reopenNode(
     throw error;
   }
   node.readOnly = how.readOnly || node.impl.readOnly;
+  node.isReadOnlyWanted = how.readOnly;
   node.cache = how.cache;
   if (changes.backing === undefined || backing === node.backing?.target) return;
   const old = node.backing;
@@ -382,4 +391,29 @@ function viewOf(target: () => GraphNode): BlockNode {
     extents: (offset, length) => target().impl.extents(offset, length),
     close: async () => {},
   };
+}
+
+/** Closes a node's image; the node knows what it was, and refuses requests. */
+export async function giveUp(node: GraphNode): Promise<void> {
+  const { impl } = node;
+  const { sizeBytes, readOnly, limits } = impl;
+  const gone = () => Promise.reject(new IoError('io', `${node.filename} was given up: another process may have it`));
+  node.impl = {
+    sizeBytes,
+    readOnly,
+    limits,
+    read: gone,
+    write: gone,
+    flush: gone,
+    extents: gone,
+    close: async () => {},
+  };
+  await impl.close();
+}
+
+/** Opens the image of a node again that was given up; those below it must be open. */
+export async function takeBack(table: NodeTable, node: GraphNode): Promise<void> {
+  const how = { readOnly: node.isReadOnlyWanted, cache: node.cache };
+  node.impl = await openAgain(table, node, how, node.backing?.target);
+  node.readOnly = node.isReadOnlyWanted || node.impl.readOnly;
 }

@@ -1,6 +1,6 @@
 /** The disk that a guest writes to while jobs work on it: they can watch changes, hold ranges still, and swap what is below. */
 import { IoError } from '../../base/index.ts';
-import type { BlockNode } from '../../contract/index.ts';
+import type { BlockImmediate, BlockNode } from '../../contract/index.ts';
 import { rwLock } from '../lock.ts';
 import { rangeLock } from '../range-lock.ts';
 import { alignDown, alignUp } from '../request.ts';
@@ -86,6 +86,22 @@ export function liveNode(first: BlockNode, granuleBytes = GRANULE_BYTES): LiveNo
     extents: (offset, length) => gate.shared(() => current.extents(offset, length)),
     close: () => gate.exclusive(() => current.close()),
   };
+  // Within the call, nothing else can begin: neither a drain nor a job has to be told.
+  if (first.immediate !== undefined) {
+    const immediate: BlockImmediate = {
+      read: (offset, targets) => (gate.isFree ? current.immediate?.read(offset, targets) : undefined) ?? false,
+      write: (offset, sources) => {
+        const length = sources.reduce((sum, source) => sum + source.length, 0);
+        return (
+          offset + length <= current.sizeBytes &&
+          hooks.size === 0 &&
+          gate.isFree &&
+          (current.immediate?.write(offset, sources) ?? false)
+        );
+      },
+    };
+    Object.assign(node, { immediate });
+  }
   if (first.discard !== undefined) {
     node.discard = (offset, length) => change(offset, length, async () => current.discard?.(offset, length));
   }

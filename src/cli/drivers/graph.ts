@@ -12,6 +12,7 @@ import {
   createQcow2,
   type GraphDrivers,
   GraphError,
+  type NodeHow,
   type TellEvent,
 } from '../../block/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
@@ -40,7 +41,7 @@ const PROBE_BYTES = 2048;
 
 /** The block nodes of one machine; lives where the machine's devices do. */
 export async function openBlockService(
-  { nodes, objects: texts }: BlockServiceOptions,
+  { nodes, objects: texts, isElsewhere = false }: BlockServiceOptions,
   tell: TellEvent,
 ): Promise<BlockService> {
   const rows = new Map(texts.map((text) => [idOf(text), text]));
@@ -48,6 +49,7 @@ export async function openBlockService(
   const graph = new BlockGraph(
     graphDrivers(() => objects),
     tell,
+    isElsewhere,
   );
   const changeObjects = () => {
     objects = parseObjects([...rows.values()]);
@@ -55,6 +57,7 @@ export async function openBlockService(
   };
   try {
     for (const node of nodes) await graph.add(new Map(node));
+    await graph.looked();
   } catch (error) {
     await graph.close();
     throw error;
@@ -81,6 +84,11 @@ export async function openBlockService(
     get isBusy() {
       return graph.isBusy;
     },
+    get isOpen() {
+      return graph.isOpen;
+    },
+    release: () => graph.release(),
+    take: () => graph.take(),
     close: () => graph.close(),
   };
 }
@@ -92,8 +100,8 @@ function idOf(text: string): string {
 function graphDrivers(objects: () => Objects): GraphDrivers {
   const protocol = (driver: string) =>
     protocolNamed(FILE_DRIVERS.includes(driver) ? 'file' : driver) ?? nullProtocols.find(({ name }) => name === driver);
-  const how = ({ readOnly, cache }: Pick<OpenHow, 'readOnly' | 'cache'>): OpenHow => ({
-    ...{ readOnly, cache, lock: true, io: 'cached' },
+  const how = ({ readOnly, cache, lookOnly }: NodeHow): OpenHow => ({
+    ...{ readOnly, cache, lock: lookOnly !== true, io: 'cached' },
     objects: objects(),
   });
   return {

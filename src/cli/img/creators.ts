@@ -41,7 +41,10 @@ function given(values: CreateValues, keys: readonly string[]): string {
   return keys.map((key) => (values.has(key) ? ` ${key}=${values.get(key)}` : '')).join('');
 }
 
-export function qcow2Options(values: CreateValues, sizeBytes: number): Qcow2CreateOptions & { preallocation: Preallocation } {
+export function qcow2Options(
+  values: CreateValues,
+  sizeBytes: number,
+): Qcow2CreateOptions & { preallocation: Preallocation } {
   const get = (key: string) => values.get(key);
   const compat = get('compat') ?? '1.1';
   if (!['0.10', 'v2', '1.1', 'v3'].includes(compat)) throw new UserError(`Invalid compatibility level: '${compat}'`);

@@ -1,8 +1,8 @@
 /** The emulator's host: this process and its files. */
 import { existsSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { UserError } from '../../base/index.ts';
-import { allocatedBytes, openCharBackend } from '../../host/node/index.ts';
+import { openCharBackend } from '../../host/node/index.ts';
 import type { EmulatorHost } from '../../monitor/index.ts';
 import { programName } from '../version.ts';
 import { migrationHost } from './migration.ts';
@@ -20,8 +20,7 @@ export async function emulatorHost(report: Reporter): Promise<EmulatorHost> {
     programName: await programName(),
     openCharBackend: (spec) =>
       openCharBackend(spec, (label) => report.log(`info: QEMU waiting for connection on: ${label}`)),
-    allocatedBytes: async (path) => unlessMissing(async () => allocatedBytes(path)),
-    fileBytes: async (path) => unlessMissing(async () => (await stat(path)).size),
+    openBlock: async (options, tell) => (await import('../drivers/graph.ts')).openBlockService(options, tell),
     log: (message) => report.log(message),
     migration: migrationHost,
     async writeFile(path, pieces) {
@@ -33,12 +32,4 @@ export async function emulatorHost(report: Reporter): Promise<EmulatorHost> {
       }
     },
   };
-}
-
-async function unlessMissing<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch {
-    return undefined;
-  }
 }

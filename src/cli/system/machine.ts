@@ -1,8 +1,8 @@
 /** From the emulator's configuration to a machine. */
 import { resolve } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import type { AcceleratorName, DiskOptions, Machine, MachineOptions } from '../../machine/index.ts';
-import type { BlockNodeConfig, DiskConfig, SystemConfig } from '../../monitor/index.ts';
+import type { AcceleratorName, Machine, MachineOptions } from '../../machine/index.ts';
+import { blockOptions, diskOptions, type SystemConfig } from '../../monitor/index.ts';
 import { whyNotKvm } from '../create-accelerator.ts';
 import { createIncomingMachine, createMachine } from '../create-machine.ts';
 import { readUserFile } from '../files.ts';
@@ -42,6 +42,7 @@ export async function createSystemMachine(
     },
     noReboot: config.noReboot,
     disks: config.disks.map((disk) => diskOptions(config, disk)),
+    block: blockOptions(config),
     networks: config.nics.map(({ device, netdev, mac }) => ({
       ...config.netdevs.find(({ id }) => id === netdev)!,
       mac,
@@ -56,33 +57,4 @@ export async function createSystemMachine(
     actions: config.actions,
   };
   return config.incoming === undefined ? createMachine(options) : createIncomingMachine(options);
-}
-
-function diskOptions(config: SystemConfig, { node: name, device, media }: DiskConfig): DiskOptions {
-  const format = nodeNamed(config, name);
-  const file = format.child === undefined ? format : nodeNamed(config, format.child);
-  const isVirtio = device.driver === 'virtio-blk-pci';
-  return {
-    file: pathOf(config, file.filename ?? ''),
-    format: format.driver === 'auto' ? undefined : format.driver === 'file' ? 'raw' : format.driver,
-    cache: file.cache,
-    readOnly: format.readOnly || file.readOnly || media === 'cdrom',
-    bus: isVirtio ? 'virtio' : 'scsi',
-    media,
-    serial: device.properties.serial ?? '',
-    slot: isVirtio ? device.slot : undefined,
-  };
-}
-
-function nodeNamed({ blockNodes }: SystemConfig, name: string): BlockNodeConfig {
-  return blockNodes.find(({ nodeName }) => nodeName === name)!;
-}
-
-/** A file, or an open one that was given with -add-fd. */
-function pathOf({ fdsets }: SystemConfig, path: string): string {
-  const set = /^\/dev\/fdset\/(\d+)$/.exec(path)?.[1];
-  if (set === undefined) return resolve(path.replace(/^file:/, ''));
-  const found = fdsets.find((one) => one.set === Number(set));
-  if (found === undefined) throw new UserError(`${path}: there is no -add-fd with set=${set}`);
-  return `/proc/self/fd/${found.fd}`;
 }

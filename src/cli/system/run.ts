@@ -17,6 +17,8 @@ export async function runEmulator(config: SystemConfig): Promise<number> {
   const release = holdProcess(emulator);
   try {
     await using _pidFile = pidFile(config.pidFile);
+    // Without a machine nobody else would open what the command line names.
+    if (machine === undefined && config.blockNodes.length > 0) await emulator.blockCommand('query-node-tree', {});
     const lines = await openLines(emulator);
     if (config.daemonize) daemonIsReady();
     if (config.incoming !== undefined) await emulator.migration.listen(config.incoming, !config.startPaused);

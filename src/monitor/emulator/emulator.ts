@@ -1,16 +1,18 @@
 /** What a running emulator consists of, as its monitors see it. */
 import { UserError } from '../../base/index.ts';
 import type { CharBackend, OpenCharBackend } from '../../contract/index.ts';
-import type { Machine, RunState } from '../../machine/index.ts';
+import type { BlockAnswer, BlockService, BlockServiceOptions, Machine, RunState } from '../../machine/index.ts';
 import { Chardev } from '../chardev/chardev.ts';
 import { nullBackend, ringBackend } from '../chardev/memory.ts';
 import type { MigrationHost } from '../migration/address.ts';
 import { Migration } from '../migration/migration.ts';
-import type { BlockNodeConfig, ChardevConfig, ObjectConfig, SystemConfig } from '../options/config.ts';
+import type { ChardevConfig, ObjectConfig, SystemConfig } from '../options/config.ts';
 import { type EventData, type EventName, events } from '../qapi/index.ts';
+import { QmpError } from '../qmp/errors.ts';
 import { type EventClock, EventQueue } from '../qmp/events.ts';
 import type { QmpSession } from '../qmp/session.ts';
 import { BalloonPolling } from './balloon-polling.ts';
+import { blockOptions } from './disk-options.ts';
 
 /** What the host offers an emulator, beside its machine. */
 export interface EmulatorHost extends EventClock {
@@ -18,10 +20,11 @@ export interface EmulatorHost extends EventClock {
   /** The host's CPU could run guests. */
   readonly hasKvm: boolean;
   openCharBackend: OpenCharBackend;
-  /** Bytes that a file takes up on the host; undefined when it cannot be seen. */
-  allocatedBytes(path: string): Promise<number | undefined>;
-  /** A file's size in bytes; undefined when it cannot be seen. */
-  fileBytes(path: string): Promise<number | undefined>;
+  /** Block nodes where there is no machine that they could live in. */
+  openBlock(
+    options: BlockServiceOptions,
+    tell: (name: string, data: Readonly<Record<string, unknown>>) => void,
+  ): Promise<BlockService>;
   /** For the log: what went wrong and is no one's command. */
   log(message: string): void;
   /** Writes a new file, as pieces come. */
@@ -51,7 +54,6 @@ export class Emulator {
   readonly accelerator: string;
   readonly chardevs = new Map<string, Chardev>();
   readonly objects = new Map<string, ObjectConfig>();
-  readonly blockNodes = new Map<string, BlockNodeConfig>();
   /** Names of network cards whose cable is unplugged. */
   readonly linksDown = new Set<string>();
   readonly migration: Migration = new Migration(this);
@@ -62,6 +64,8 @@ export class Emulator {
   readonly #ended = Promise.withResolvers<EmulatorEnd>();
   #started = false;
   readonly #isIncoming: boolean;
+  /** Of -machine none. */
+  #ownBlock: Promise<BlockService> | undefined;
   readonly #standstill: (() => void)[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -73,7 +77,6 @@ export class Emulator {
     this.fdsets = config.fdsets;
     this.#isIncoming = config.incoming !== undefined;
     for (const object of config.objects) this.objects.set(object.id, object);
-    for (const node of config.blockNodes) this.blockNodes.set(node.nodeName, node);
     this.#events = new EventQueue(events, host, (message) => {
       for (const session of this.sessions) session.sendEvent(message);
     });
@@ -95,6 +98,23 @@ export class Emulator {
     ...data: keyof EventData<Name> extends never ? [] : [EventData<Name>]
   ): void {
     this.#events.emit(name, data[0]);
+  }
+
+  /** Asks the graph of block nodes. */
+  async blockCommand(name: string, args: unknown): Promise<never> {
+    const answer = await this.#askBlock(name, args);
+    if ('failure' in answer) throw new QmpError(answer.failure, answer.errorClass);
+    return answer.result as never;
+  }
+
+  async #askBlock(name: string, args: unknown): Promise<BlockAnswer> {
+    if (this.machine !== undefined) return this.machine.command('block', { name, args });
+    this.#ownBlock ??= this.host.openBlock(blockOptions(this.config), (event, data) => this.#tell(event, data));
+    return (await this.#ownBlock).execute(name, args);
+  }
+
+  #tell(name: string, data: Readonly<Record<string, unknown>>): void {
+    this.#events.emit(name, data);
   }
 
   /** Runs `work` when everything that was begun before is done, so that no two commands mix. */
@@ -175,6 +195,7 @@ export class Emulator {
   async close(): Promise<void> {
     this.#events.close();
     this.balloonPolling.setSeconds(0);
+    await (await this.#ownBlock)?.close();
     await Promise.all([...this.chardevs.values()].map(({ backend }) => backend.close()));
   }
 
@@ -195,6 +216,9 @@ export class Emulator {
           return;
         case 'shutdown':
           this.emit('SHUTDOWN', { guest: true, reason: event.cause });
+          return;
+        case 'block':
+          this.#tell(event.name, event.data);
           return;
         case 'power-button':
           this.emit('POWERDOWN');

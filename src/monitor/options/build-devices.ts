@@ -4,6 +4,7 @@ import type { GivenOption } from './command-line.ts';
 import { forOption } from './command-line.ts';
 import type { BlockNodeConfig, DeviceConfig, DiskConfig, NetdevConfig, ShareConfig, SystemConfig } from './config.ts';
 import { DEVICE_ALIASES, DEVICE_NAMES, type MachineSpec, TYPES } from './devices.ts';
+import { addDisk, type DriveDraft } from './disks.ts';
 import { checkParams, ParamReader, type Params } from './opts.ts';
 
 /** What options have made so far. */
@@ -21,6 +22,8 @@ export interface Draft {
   readonly serial: (string | undefined)[];
   readonly objectIds: ReadonlyMap<string, string>;
   readonly warnings: string[];
+  /** The machine lives: what nobody here knows may have been made since. */
+  readonly isLive?: boolean;
   balloon?: DeviceConfig;
   rng?: DeviceConfig;
 }
@@ -28,17 +31,7 @@ export interface Draft {
 /** A -fsdev: a folder that waits for its device. */
 export type FsdevDraft = { readonly id: string } & Pick<ShareConfig, 'folder' | 'security' | 'readOnly'>;
 
-/** A -drive: a node, and whether a device has it. */
-export interface DriveDraft {
-  readonly id: string;
-  readonly node: string;
-  readonly media: 'disk' | 'cdrom';
-  readonly serial?: string;
-  taken: boolean;
-}
-
 const SCSI_BUS = 'scsi0.0';
-const FORMAT_DRIVERS = ['raw', 'qcow2'];
 
 /** Makes a device; what is built in is only described. */
 export function addDevice(draft: Draft, option: Pick<GivenOption, 'written' | 'params'>): void {
@@ -203,22 +196,6 @@ function addSerial(draft: Draft, params: ParamReader): void {
   draft.serial[index] = chardev;
 }
 
-function addDisk(draft: Draft, device: DeviceConfig, params: ParamReader): void {
-  const name = params.text('drive');
-  if (name === undefined)
-    throw new UserError(
-      device.driver === 'scsi-cd' ? 'an empty drive is not supported: drive is needed' : 'drive property not set',
-    );
-  const drive = draft.drives.find(({ id }) => id === name);
-  const node = drive?.node ?? draft.nodes.find(({ nodeName }) => nodeName === name)?.nodeName;
-  if (node === undefined) throw new UserError(`Property '${device.driver}.drive' can't find value '${name}'`);
-  if (draft.disks.some((disk) => disk.node === node))
-    throw new UserError(`drive '${name}' is already in use by another device`);
-  if (drive !== undefined) drive.taken = true;
-  const media = device.driver === 'scsi-cd' ? 'cdrom' : 'disk';
-  draft.disks.push({ drive: drive?.id ?? '', node, device, media });
-}
-
 function addNic(draft: Draft, device: DeviceConfig, params: ParamReader): void {
   const netdev = params.text('netdev');
   if (netdev === undefined)
@@ -229,86 +206,6 @@ function addNic(draft: Draft, device: DeviceConfig, params: ParamReader): void {
   if (draft.nics.some((nic) => nic.netdev === netdev))
     throw new UserError(`netdev '${netdev}' is already in use by another device`);
   draft.nics.push({ device, netdev, mac: params.text('mac') });
-}
-
-/** A node of the block graph from -blockdev, or blockdev-add's arguments as parameters. */
-export function readBlockdev(draft: Pick<Draft, 'nodes'>, params: Params): BlockNodeConfig {
-  const reader = new ParamReader(params);
-  const driver = reader.oneOf('driver', ['file', ...FORMAT_DRIVERS]);
-  if (driver === undefined) throw new UserError("Parameter 'driver' is missing");
-  const nodeName = reader.required('node-name');
-  if (!/^[a-z][\w.-]{0,30}$/i.test(nodeName)) throw new UserError(`Invalid node-name: '${nodeName}'`);
-  if (draft.nodes.some((node) => node.nodeName === nodeName)) {
-    throw new UserError(`Duplicate nodes with node-name='${nodeName}'`);
-  }
-  const cache = {
-    direct: reader.switch('cache.direct') ?? false,
-    noFlush: reader.switch('cache.no-flush') ?? false,
-    writeThrough: false,
-  };
-  reader.ignore('discard', 'auto-read-only', 'detect-zeroes', 'locking', 'aio');
-  reader.accept('detect-zeroes', 'off');
-  const base = { nodeName, driver, readOnly: reader.switch('read-only') ?? false, cache };
-  if (driver === 'file') {
-    const node = { ...base, filename: reader.required('filename') };
-    reader.finish();
-    return node;
-  }
-  const nested = params.filter(([key]) => key.startsWith('file.'));
-  const child = nested.length > 0 ? undefined : reader.required('file');
-  if (nested.length > 0) throw new UserError('file must name a -blockdev of its own');
-  const below = draft.nodes.find((node) => node.nodeName === child);
-  if (below === undefined) throw new UserError(`Cannot find device='${child}' nor node-name='${child}'`);
-  const backingText = reader.text('backing');
-  if (backingText !== undefined && backingText !== '')
-    throw new UserError('backing can only be null: the image itself names what it stands on');
-  reader.accept('offset', '0');
-  reader.finish();
-  return { ...base, child, backing: backingText === undefined ? undefined : null };
-}
-
-/** -drive: a node, and a device for it unless if=none. */
-export function addDrive(
-  draft: Draft,
-  option: Pick<GivenOption, 'written' | 'params'>,
-  scsiDiscs: { count: number },
-): void {
-  forOption(option, () => {
-    const reader = new ParamReader(option.params);
-    const file = reader.required('file');
-    const bus = reader.oneOf('if', ['virtio', 'scsi', 'none', 'ide', 'sata']) ?? 'ide';
-    const media = reader.oneOf('media', ['disk', 'cdrom']) ?? 'disk';
-    const index = draft.drives.length;
-    const id = reader.text('id') ?? `${bus}${draft.drives.filter((drive) => drive.id.startsWith(bus)).length}`;
-    if (draft.drives.some((drive) => drive.id === id)) throw new UserError(`Duplicate ID '${id}' for drive`);
-    const mode = reader.oneOf('cache', ['none', 'writeback', 'writethrough', 'directsync', 'unsafe']);
-    const cache = {
-      direct: reader.switch('cache.direct') ?? (mode === 'none' || mode === 'directsync'),
-      noFlush: reader.switch('cache.no-flush') ?? mode === 'unsafe',
-      writeThrough: !(reader.switch('cache.writeback') ?? (mode !== 'writethrough' && mode !== 'directsync')),
-    };
-    const readOnly = reader.switch('readonly') ?? reader.switch('read-only') ?? media === 'cdrom';
-    const format = reader.oneOf('format', FORMAT_DRIVERS) ?? (media === 'cdrom' ? 'raw' : undefined);
-    reader.ignore('index', 'bus', 'unit', 'aio', 'discard', 'auto-read-only', 'file.locking');
-    reader.accept('werror', 'report');
-    reader.accept('rerror', 'report');
-    reader.accept('snapshot', 'off');
-    reader.accept('detect-zeroes', 'off');
-    const serial = reader.text('serial');
-    reader.finish();
-    const nodeName = `#block${100 + 2 * index}`;
-    draft.nodes.push({ nodeName: `#block${101 + 2 * index}`, driver: 'file', filename: file, readOnly, cache });
-    draft.nodes.push({ nodeName, driver: format ?? 'auto', child: `#block${101 + 2 * index}`, readOnly, cache });
-    draft.drives.push({ id, node: nodeName, media, serial, taken: false });
-    if (bus === 'none') return;
-    const own = serial === undefined ? [] : ([['serial', serial]] as const);
-    if (media === 'cdrom') scsiDiscs.count += 1;
-    const driver = media === 'cdrom' ? 'scsi-cd' : bus === 'scsi' ? 'scsi-hd' : 'virtio-blk-pci';
-    if ((bus === 'ide' || bus === 'sata') && media === 'disk') {
-      draft.warnings.push(`${option.written}: there is no IDE; the disk is a virtio one (say if=virtio)`);
-    }
-    addDevice(draft, { written: option.written, params: [['driver', driver], ['drive', id], ...own] });
-  });
 }
 
 export function readNetdev(params: Params): NetdevConfig {

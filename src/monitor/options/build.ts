@@ -1,22 +1,13 @@
 /** From a command line to one typed configuration. */
 import { UserError } from '../../base/index.ts';
 import type { MachineActions } from '../../machine/index.ts';
-import {
-  addDevice,
-  addDrive,
-  addNicOption,
-  addVirtfs,
-  type Draft,
-  devicePart,
-  readBlockdev,
-  readFsdev,
-  readNetdev,
-} from './build-devices.ts';
+import { addDevice, addNicOption, addVirtfs, type Draft, devicePart, readFsdev, readNetdev } from './build-devices.ts';
 import { readChardev, readLine } from './char-line.ts';
 import type { CommandLine, GivenOption } from './command-line.ts';
 import { forOption } from './command-line.ts';
 import type { ChardevConfig, MonitorConfig, ObjectConfig, SmpConfig, SystemConfig } from './config.ts';
 import { MACHINES, type MachineSpec } from './devices.ts';
+import { addDrive, readBlockdev } from './disks.ts';
 import { readObject } from './object-option.ts';
 import { ParamReader, type Params } from './opts.ts';
 import type { OptionName } from './table.ts';
@@ -318,7 +309,8 @@ function addDevices(given: Given, draft: Draft): void {
     draft.netdevs.push(netdev);
   });
   forEachOption(given.all('fsdev'), ({ params }) => draft.fsdevs.push(readFsdev(params)));
-  for (const option of given.all('drive')) addDrive(draft, option, discs);
+  const isTemporary = given.has('snapshot');
+  for (const option of given.all('drive')) addDrive(draft, option, discs, isTemporary);
   for (const { written, value } of given.all('hda'))
     addDrive(
       draft,
@@ -330,6 +322,7 @@ function addDevices(given: Given, draft: Draft): void {
         ],
       },
       discs,
+      isTemporary,
     );
   for (const { written, value } of given.all('cdrom')) {
     addDrive(
@@ -343,6 +336,7 @@ function addDevices(given: Given, draft: Draft): void {
         ],
       },
       discs,
+      isTemporary,
     );
   }
   const nics = given.all('nic').filter(({ value }) => value !== 'none');

@@ -21,24 +21,20 @@ export interface MonitorConfig {
 /** A node of the block graph, as -blockdev and -drive make it. */
 export interface BlockNodeConfig {
   readonly nodeName: string;
-  readonly driver: string;
-  /** A protocol's file. */
-  readonly filename?: string;
-  /** A format's node below. */
-  readonly child?: string;
-  /** `null`: stands on nothing, whatever the image says. */
-  readonly backing?: string | null;
-  readonly readOnly: boolean;
-  readonly cache: { readonly direct: boolean; readonly noFlush: boolean; readonly writeThrough: boolean };
+  /** What is nested with dots; `image-name` is a file's name or a URI. */
+  readonly options: readonly (readonly [key: string, value: string])[];
 }
 
 /** A disk of the guest and where its content is. */
 export interface DiskConfig {
   /** The id of its -drive; '' for one that was made with -blockdev. */
   readonly drive: string;
-  readonly node: string;
+  /** Undefined: the drive is empty. */
+  readonly node: string | undefined;
   readonly device: DeviceConfig;
   readonly media: 'disk' | 'cdrom';
+  /** Bytes and requests a second. */
+  readonly limits: Readonly<Record<string, { readonly perSecond: number; readonly burst?: number }>>;
 }
 
 export interface NetdevConfig {

@@ -40,10 +40,19 @@ test('a command line of OpenStack Nova', () => {
   });
   assert.deepEqual(config.rng, undefined);
   assert.deepEqual(
-    config.blockNodes.map(({ driver, filename, cache }) => [driver, filename, cache.direct]),
+    config.blockNodes.map(({ nodeName, options }) => [nodeName, Object.fromEntries(options)]),
     [
-      ['file', 'disk.qcow2', true],
-      ['qcow2', undefined, true],
+      [
+        '#block100',
+        {
+          driver: 'qcow2',
+          'read-only': 'off',
+          'cache.direct': 'on',
+          'cache.no-flush': 'off',
+          'cache.writeback': 'on',
+          'image-name': 'disk.qcow2',
+        },
+      ],
     ],
   );
 });
@@ -110,8 +119,17 @@ test("what libvirt says in JSON: objects, block nodes, devices, and the monitor'
     machine: 'pc-q35-8.2',
     objects: [{ type: 'memory-backend-ram', id: 'pc.ram', properties: { size: 67108864 } }],
     blockNodes: [
-      { nodeName: 's', filename: '/d.qcow2' },
-      { nodeName: 'f', child: 's', backing: null },
+      { nodeName: 's' },
+      {
+        nodeName: 'f',
+        options: [
+          ['node-name', 'f'],
+          ['read-only', 'off'],
+          ['driver', 'qcow2'],
+          ['file', 's'],
+          ['backing', ''],
+        ],
+      },
     ],
     disks: [{ node: 'f', drive: '', device: { slot: 4 } }],
     chardevs: [{ backend: { address: { kind: 'fd', fd: 27 } } }],
@@ -156,7 +174,6 @@ const REFUSALS: readonly [string, RegExp][] = [
   ['-kernel k -device virtio-rng-pci,addr=0x2.0x1', /only function 0 of a slot/],
   ['-kernel k -device virtio-rng-pci,bus=pci.7', /: Bus 'pci.7' not found: virtio-rng-pci goes on pci.0$/],
   ['-kernel k -vnc :0', /^-vnc :0: ':0' is not supported, only none$/],
-  ['-kernel k -snapshot', /^-snapshot: not supported: make an overlay/],
   ['-kernel k -bios x', /^-bios: not supported: firmware/],
   ['-kernel k -chardev spicevmc,id=x', /: 'spicevmc' is not a valid char driver name; there are stdio, /],
   ['-kernel k -chardev socket,id=x,port=1,websocket=on', /: websocket is not supported for sockets$/],

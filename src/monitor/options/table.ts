@@ -160,7 +160,7 @@ export const OPTIONS = {
     },
   },
   drive: {
-    value: 'file=FILE[,if=virtio|scsi|none][,format=raw|qcow2]...',
+    value: 'file=FILE[,if=virtio|scsi|none][,format=FORMAT][,cache=MODE][,snapshot=on][,throttling.KIND=N]...',
     help: 'a disk, or with if=none the content for a -device',
     group: 'Disks',
   },
@@ -171,6 +171,7 @@ export const OPTIONS = {
     implied: 'driver',
     json: true,
   },
+  snapshot: { help: 'what the guest writes to its disks is thrown away at the end', group: 'Disks' },
   hda: { value: 'FILE', help: 'a disk', group: 'Disks', aliases: ['hdb', 'hdc', 'hdd'] },
   cdrom: { value: 'FILE', help: 'a disc in a SCSI drive', group: 'Disks' },
   fsdev: {
@@ -352,7 +353,6 @@ export const REFUSED: Readonly<Record<string, { readonly takesValue: boolean; re
         ['d dfilter trace tb-size plugin qtest qtest-log record-config', true, 'there is nothing to log by item yet'],
         ['runas chroot async-teardown run-with', true, 'start it as the user who shall run it'],
         ['enable-fips', false, 'it has no cryptography to restrict'],
-        ['snapshot', false, 'make an overlay with vireo-img create -b'],
         ['semihosting', false, 'x86 has none'],
         ['semihosting-config prom-env old-param', true, 'x86 has none'],
         ['xen-domid xen-attach xen-domid-restrict', true, 'there is no Xen'],

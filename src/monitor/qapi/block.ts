@@ -1,22 +1,34 @@
 /** Disks: what they are, what they did. */
 import {
-  alternate,
   any,
   arrayOf,
   bool,
   command,
-  commandOf,
   enumOf,
   event,
   field,
   int,
-  nil,
   optional,
-  size,
   str,
   struct,
-  union,
+  uint32,
 } from '../schema/types.ts';
+
+const jobType = enumOf('JobType', 'What a job does.', ['commit', 'stream', 'mirror', 'backup', 'create']);
+export const jobStatus = enumOf('JobStatus', 'Where a job stands.', [
+  'undefined',
+  'created',
+  'running',
+  'paused',
+  'ready',
+  'standby',
+  'waiting',
+  'pending',
+  'aborting',
+  'concluded',
+  'null',
+]);
+export { jobType };
 
 const cacheInfo = struct('BlockdevCacheInfo', 'How the image is cached.', {
   writeback: field(bool),
@@ -24,17 +36,33 @@ const cacheInfo = struct('BlockdevCacheInfo', 'How the image is cached.', {
   'no-flush': field(bool),
 });
 
-const imageInfo = struct('ImageInfo', 'An image.', {
+export const imageInfo = struct('ImageInfo', 'An image.', {
   filename: field(str),
   format: field(str),
   'dirty-flag': optional(bool),
   'actual-size': optional(int, 'bytes that it takes on the host'),
   'virtual-size': field(int),
   'cluster-size': optional(int),
+  encrypted: optional(bool),
+  'backing-filename': optional(str, 'the image that it stands on, as it names it'),
+  'full-backing-filename': optional(str),
+  'backing-filename-format': optional(str),
+  snapshots: optional(arrayOf(any), 'those inside it'),
+  'backing-image': optional(any, 'the same of the image that it stands on'),
   'format-specific': optional(any),
 });
 
-const deviceInfo = struct('BlockDeviceInfo', 'A node of the block graph.', {
+const bitmapInfo = struct('BlockDirtyInfo', 'A dirty bitmap.', {
+  name: optional(str),
+  count: field(int, 'bytes that changed'),
+  granularity: field(uint32, 'bytes that a bit stands for'),
+  recording: field(bool, 'changes are noted'),
+  busy: field(bool),
+  persistent: field(bool, 'the image keeps it'),
+  inconsistent: optional(bool, 'it was in use when a program was killed'),
+});
+
+export const deviceInfo = struct('BlockDeviceInfo', 'A node of the block graph.', {
   file: field(str),
   'node-name': optional(str),
   ro: field(bool),
@@ -52,6 +80,7 @@ const deviceInfo = struct('BlockDeviceInfo', 'A node of the block graph.', {
   image: field(imageInfo),
   cache: field(cacheInfo),
   write_threshold: field(int),
+  'dirty-bitmaps': optional(arrayOf(bitmapInfo)),
 });
 
 const blockInfo = struct('BlockInfo', 'A disk of the guest.', {
@@ -108,40 +137,6 @@ const blockStats = struct('BlockStats', 'What one disk or node did.', {
   parent: optional(any, 'the node that it stands on'),
 });
 
-const drivers = enumOf('BlockdevDriver', 'Formats and protocols.', ['file', 'qcow2', 'raw']);
-const child = alternate('BlockdevRef', 'A node, by its name.', [str]);
-const backing = alternate('BlockdevRefOrNull', 'A node, or none.', [str, nil]);
-
-export const blockdevOptions = union(
-  'BlockdevOptions',
-  'A node of the block graph.',
-  {
-    driver: field(drivers),
-    'node-name': optional(str),
-    discard: optional(enumOf('BlockdevDiscardOptions', 'Whether space is given back.', ['ignore', 'unmap'])),
-    cache: optional(struct('BlockdevCacheOptions', 'Caching.', { direct: optional(bool), 'no-flush': optional(bool) })),
-    'read-only': optional(bool),
-    'auto-read-only': optional(bool),
-    'detect-zeroes': optional(
-      enumOf('BlockdevDetectZeroesOptions', 'What is done with zeros.', ['off', 'on', 'unmap']),
-    ),
-  },
-  'driver',
-  {
-    file: struct('BlockdevOptionsFile', 'A file of the host.', {
-      filename: field(str),
-      locking: optional(enumOf('OnOffAuto', 'A switch.', ['auto', 'on', 'off'])),
-      aio: optional(enumOf('BlockdevAioOptions', 'How the host does it.', ['threads', 'native', 'io_uring'])),
-    }),
-    qcow2: struct('BlockdevOptionsQcow2', 'A qcow2 image.', { file: field(child), backing: optional(backing) }),
-    raw: struct('BlockdevOptionsRaw', 'Bytes as they are.', {
-      file: field(child),
-      offset: optional(int),
-      size: optional(size),
-    }),
-  },
-);
-
 export const blockCommands = {
   'query-block': command({
     doc: "The guest's disks.",
@@ -156,42 +151,15 @@ export const blockCommands = {
     since: '0.14',
     examples: [{}, { arguments: { 'query-nodes': true } }],
   }),
-  'query-named-block-nodes': command({
-    doc: 'The nodes of the block graph.',
-    args: { flat: optional(bool, 'without the images below each') },
-    returns: arrayOf(deviceInfo),
-    since: '2.0',
-    examples: [{ arguments: { flat: true } }],
-  }),
-  'query-block-jobs': command({
-    doc: 'The jobs on block nodes; none can be begun yet.',
-    returns: arrayOf(any),
-    since: '1.1',
-    examples: [{ returns: [] }],
-  }),
-  'query-jobs': command({
-    doc: 'The jobs; none can be begun yet.',
-    returns: arrayOf(any),
-    since: '3.0',
-    examples: [{ returns: [] }],
-  }),
-  'blockdev-add': commandOf(blockdevOptions, {
-    doc: 'Makes a node of the block graph. It is opened when a disk uses it.',
-    since: '2.9',
-    examples: [
-      {
-        arguments: { driver: 'file', 'node-name': 'file7', filename: '/tmp/disk.qcow2' },
-        returns: {},
-      },
-    ],
-  }),
-  'blockdev-del': command({
-    doc: 'Removes a node that nobody uses.',
-    args: { 'node-name': field(str) },
-    since: '2.9',
-    examples: [],
-  }),
 } as const;
+
+const jobData = {
+  type: field(jobType),
+  device: field(str, "the job's id"),
+  len: field(int, 'how much there is to do, in bytes; may grow'),
+  offset: field(int, 'how much is done'),
+  speed: field(int, 'bytes a second, 0 for no limit'),
+};
 
 export const blockEvents = {
   BLOCK_IO_ERROR: event({
@@ -206,5 +174,32 @@ export const blockEvents = {
     },
     since: '0.13',
     rateLimitNanos: 1e9,
+  }),
+  BLOCK_JOB_COMPLETED: event({
+    doc: 'A job on a disk is over; `error` says when it failed.',
+    data: { ...jobData, error: optional(str) },
+    since: '1.1',
+  }),
+  BLOCK_JOB_CANCELLED: event({ doc: 'A job on a disk was cancelled.', data: jobData, since: '1.1' }),
+  BLOCK_JOB_READY: event({
+    doc: 'A job on a disk has copied everything and copies what changes, until it is told to complete.',
+    data: jobData,
+    since: '1.3',
+  }),
+  BLOCK_JOB_PENDING: event({
+    doc: 'A job has done its work and waits for job-finalize.',
+    data: { type: field(jobType), id: field(str) },
+    since: '2.12',
+  }),
+  JOB_STATUS_CHANGE: event({
+    doc: 'A job has another status.',
+    data: { id: field(str), status: field(jobStatus) },
+    since: '3.0',
+  }),
+  BLOCK_EXPORT_DELETED: event({ doc: 'An export is gone.', data: { id: field(str) }, since: '5.2' }),
+  DEVICE_TRAY_MOVED: event({
+    doc: 'The tray of a drive was opened or closed.',
+    data: { device: field(str), id: field(str), 'tray-open': field(bool) },
+    since: '1.1',
   }),
 } as const;

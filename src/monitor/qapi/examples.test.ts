@@ -10,6 +10,8 @@ const LINE = [
   ...['-kernel', 'k', '-nodefaults', '-m', '64', '-chardev', 'ringbuf,id=ring0'],
   ...['-netdev', 'user,id=hostnet0', '-device', 'virtio-net-pci,netdev=hostnet0,id=net0'],
   ...['-drive', 'file=disk.qcow2,format=qcow2,if=none,id=d0', '-device', 'virtio-blk-pci,drive=d0,id=disk0'],
+  ...['-blockdev', 'file,node-name=sparefile,filename=spare.qcow2'],
+  ...['-blockdev', 'qcow2,node-name=spare,file=sparefile', '-device', 'scsi-cd,id=cd0'],
   ...['-device', 'virtio-balloon-pci,id=balloon0', '-object', 'iothread,id=io0'],
 ];
 
@@ -18,6 +20,8 @@ for (const [name, command] of Object.entries(schema.commands)) {
     test(`${name}: example ${index + 1}`, async () => {
       const client = (await rigOf(LINE)).client();
       if (name !== 'qmp_capabilities') await client.call('qmp_capabilities');
+      if (/^block-dirty-bitmap/.test(name))
+        await client.call('block-dirty-bitmap-add', { node: 'spare', name: 'kept' });
       const reply = await client.call(name, args);
       assert.ok('return' in reply, JSON.stringify(reply.error));
       checkValue(command.returns, reply.return, 'return');

@@ -1,6 +1,7 @@
 /** The whole interface: every command and event, from the tables beside this file. */
 import type { ArgumentsOf, DataOf, ReturnOf, Schema } from '../schema/types.ts';
 import { blockCommands, blockEvents } from './block.ts';
+import { blockGraphCommands } from './block-graph.ts';
 import { charCommands, charEvents } from './char.ts';
 import { controlCommands } from './control.ts';
 import { machineCommands, machineEvents } from './machine.ts';
@@ -18,6 +19,7 @@ export const commands = {
   ...charCommands,
   ...netCommands,
   ...blockCommands,
+  ...blockGraphCommands,
   ...miscCommands,
   ...migrationCommands,
 } as const;

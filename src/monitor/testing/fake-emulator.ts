@@ -1,11 +1,15 @@
 /** An emulator whose machine only notes what is asked of it, and a QMP client in the same thread. */
 import { UserError } from '../../base/index.ts';
+import { BlockGraph, GraphError, type TellEvent } from '../../block/index.ts';
+import { memoryHost } from '../../block/testing/memory-drivers.ts';
 import type { Machine, MachineCommandName, MachineEvent, MachineExit, RunState } from '../../machine/index.ts';
 import { runCommand } from '../commands/index.ts';
+import { blockOptions, diskOptions, diskPath } from '../emulator/disk-options.ts';
 import { Emulator, type EmulatorHost } from '../emulator/emulator.ts';
 import { JsonDecoder } from '../json/decoder.ts';
 import { buildConfig } from '../options/build.ts';
 import { parseCommandLine } from '../options/command-line.ts';
+import type { SystemConfig } from '../options/config.ts';
 import { schema } from '../qapi/index.ts';
 import { QmpSession } from '../qmp/session.ts';
 
@@ -21,12 +25,49 @@ export function configOf(words: readonly string[]) {
 const COUNTER = { operations: 2, bytes: 1024, failed: 0, nanos: 5 };
 const BLANK = { read: COUNTER, write: COUNTER, flush: COUNTER, discard: COUNTER, highestOffset: 4096 };
 
+function lazily<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
+const SPARE_FILES = ['/tmp/other.qcow2', '/tmp/disc.iso'];
+
+async function fakeBlock(config: SystemConfig, tell: TellEvent) {
+  const host = memoryHost();
+  const { nodes } = blockOptions(config);
+  const named = nodes.flatMap((node) =>
+    node.filter(([key]) => /filename|image-name/.test(key)).map(([, name]) => name),
+  );
+  for (const name of [...named, ...SPARE_FILES]) await host.make(name, 'qcow2', 65536);
+  const graph = new BlockGraph(host.drivers, tell);
+  for (const node of nodes) await graph.add(new Map(node));
+  for (const disk of config.disks) {
+    const { name, drive, device } = diskOptions(config, disk).node!;
+    graph.attach({ drive, device, node: name, isRemovable: disk.media === 'cdrom' });
+  }
+  return {
+    async execute(name: string, args: unknown) {
+      try {
+        return { result: await graph.execute(name, args) };
+      } catch (error) {
+        if (!(error instanceof GraphError)) throw error;
+        return { failure: error.message, errorClass: error.errorClass };
+      }
+    },
+  };
+}
+
 export interface FakeMachine extends Machine {
   readonly asked: string[];
   happen(event: MachineEvent): void;
 }
 
-export function fakeMachine(disks: number): FakeMachine {
+/** Its disks stand on files in memory: an empty image for every name that the command line has. */
+export function fakeMachine(config: SystemConfig): FakeMachine {
+  const block = lazily(() => fakeBlock(config, (name, data) => happen({ kind: 'block', name, data })));
   let listener: (event: MachineEvent) => void = () => {};
   let state: RunState = 'prelaunch';
   const exit = Promise.withResolvers<MachineExit>();
@@ -37,7 +78,12 @@ export function fakeMachine(disks: number): FakeMachine {
   };
   const stop = async () => exit.resolve({ reason: 'stopped', message: 'the machine was stopped' });
   const answers: Partial<Record<MachineCommandName, unknown>> = {
-    disks: Array.from({ length: disks }, () => ({ sizeBytes: 65536, readOnly: false, counters: BLANK })),
+    disks: config.disks.map((disk) => ({
+      device: diskPath(config, disk),
+      sizeBytes: 65536,
+      readOnly: false,
+      counters: BLANK,
+    })),
     balloon: { actualBytes: 64 * 1024 * 1024, statistics: { freeMemory: 4096 } },
     'read-memory': new Uint8Array(4096),
     'describe-cpu': 'RIP=0',
@@ -60,7 +106,10 @@ export function fakeMachine(disks: number): FakeMachine {
       if (name === 'resume') happen({ kind: 'state', state: 'running' });
       if (name === 'reset') happen({ kind: 'reset', byGuest: false });
       if (name === 'press-power-button') happen({ kind: 'power-button' });
-      void argument;
+      if (name === 'block') {
+        const { name: command, args } = argument[0] as { name: string; args: unknown };
+        return (await block()).execute(command, args) as never;
+      }
       return answers[name] as never;
     },
     onEvent(given) {
@@ -106,8 +155,9 @@ export function fakeHost(time = new FakeTime()): EmulatorHost & { readonly writt
     openCharBackend: async (spec) => {
       throw new Error(`no backend ${spec.kind} in this test`);
     },
-    allocatedBytes: async () => 4096,
-    fileBytes: async () => 65536,
+    openBlock: async () => {
+      throw new Error('there is a machine in this test');
+    },
     log(message) {
       throw new Error(message);
     },
@@ -139,7 +189,7 @@ export interface Rig {
 export async function rigOf(words: readonly string[], runs = true): Promise<Rig> {
   const config = configOf(words);
   const time = new FakeTime();
-  const machine = fakeMachine(config.disks.length);
+  const machine = fakeMachine(config);
   const emulator = new Emulator(config, fakeHost(time), machine, 'tcg');
   for (const chardev of config.chardevs) {
     if (chardev.backend.kind === 'ringbuf' || chardev.backend.kind === 'null') await emulator.addChardev(chardev);

@@ -1,12 +1,12 @@
 /** Drivers whose files are in memory. */
-import type { BlockNode, ByteStream } from '../../../contract/index.ts';
-import { passThrough, throttleFilter } from '../../filters/index.ts';
-import { memoryNode } from '../../memory.ts';
-import { createQcow2, qcow2 } from '../../qcow2/index.ts';
-import { raw } from '../../raw.ts';
-import { fakeClock } from '../../testing/fake-clock.ts';
-import type { GraphDrivers } from '../drivers.ts';
-import { GraphError } from '../error.ts';
+import type { BlockNode, ByteStream } from '../../contract/index.ts';
+import { passThrough, throttleFilter } from '../filters/index.ts';
+import type { GraphDrivers } from '../graph/drivers.ts';
+import { GraphError } from '../graph/error.ts';
+import { memoryNode } from '../memory.ts';
+import { createQcow2, qcow2 } from '../qcow2/index.ts';
+import { raw } from '../raw.ts';
+import { fakeClock } from './fake-clock.ts';
 
 export interface MemoryHost {
   readonly drivers: GraphDrivers;
