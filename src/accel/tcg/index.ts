@@ -86,6 +86,11 @@ function createEngine(
     pages: memory.pages,
     libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
     inline: hot,
+    walk: {
+      ranges: memory.ranges,
+      physicalBits: model.physicalBits,
+      hasGigabytePages: model.has('pdpe1gb'),
+    },
     runtime: {
       loadSlow: (low, high, size) => mmu.loadSlow(low, high, size),
       storeSlow: (low, high, size) => mmu.storeSlow(low, high, size),

@@ -27,9 +27,19 @@ import {
   xor,
 } from '../../target/index.ts';
 import { type Links, WasmBuilder } from './emit/builder.ts';
-import { exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
+import {
+  coreFunctions,
+  exit,
+  handlerType,
+  type RuntimeFunction,
+  type RuntimeImport,
+  runtimeFunctions,
+  runtimeImports,
+  status,
+} from './emit/core-types.ts';
 import { DeliveryBuilder } from './emit/delivery.ts';
 import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts';
+import { emitFill, emitSlowAccess, type WalkOptions } from './emit/walk.ts';
 import type { HotCase } from './hot.ts';
 import { entryTable, record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
@@ -66,6 +76,7 @@ export interface InterpreterOptions {
   readonly libraries: readonly LibraryFunction[];
   readonly inline: readonly HotCase[];
   readonly runtime: RuntimeFunctions;
+  readonly walk: WalkOptions;
 }
 
 /** Most functions there can be: a record names one in 16 bits. */
@@ -142,9 +153,9 @@ export class Interpreter {
 
   /** Links for code that is emitted only to see whether it can be. */
   trialLinks(): Links {
-    const runtime = Object.fromEntries(Object.keys(runtimeImports).map((name) => [name, 0]));
+    const runtime = Object.fromEntries(Object.keys(runtimeFunctions).map((name) => [name, 0]));
     return {
-      runtime: runtime as Record<RuntimeImport, number>,
+      runtime: runtime as Record<RuntimeFunction, number>,
       handlerType: 0,
       library: (name) => ({ index: 0, function: this.library(name) }),
     };
@@ -161,23 +172,30 @@ export class Interpreter {
     return { params, results: result ? [result] : [] };
   }
 
-  private importRuntime(module: ModuleBuilder): Record<RuntimeImport, number> {
-    const entries = Object.entries(runtimeImports).map(([name, type]) => [
+  private importRuntime(module: ModuleBuilder): Record<RuntimeFunction, number> {
+    const entries = Object.entries(runtimeFunctions).map(([name, type]) => [
       name,
       module.importFunction('runtime', name, type),
     ]);
-    return Object.fromEntries(entries) as Record<RuntimeImport, number>;
+    return Object.fromEntries(entries) as Record<RuntimeFunction, number>;
   }
 
   private instantiate(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Exports {
-    const { memory, runtime } = this.options;
-    const imports = { env: { memory, table: this.table }, runtime, library: this.core ?? {} };
+    const { memory } = this.options;
+    const library = this.core ?? {};
+    const imports = { env: { memory, table: this.table }, runtime: { ...this.options.runtime, ...library }, library };
     return new WebAssembly.Instance(new WebAssembly.Module(bytes), imports as unknown as WebAssembly.Imports).exports;
   }
 
   private buildCore(): WebAssembly.Exports {
     const module = new ModuleBuilder(this.options.pages);
-    const runtime = this.importRuntime(module);
+    const engine = Object.fromEntries(
+      Object.entries(runtimeImports).map(([name, type]) => [name, module.importFunction('runtime', name, type)]),
+    ) as Record<RuntimeImport, number>;
+    const core = Object.fromEntries(
+      Object.entries(coreFunctions).map(([name, type]) => [name, module.declareFunction(type)]),
+    ) as Record<keyof typeof coreFunctions, number>;
+    const runtime = { ...engine, ...core };
     const libraryIndex = new Map(
       [...this.libraries.keys()].map((name) => [name, module.declareFunction(this.libraryType(name))]),
     );
@@ -194,6 +212,10 @@ export class Interpreter {
       module.defineFunction(index, f.finish());
       module.exportFunction(library.name, index);
     }
+    module.defineFunction(core.fill, emitFill(links, this.options.walk));
+    for (const name of ['loadSlow', 'storeSlow', 'probeSlow'] as const)
+      module.defineFunction(core[name], emitSlowAccess(name, links, engine[name]));
+    for (const [name, index] of Object.entries(core)) module.exportFunction(name, index);
     const delivery = module.declareFunction({ params: ['i64'], results: ['i32'] });
     module.defineFunction(delivery, emitDelivery(links));
     const run = module.declareFunction({ params: ['i32'], results: ['i32'] });

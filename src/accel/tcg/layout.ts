@@ -62,6 +62,16 @@ export const noTag = -1n;
 /** An i32 that counts how often decoded code was dropped because its page changed. */
 export const codeChanges = tlb.base + tlb.sets * tlb.stride;
 
+/**
+ * What generated page walks (emit/walk.ts) share with the engine: i32 how many there were; i32, not 0: the engine fills
+ * all TLB entries itself; and the ranges of linear pages that lie in large ones, as f64 first and last, of the lower
+ * and the upper half of the address space.
+ */
+export const walk = { count: codeChanges + 4, off: codeChanges + 8, largePages: codeChanges + 24 } as const;
+
+/** A bit for each page of the engine's memory: it may have decoded code. */
+export const codePages = { base: 0x2a_0000, size: 0x2_0000 } as const;
+
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
 export const code = { base: 0x30_0000, size: 61 << 20 } as const;
 /**
@@ -117,4 +127,5 @@ export const record = {
 } as const;
 
 if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');
-if (codeChanges + 4 > code.base) throw new Error('the TLB does not fit before the code');
+if (walk.largePages + 32 > codePages.base) throw new Error('the TLB does not fit before the bits of code pages');
+if (codePages.base + codePages.size > code.base) throw new Error('the bits of code pages do not fit before the code');

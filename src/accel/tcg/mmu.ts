@@ -19,7 +19,7 @@ import {
   type X86State,
 } from '../../target/index.ts';
 import type { CodeCache } from './code-cache.ts';
-import { copyBuffer, stateBase, tlb, tlbSets } from './layout.ts';
+import { codePages, copyBuffer, stateBase, tlb, tlbSets, walk } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import { entryFlags, entryOffset, setBase, Tlb } from './tlb.ts';
 
@@ -44,8 +44,8 @@ const pageMask = ~0xfff;
 const slowOffset = stateBase + state.slow.offset;
 
 export class Mmu implements MemoryPorts {
-  /** TLB misses that walked the page tables. */
-  walks = 0;
+  /** Walks of the page tables that generated code had left to us. */
+  private slowWalks = 0;
   readonly tlb: Tlb;
   private readonly memory: TcgMemory;
   private readonly cpu: X86State;
@@ -69,7 +69,15 @@ export class Mmu implements MemoryPorts {
     this.view = new DataView(memory.buffer);
     this.bytes = memory.bytes;
     this.tlb = new Tlb(memory, cpu);
-    memory.dirtyLog.onForget = () => this.tlb.flush(false);
+    memory.dirtyLog.onForget = () => {
+      this.tlb.flush(false);
+      this.words[walk.off >> 2] = 1;
+    };
+  }
+
+  /** TLB misses that walked the page tables. */
+  get walks(): number {
+    return this.slowWalks + (this.words[walk.count >> 2] >>> 0);
   }
 
   /** The walker reads tables through this object, and the code cache needs the handlers: both come later. */
@@ -189,7 +197,7 @@ export class Mmu implements MemoryPorts {
   private fill(set: number, index: number, low: number, high: number, write: boolean, by: Rights): void {
     const { walker } = this;
     if (!isCanonical(this.cpu, high)) this.addressFault();
-    this.walks++;
+    this.slowWalks++;
     const access =
       (write ? pageAccess.write : 0) |
       (by === rights.user ? pageAccess.user : by === rights.implicit ? pageAccess.implicit : 0);
@@ -202,8 +210,10 @@ export class Mmu implements MemoryPorts {
     }
     this.host = host + (low & 0xfff);
     const { dirtyLog } = this.memory;
+    this.words[walk.off >> 2] = dirtyLog.isOn ? 1 : 0;
     if (write) dirtyLog.note(host, 1);
     const hasCode = this.code.hasCode(walker.page);
+    this.noteCode(host, hasCode);
     // Pages with a data breakpoint stay slow, so that `watch` sees each access.
     const isWatched = dataBreakpoints(this.cpu, low & pageMask, high, 0x1000, true) !== 0;
     const flags =
@@ -248,7 +258,7 @@ export class Mmu implements MemoryPorts {
   fetchPage(low: number, high: number): number {
     if (!isCanonical(this.cpu, high)) throw new CpuFault(state.vector.GP, 0);
     const by = this.currentRights();
-    this.walks++;
+    this.slowWalks++;
     if (!this.walker.walk(low, high, pageAccess.fetch | (by === rights.user ? pageAccess.user : 0)))
       this.pageFault(low, high);
     return this.memory.hostAddress(this.walker.page) < 0 ? -1 : this.walker.page;
@@ -262,7 +272,17 @@ export class Mmu implements MemoryPorts {
 
   /** Withdraws write permission from all entries of a physical page: it has code now. */
   protectPage(physicalPage: number): void {
-    this.tlb.protect(this.memory.hostAddress(physicalPage) | 0);
+    const host = this.memory.hostAddress(physicalPage);
+    this.noteCode(host, true);
+    this.tlb.protect(host | 0);
+  }
+
+  /** Tells generated walks whether a page may have code; that it has none any more they are told late. */
+  private noteCode(host: number, hasCode: boolean): void {
+    const at = codePages.base + (host >>> 15);
+    const bit = 1 << ((host >>> 12) & 7);
+    if (hasCode) this.bytes[at] |= bit;
+    else this.bytes[at] &= ~bit;
   }
 
   // --- Accesses of any size, between guest memory and engine memory at `at`.

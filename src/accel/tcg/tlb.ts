@@ -6,7 +6,7 @@
  * global go with the context.
  */
 import { cr4Bits, state, type X86State } from '../../target/index.ts';
-import { tlb, tlbSets } from './layout.ts';
+import { tlb, tlbSets, walk } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 
 /**
@@ -16,12 +16,6 @@ import type { TcgMemory } from './memory.ts';
 export const entryFlags = { global: 1, writableCode: 2, inLocal: 4, inGlobal: 8 } as const;
 const pageMask = ~0xfff;
 
-/** Linear pages (numbers of 4-KiB pages) that lie in large ones. */
-interface PageRange {
-  from: number;
-  to: number;
-}
-
 export class Tlb {
   private readonly cpu: X86State;
   private readonly words: Int32Array;
@@ -30,14 +24,14 @@ export class Tlb {
   private uses = 0;
   /** The context in use. */
   private context = 0;
-  private readonly largePages: readonly PageRange[] = [
-    { from: Infinity, to: -Infinity },
-    { from: Infinity, to: -Infinity },
-  ];
+  /** The first and the last linear page (numbers of 4-KiB pages) that lie in large ones, of each half. */
+  private readonly largePages: Float64Array;
 
   constructor(memory: TcgMemory, cpu: X86State) {
     this.cpu = cpu;
     this.words = new Int32Array(memory.buffer);
+    this.largePages = new Float64Array(memory.buffer, walk.largePages, 4);
+    this.forgetLargePages();
     for (let set = 0; set < tlb.sets; set++) this.clearSet(set);
     this.selectContext(0, 0);
   }
@@ -103,12 +97,17 @@ export class Tlb {
 
   /** A page of 2 ** sizeBits bytes holds the translation at (low, high): INVLPG anywhere in it forgets all of it. */
   noteLargePage(low: number, high: number, sizeBits: number): void {
-    const range = this.largePages[high < 0 ? 1 : 0];
+    const { largePages } = this;
+    const at = high < 0 ? 2 : 0;
     const count = 2 ** (sizeBits - 12);
     const page = pageNumber(low, high);
     const first = page - (page % count);
-    range.from = Math.min(range.from, first);
-    range.to = Math.max(range.to, first + count - 1);
+    largePages[at] = Math.min(largePages[at], first);
+    largePages[at + 1] = Math.max(largePages[at + 1], first + count - 1);
+  }
+
+  private forgetLargePages(): void {
+    this.largePages.set([Infinity, -Infinity, Infinity, -Infinity]);
   }
 
   // --- Forgetting.
@@ -119,10 +118,7 @@ export class Tlb {
       if (!keepGlobal) this.dropList(setBase(set), true);
     }
     if (keepGlobal) return;
-    for (const range of this.largePages) {
-      range.from = Infinity;
-      range.to = -Infinity;
-    }
+    this.forgetLargePages();
     // CR3 may have come by another way than a load of it (reset, a boot protocol, a snapshot).
     const { cpu } = this;
     this.pcids.fill(-1);
@@ -176,8 +172,8 @@ export class Tlb {
   /** Forgets the page around a linear address, whichever context it is of, and large pages wholly. */
   flushPage(low: number, high: number): void {
     const page = pageNumber(low, high);
-    const range = this.largePages[high < 0 ? 1 : 0];
-    if (page >= range.from && page <= range.to) {
+    const at = high < 0 ? 2 : 0;
+    if (page >= this.largePages[at] && page <= this.largePages[at + 1]) {
       this.flush(false);
       return;
     }

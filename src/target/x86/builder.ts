@@ -35,6 +35,8 @@ export interface Variant {
 export type FloatLanes = 'f32' | 'f64' | 'f32x4' | 'f64x2';
 
 export interface X86Builder extends Builder, Variant {
+  /** The instruction is part of a translated region, for which long semantics are better a helper: that leaves it. */
+  readonly inRegion: boolean;
   /** Width of operand `i` in bytes; for vectors 16 (a half), for scalar floats 4 or 8. */
   width(i: number): number;
   /** True when operand `i` is in memory. */

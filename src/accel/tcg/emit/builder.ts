@@ -30,11 +30,11 @@ import {
 } from '../../../target/index.ts';
 import { stateBase, tlb } from '../layout.ts';
 import type { FunctionEmitter } from '../wasm/function.ts';
-import type { RuntimeImport } from './core-types.ts';
+import type { RuntimeFunction } from './core-types.ts';
 
 /** Function indices of the module being built. */
 export interface Links {
-  readonly runtime: Readonly<Record<RuntimeImport, number>>;
+  readonly runtime: Readonly<Record<RuntimeFunction, number>>;
   /** Index of the type of handlers and regions. */
   readonly handlerType: number;
   /** Index of a library function; a module of handlers imports what it uses. */
@@ -351,12 +351,23 @@ export class WasmBuilder implements Builder {
     return this.f.loadRaw(zeroAddress, stateBase + state.slow.offset, type, size);
   }
 
+  /** Moves `size` bytes (i32: 1, 2, 4, 8 or 16) between state `slow` and linear address `a`, whose page the TLB has. */
+  moveSlow(a: Expr, size: Expr, toGuest: boolean): void {
+    const host = this.f.let(this.host(this.tlbEntry(a), a));
+    const slow = i32(stateBase + state.slow.offset);
+    const [to, from] = toGuest ? [host, slow] : [slow, host];
+    for (const n of [8, 4, 1, 2, 16]) {
+      const type = n === 16 ? 'v128' : n === 8 ? 'i64' : 'i32';
+      this.f.if(eq(size, i32(n)), () => this.f.storeRaw(to, 0, this.f.loadRaw(from, 0, type, n), n));
+    }
+  }
+
   private storeSlowly(a: Expr, size: IntSize, value: Expr): void {
     this.put({ ...state.slow, type: 'i64' }, value.type === 'i64' ? value : op('i64.extend_i32_u', value));
     this.slowAccess('storeSlow', a, size);
   }
 
-  protected slowAccess(name: RuntimeImport, a: Expr, size: number): void {
+  protected slowAccess(name: RuntimeFunction, a: Expr, size: number): void {
     const failed = this.f.call(this.links.runtime[name], [toI32(a), toI32(shrU(a, i64(32))), i32(size)], 'i32') as Expr;
     this.f.if(failed, () => this.leaveWithFault());
   }

@@ -42,6 +42,26 @@ export const runtimeImports = {
   /** (helper number, record) → a status. */
   helper: { params: ['i32', 'i32'], results: ['i32'] },
 } as const satisfies Record<string, FunctionType>;
+/**
+ * Functions of the engine's own module that other generated code calls. Those that are named as the engine's do in
+ * generated code what can be done there, and leave the rest to them.
+ */
+export const coreFunctions = {
+  loadSlow: runtimeImports.loadSlow,
+  storeSlow: runtimeImports.storeSlow,
+  probeSlow: runtimeImports.probeSlow,
+  /** (address, size, with `fillWrite` for a write) → 0: the TLB has the page now (see `filled`). */
+  fill: { params: ['i64', 'i32'], results: ['i32'] },
+} as const satisfies Record<string, FunctionType>;
+
+/** What generated code calls. */
+export const runtimeFunctions = { ...runtimeImports, ...coreFunctions } as const;
 export type RuntimeImport = keyof typeof runtimeImports;
+export type RuntimeFunction = keyof typeof runtimeFunctions;
+
+/** A bit beside the size, which is less. */
+export const fillWrite = 0x1_0000;
+/** Answers of `fill`: the TLB has the page; a page fault is pending; it is for the engine to say. */
+export const filled = { yes: 0, fault: 1, unknown: 2 } as const;
 
 export const handlerType: FunctionType = { params: ['i32'], results: ['i32'] };

@@ -64,6 +64,7 @@ export const tameBits: Record<FloatLanes, number> = { f32: 1, f32x4: 3, f64: 4, 
 const addressMask32 = i64(0xffffffffn);
 
 export class HandlerBuilder extends WasmBuilder implements X86Builder {
+  readonly inRegion: boolean = false;
   readonly osize: Variant['osize'];
   readonly asize: Variant['asize'];
   readonly ssize: Variant['ssize'];

@@ -63,6 +63,7 @@ describe('handlers', () => {
       pages,
       libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
       inline: [],
+      walk: { ranges: [], physicalBits: 40, hasGigabytePages: true },
       runtime,
     });
   });

@@ -101,6 +101,8 @@ interface SourcePage {
 /** What a region is made from: its entry's page and place, and the other pages near it. */
 interface Source extends InstructionSource {
   readonly mode: number;
+  /** Its entry is in the upper half of the address space. */
+  readonly isKernel: boolean;
   /** The page at a distance (a multiple of 4096) from the entry's, if code of it can be a part. */
   page(delta: number): SourcePage | undefined;
 }
@@ -253,7 +255,7 @@ export class Translator {
       const runs = at ? this.view.getInt32(at.record + record.runs, true) : 0;
       return runs > 0 && runs <= least;
     };
-    return { mode, page, instruction, isCold, seenTargets };
+    return { mode, isKernel: high < 0, page, instruction, isCold, seenTargets };
   }
 
   /** Where an indirect branch's targets are remembered; 0 for other instructions. */
@@ -321,6 +323,7 @@ export class Translator {
   private emit(links: Links, plan: Plan): FunctionBody {
     const f = new FunctionEmitter(handlerType.params);
     const frame = new RegionFrame(f);
+    frame.fillsTlb = plan.source.isKernel;
     const load = (offset: number, type: ValueType) => f.loadRaw(zero, stateBase + offset, type, 8);
     f.block((exit) => this.emitBlocks(f, links, plan, frame, exit));
     frame.storeWritten((offset, value) => f.storeRaw(zero, stateBase + offset, value, 8));

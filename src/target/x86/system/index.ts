@@ -5,7 +5,7 @@ export { dataBreakpoints } from './debug.ts';
 export { CpuFault } from './fault.ts';
 export { featureBits, leafKey, wordsOf } from './features.ts';
 export { type CpuModel, modelNames, resolveModel, type Topology } from './models.ts';
-export { PageWalker, pageAccess } from './paging.ts';
+export { PageWalker, pageAccess, pageEntry, reservedError } from './paging.ts';
 export { type Rights, rights, type SystemPorts } from './ports.ts';
 export type { PendingEvents } from './record.ts';
 export { readFlags } from './rflags.ts';

@@ -13,14 +13,19 @@ import type { SystemPorts } from './ports.ts';
 /** What an access is, as bits of the #PF error code; `implicit` (SMAP whatever EFLAGS.AC) is ours. */
 export const pageAccess = { write: 2, user: 4, fetch: 16, implicit: 256 } as const;
 
-const present = 1;
-const writable = 2;
-const userBit = 4;
-const accessed = 0x20;
-const dirty = 0x40;
-const large = 0x80;
-const globalBit = 0x100;
-const reservedError = 8;
+/** Bits of an entry of the tables. */
+export const pageEntry = {
+  present: 1,
+  writable: 2,
+  user: 4,
+  accessed: 0x20,
+  dirty: 0x40,
+  large: 0x80,
+  global: 0x100,
+} as const;
+const { present, writable, user: userBit, accessed, dirty, large, global: globalBit } = pageEntry;
+/** A bit of the #PF error code: a reserved bit is set in the tables. */
+export const reservedError = 8;
 const highUnit = 0x1_0000_0000;
 
 export class PageWalker {

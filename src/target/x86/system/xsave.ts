@@ -33,22 +33,21 @@ import { raise, raiseGp, raiseUd } from './fault.ts';
 import { type Rights, rights } from './ports.ts';
 
 /** State components (bits of XCR0). */
-const x87 = 1;
-const sse = 2;
-const avx = 4;
-const legacySize = 512;
-const headerSize = 64;
+export const components = { x87: 1, sse: 2, avx: 4 } as const;
+const { x87, sse, avx } = components;
+export const legacySize = 512;
+export const headerSize = 64;
 export const ymmOffset = legacySize + headerSize;
 export const ymmSize = 256;
-const mxcsrOffset = 24;
-const stOffset = 32;
-const xmmOffset = 160;
+export const mxcsrOffset = 24;
+export const stOffset = 32;
+export const xmmOffset = 160;
 /** MXCSR bits that exist; DAZ (bit 6) among them. */
 export const mxcsrMask = 0xffff;
 export const mxcsrInitial = 0x1f80;
 export const fpuControlInitial = 0x37f;
 
-const forms = { plain: 0, optimized: 1, compacted: 2, supervisor: 3 } as const;
+export const forms = { plain: 0, optimized: 1, compacted: 2, supervisor: 3 } as const;
 
 export function standardSize(components: number): number {
   return ymmOffset + (components & avx ? ymmSize : 0);
@@ -398,7 +397,7 @@ function restoreMxcsr(s: SystemContext, requested: number, bitmap: number, isCom
 // Snapshots: all components and all registers, whatever mode the CPU is in.
 
 const allVectors = 16;
-const components = x87 | sse | avx;
+const allComponents = x87 | sse | avx;
 
 /** The whole extended state as an image of XSAVE's standard form, pointers 64-bit. */
 export function saveExtendedState(s: SystemContext): Uint8Array {
@@ -409,7 +408,7 @@ export function saveExtendedState(s: SystemContext): Uint8Array {
   storeMxcsr(s);
   storeVectors(s, xmm[0].offset, xmmOffset, allVectors);
   storeVectors(s, ymmHigh[0].offset, ymmOffset, allVectors);
-  view.setInt32(legacySize, components, true);
+  view.setInt32(legacySize, allComponents, true);
   return bytes.slice();
 }
 
@@ -424,7 +423,7 @@ export function loadExtendedState(s: SystemContext, image: Uint8Array): string |
   bytes.fill(0);
   bytes.set(image.subarray(0, bytes.length));
   const bitmap = view.getInt32(legacySize, true);
-  if (bitmap & ~components || view.getInt32(legacySize + 4, true) !== 0) return 'no state beyond x87, SSE and AVX';
+  if (bitmap & ~allComponents || view.getInt32(legacySize + 4, true) !== 0) return 'no state beyond x87, SSE and AVX';
   if (view.getInt32(legacySize + 12, true) !== 0) return 'an XSAVE image in the standard form';
   if (bitmap & avx && image.length < bytes.length) return `an XSAVE image of ${bytes.length} bytes`;
   if (view.getInt32(mxcsrOffset, true) & ~mxcsrMask) return 'a legal MXCSR';

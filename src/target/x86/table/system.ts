@@ -41,6 +41,7 @@ import { cr4Bits } from '../system/context.ts';
 import { writeRegister } from './arithmetic.ts';
 import { setAc, syscall, sysret } from './privilege.ts';
 import { type Row, row } from './row.ts';
+import { xrstor, xsave } from './xsave.ts';
 
 const plain =
   (name: HelperName): Semantics =>
@@ -231,13 +232,11 @@ const portOut: Semantics = (b) => {
   b.helper('portOut', portOf(b, 0), i64(width), toI64(b.let(b.read(1))));
 };
 
-/** FXSAVE and XSAVE family: the helper checks and moves the area. */
+/** FXSAVE and FXRSTOR: the helper checks and moves the area. */
 const area =
-  (name: HelperName, third?: number): Semantics =>
-  (b) => {
-    const address = b.let(b.address(0, 1, name === 'fxsave' || name === 'xsave'));
-    b.helper(name, address, i64(b.w ? 1 : 0), ...(third === undefined ? [] : [i64(third)]));
-  };
+  (name: 'fxsave' | 'fxrstor'): Semantics =>
+  (b) =>
+    b.helper(name, b.let(b.address(0, 1, name === 'fxsave')), i64(b.w ? 1 : 0));
 
 /** ARPL raises the destination's RPL to the source's. */
 const arpl: Semantics = (b) => {
@@ -321,10 +320,10 @@ export const systemRows: readonly Row[] = [
   row('OUT', 'EF', 'DX,eAX', portOut),
   row('FXSAVE', 'NP 0F AE /0', 'Mb', area('fxsave'), { cpuid: 'fxsr', by: ['w', 'long64'] }),
   row('FXRSTOR', 'NP 0F AE /1', 'Mb', area('fxrstor'), { cpuid: 'fxsr', by: ['w', 'long64'] }),
-  row('XSAVE', 'NP 0F AE /4', 'Mb', area('xsave', 0), { cpuid: 'xsave', by: ['w', 'long64'] }),
-  row('XSAVEOPT', 'NP 0F AE /6', 'Mb', area('xsave', 1), { cpuid: 'xsaveopt', by: ['w', 'long64'] }),
-  row('XSAVEC', 'NP 0F C7 /4', 'Mb', area('xsave', 2), { cpuid: 'xsavec', by: ['w', 'long64'] }),
-  row('XSAVES', 'NP 0F C7 /5', 'Mb', area('xsave', 3), { ...privileged, cpuid: 'xsaves', by: ['w', 'long64'] }),
-  row('XRSTOR', 'NP 0F AE /5', 'Mb', area('xrstor', 0), { cpuid: 'xsave', by: ['w', 'long64'] }),
-  row('XRSTORS', 'NP 0F C7 /3', 'Mb', area('xrstor', 1), { ...privileged, cpuid: 'xsaves', by: ['w', 'long64'] }),
+  row('XSAVE', 'NP 0F AE /4', 'Mb', xsave(0), { cpuid: 'xsave', by: ['w', 'long64'] }),
+  row('XSAVEOPT', 'NP 0F AE /6', 'Mb', xsave(1), { cpuid: 'xsaveopt', by: ['w', 'long64'] }),
+  row('XSAVEC', 'NP 0F C7 /4', 'Mb', xsave(2), { cpuid: 'xsavec', by: ['w', 'long64'] }),
+  row('XSAVES', 'NP 0F C7 /5', 'Mb', xsave(3), { ...privileged, cpuid: 'xsaves', by: ['w', 'long64'] }),
+  row('XRSTOR', 'NP 0F AE /5', 'Mb', xrstor(false), { cpuid: 'xsave', by: ['w', 'long64'] }),
+  row('XRSTORS', 'NP 0F C7 /3', 'Mb', xrstor(true), { ...privileged, cpuid: 'xsaves', by: ['w', 'long64'] }),
 ];
