@@ -1,6 +1,6 @@
 /** What network cards are plugged into: the user-mode network on the host's sockets. */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../contract/index.ts';
+import type { Clock, HostResolver } from '../contract/index.ts';
 import { nodeFolder, nodeResolver, nodeSockets } from '../host/node/index.ts';
 import type { Network, NetworkOptions } from '../machine/index.ts';
 import { createUserNet, impairLink, parseUserNetText, Timers } from '../net/index.ts';
@@ -9,6 +9,7 @@ import { createUserNet, impairLink, parseUserNetText, Timers } from '../net/inde
 export async function openNetwork(
   { hostForwards = [], restrict, userOptions = '', lossPercent = 0 }: NetworkOptions,
   clock: Clock,
+  resolver: HostResolver = nodeResolver(),
 ): Promise<Network> {
   const text = parseUserNetText(userOptions);
   const network = createUserNet(
@@ -16,7 +17,7 @@ export async function openNetwork(
     {
       clock,
       sockets: nodeSockets,
-      resolver: nodeResolver(),
+      resolver,
       random: () => randomBytes(4).readUInt32LE(),
       tftpFolder: text.tftp === undefined ? undefined : nodeFolder(text.tftp),
     },
