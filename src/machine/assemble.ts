@@ -167,7 +167,10 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
       links[network].setUp(up);
     },
-    flush: () => board.flush(),
+    flush() {
+      board.flush();
+      for (const port of serial) port.flush();
+    },
     takeRequest() {
       const taken = request;
       request = undefined;

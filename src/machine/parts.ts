@@ -177,7 +177,7 @@ export interface AssembledMachine {
   readonly block: BlockService | undefined;
   /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
   setLink(network: number, up: boolean): void;
-  /** Hands over output that devices still hold. */
+  /** Hands over output that devices and serial ports still hold. */
   flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;

@@ -159,6 +159,7 @@ export class OutgoingMigration {
     } finally {
       await this.#machine.stopDirtyLog();
       if (this.#throttle > 0) await this.#machine.throttle(0);
+      this.#throttle = 0;
     }
   }
 
