@@ -167,7 +167,9 @@ async function runSnapshot(options: RunOptions, path: string): Promise<number> {
     if (options[name] !== undefined)
       throw new UsageError(`--${name} does not go with --from-snapshot, which has its own`);
   }
-  const machine = await readSnapshot(path, (source) => restoreMachine(source, devicesOf(options)));
+  const machine = await readSnapshot(path, (source) =>
+    restoreMachine(source, { ...devicesOf(options), accel: accelOptions(options).accel }),
+  );
   // What the guest printed last, without the questions that it asked its terminal.
   await write(process.stdout, new PlainText().feed(Buffer.from(machine.notes[LAST_LINE] ?? '', 'latin1')));
   await runOnTerminal(machine, { readyText: '' });

@@ -3,6 +3,7 @@ export type * from './block.ts';
 export type * from './bus.ts';
 export type * from './char-backend.ts';
 export type * from './chardev.ts';
+export type * from './chips.ts';
 export type * from './clock.ts';
 export type * from './crypto.ts';
 export type * from './device.ts';

@@ -1,4 +1,4 @@
-import type { Device } from './device.ts';
+import type { AcceleratedChips } from './chips.ts';
 import type { LocalApic } from './vcpu.ts';
 
 /** The interrupt joint: one level-triggered wire. */
@@ -31,8 +31,8 @@ export interface InterruptControllers {
   /** A pin of the I/O APIC, 0 to 23. */
   ioApic(pin: number): IrqLine;
   readonly msi: MsiSink;
-  /** What has state, in the order of resetting; the timer chip (8254, ports 40h to 43h and 61h) is among them. */
-  readonly devices: readonly Device[];
+  /** Their state, and that of the timer chip that comes with them (8254, ports 40h to 43h and 61h). */
+  readonly chips: AcceleratedChips;
   /** Stands in where a board names its CPU's local APIC. */
   readonly apic: LocalApic;
 }

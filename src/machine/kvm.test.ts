@@ -1,7 +1,7 @@
 /** The machine on KVM, with guests of a few instructions that any /dev/kvm runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createKvm, openKvm } from '../accel/index.ts';
+import { CAP, createKvm, openKvm } from '../accel/index.ts';
 import { nodeKvmHost, nodeThreads } from '../host/node/index.ts';
 import { bzImage } from '../hw/testing/kernels.ts';
 import type { MachineOptions } from './config.ts';
@@ -153,15 +153,7 @@ test('more memory than 4 GiB, above its line too', { skip }, async () => {
 });
 
 test('a snapshot: the machine and its copy go on from there', { skip }, async () => {
-  // Answers each byte of COM1 with the byte plus how many came before it, which it counts in memory.
-  const code = [
-    ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7], // wait until there is a byte
-    ...[0x66, 0xba, 0xf8, 0x03, 0xec], // in al, dx
-    ...[0x02, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // add al, [300000h]
-    ...[0xfe, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // inc byte [300000h]
-    ...[0xee, 0xeb, 0xe1], // out dx, al; again
-  ];
-  await using first = await machineOf(code, { cpus: 2 });
+  await using first = await machineOf(COUNTING, { cpus: 2 });
   await first.start();
   assert.equal(await ask(first, 'a'), 'a');
   const pieces: Buffer[] = [];
@@ -172,6 +164,52 @@ test('a snapshot: the machine and its copy go on from there', { skip }, async ()
   assert.equal(await ask(copy, 'a'), 'b');
   assert.equal(await ask(copy, 'a'), 'c');
 });
+
+/** Answers each byte of COM1 with the byte plus how many came before it, which it counts in memory. */
+const COUNTING = [
+  ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7], // wait until there is a byte
+  ...[0x66, 0xba, 0xf8, 0x03, 0xec], // in al, dx
+  ...[0x02, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // add al, [300000h]
+  ...[0xfe, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00], // inc byte [300000h]
+  ...[0xee, 0xeb, 0xe1], // out dx, al; again
+];
+
+/** Whether the processor can run the TSC at any rate, and a model that both have, whose TSC runs as the host's does. */
+const { scalesTsc, commonCpu } = (() => {
+  if (skip) return { scalesTsc: false, commonCpu: '' };
+  const system = openKvm(nodeKvmHost());
+  const vm = system.createVm();
+  const tscHertz = vm.createVcpu(0, vm.allocateRunPages(1), 0).tscKhz() * 1000;
+  const scales = vm.capability(CAP.TSC_CONTROL) > 0;
+  vm.close();
+  system.close();
+  return { scalesTsc: scales, commonCpu: `qemu64,-svm,-pni,kvm=off,tsc-frequency=${tscHertz}` };
+})();
+const THREADS = { kvm: THREAD, tcg: new URL('./testing/tcg-thread.ts', import.meta.url).href };
+
+for (const [from, to] of [
+  ['kvm', 'tcg'],
+  ['tcg', 'kvm'],
+] as const) {
+  test(`a snapshot of ${from} goes on under ${to}, and its devices are the same`, { skip }, async () => {
+    const boot = { kernel: bzImage(Uint8Array.from(COUNTING)) };
+    const options = { memoryBytes: 16 * MIB, boot, accel: [from], cpu: commonCpu, cpus: 2 };
+    await using first = await createMachineOn(nodeThreads, THREADS[from], options);
+    await first.start();
+    assert.equal(await ask(first, 'a'), 'a');
+    const pieces: Buffer[] = [];
+    for await (const piece of saveMachine(first)) pieces.push(Buffer.from(piece));
+    await first.command('pause');
+    const before = await first.command('save-state');
+    await using copy = await restoreMachineOn(nodeThreads, THREADS[to], pieces, { accel: [to] });
+    const after = await copy.command('save-state');
+    assert.deepEqual(Object.keys(after.devices).sort(), Object.keys(before.devices).sort());
+    assert.deepEqual(withoutTimes(after.devices), withoutTimes(before.devices));
+    await copy.start();
+    assert.equal(await ask(copy, 'a'), 'b');
+    assert.equal(await ask(copy, 'a'), 'c');
+  });
+}
 
 test('paused and resumed: nothing of the guest is lost', { skip }, async () => {
   await using machine = await machineOf([...PRINT_K, ...LOOP]);
@@ -204,3 +242,26 @@ test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {
 test('more CPUs than KVM has, and a model that there is not', { skip }, async () => {
   await assert.rejects(run([HLT], { cpu: 'qemu65' }), { name: 'UserError', message: /qemu65.*qemu64/ });
 });
+
+test('a snapshot that the other accelerator cannot go on with says why', { skip }, async () => {
+  const boot = { kernel: bzImage(Uint8Array.from(COUNTING)) };
+  const refusals: (readonly [cpu: string, message: RegExp])[] = [
+    ['max', /may be using CPU features that it would not have here: .*qemu64/],
+  ];
+  // A rate that the processor would have to scale its own to.
+  if (!scalesTsc) refusals.push(['qemu64,-svm,-pni', /counter.*cannot give it.*tsc-frequency/]);
+  for (const [cpu, message] of refusals) {
+    await using first = await createMachineOn(nodeThreads, THREADS.tcg, { memoryBytes: 16 * MIB, boot, cpu });
+    const pieces: Buffer[] = [];
+    for await (const piece of saveMachine(first)) pieces.push(Buffer.from(piece));
+    await assert.rejects(restoreMachineOn(nodeThreads, THREADS.kvm, pieces), { name: 'UserError', message });
+  }
+});
+
+/** Times and counts of what counts by itself. */
+function withoutTimes(devices: unknown): unknown {
+  const text = JSON.stringify(devices, (key, value) =>
+    /Nanos$|^startTick$|^elapsed$|^seen/.test(key) ? undefined : value,
+  );
+  return JSON.parse(text);
+}

@@ -12,7 +12,10 @@ import { createMachineFrom, type Machine } from './machine.ts';
  * the snapshot, so that a snapshot cannot name files of the host: as many disks and network cards must be given as the
  * machine had, in the same order.
  */
-export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'vsock' | 'actions' | 'noReboot'>;
+export type RestoreOptions = Pick<MachineOptions, 'disks' | 'networks' | 'vsock' | 'actions' | 'noReboot'> & {
+  /** Who executes it from here on; default: who did before. Its CPU model must be one that this accelerator has, too. */
+  readonly accel?: MachineOptions['accel'];
+};
 
 /**
  * The machine as a snapshot. It stands still from the first piece to the last, and goes on then if it ran.
@@ -87,8 +90,7 @@ function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): Ma
     memoryBytes,
     cpu,
     cpus,
-    // Interrupt controllers are the accelerator's, and so is their state.
-    accel: accel && [accel],
+    accel: options.accel ?? (accel && [accel]),
     kernelIrqchip,
     rng: rng ?? false,
     balloon,

@@ -1,7 +1,8 @@
 /** The accelerator: a VM with its RAM, its interrupt controllers and its vCPUs, ready for a board. */
-import { UserError } from '../../base/index.ts';
-import type { Bus, Device, Doorbells, InterruptControllers, LocalApic, VcpuThreads } from '../../contract/index.ts';
-import { cpuidOf } from './cpuid.ts';
+import { InternalError, UserError } from '../../base/index.ts';
+import type { Bus, Doorbells, InterruptControllers, LocalApic, VcpuThreads } from '../../contract/index.ts';
+import { resolveModel } from '../../target/index.ts';
+import { cpuidOf, modelName } from './cpuid.ts';
 import type { KvmHost, RamOptions } from './host.ts';
 import { CAP } from './ioctls.ts';
 import { kernelIrqchip } from './irqchip.ts';
@@ -86,15 +87,15 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
     memory,
     createInterrupts(elcr) {
       if (ownsIrqchip) return undefined;
-      const controllers = kernelIrqchip(vm, elcr);
       // The CPUs come later than what is wired to them.
-      const apics: Device = {
-        name: 'kvm-lapics',
-        reset() {},
-        snapshot: () => threads?.apics.snapshot() ?? {},
-        restore: (record) => threads?.apics.restore(record),
+      const existing = () => {
+        if (threads === undefined) throw new InternalError('local APICs before there are CPUs');
+        return threads;
       };
-      return { ...controllers, devices: [...controllers.devices, apics] };
+      return kernelIrqchip(vm, elcr, cpus, {
+        localApic: (cpu) => existing().localApic(cpu),
+        setLocalApic: (cpu, state) => existing().setLocalApic(cpu, state),
+      });
     },
     doorbells: {
       bind(address, onRing) {
@@ -135,10 +136,16 @@ function createVcpus(
   const { system } = vm;
   const pages = vm.allocateRunPages(cpus);
   const supported = system.supportedCpuid();
+  const { tscHertz } = resolveModel(modelName(cpuModel));
   const vcpus = Array.from({ length: cpus }, (_, index) => {
     const vcpu = vm.createVcpu(index, pages, index * system.runSizeBytes);
     const { capability } = system;
     vcpu.setCpuid(cpuidOf({ supported, cpuModel, cpus, index, capability, kernelApic: apic === undefined }));
+    if (tscHertz !== undefined && !vcpu.setTscKhz(Math.floor(tscHertz / 1000))) {
+      throw new UserError(
+        `tsc-frequency=${tscHertz}: this host's processor cannot run the counter at another rate than ${vcpu.tscKhz()} kHz`,
+      );
+    }
     return vcpu;
   });
   const msrs = stateMsrs(system.msrIndices());

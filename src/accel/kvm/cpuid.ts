@@ -26,10 +26,11 @@ const TOPOLOGY_LEAVES: readonly number[] = [0xb, 0x1f];
 /** Throws UserError for an unknown model. */
 export function cpuidOf(options: CpuidOptions): CpuidEntry[] {
   const { supported, capability, kernelApic = true } = options;
-  const model = options.cpuModel.replace(/^host(?=,|$)/, 'max');
+  const model = modelName(options.cpuModel);
   const deadline = kernelApic && capability(CAP.TSC_DEADLINE_TIMER) > 0;
+  const { showsKvm } = resolveModel(model);
   const able = supported
-    .filter((entry) => !TOPOLOGY_LEAVES.includes(entry.function))
+    .filter((entry) => !TOPOLOGY_LEAVES.includes(entry.function) && (showsKvm || !isHypervisorLeaf(entry.function)))
     .map((entry) => {
       if (entry.function !== HYPERVISOR.leaf) return { ...entry };
       const extra = (1 << HYPERVISOR.bit) | (deadline ? 1 << TSC_DEADLINE_BIT : 0);
@@ -37,6 +38,15 @@ export function cpuidOf(options: CpuidOptions): CpuidEntry[] {
       return { ...entry, ecx: ((entry.ecx | extra) & ~missing) >>> 0 };
     });
   return withTopology(cutToModel(able, model), options);
+}
+
+/** `host` is all that the processor can, as `max` is. */
+export function modelName(description: string): string {
+  return description.replace(/^host(?=,|$)/, 'max');
+}
+
+function isHypervisorLeaf(leaf: number): boolean {
+  return leaf >= 0x4000_0000 && leaf <= 0x4fff_ffff;
 }
 
 function cutToModel(entries: CpuidEntry[], description: string): CpuidEntry[] {

@@ -65,6 +65,8 @@ export interface KvmHost {
   /** Starts the thread that runs one vCPU; it ends at the turn `end`, and with the process in any case. */
   startVcpuThread(data: VcpuThreadData): VcpuThread;
   createWait(): EventWait;
+  /** The clock by which the kernel tells times (CLOCK_MONOTONIC). */
+  monotonicNanos(): bigint;
   /** True while a PVM module, not hardware, stands behind /dev/kvm. */
   readonly isPvm: boolean;
 }

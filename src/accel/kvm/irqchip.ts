@@ -1,12 +1,12 @@
 /** The interrupt controllers and the timer chip in the kernel, as a board wires its lines to them. */
-
-import { StateError } from '../../base/index.ts';
-import type { Device, DeviceRecord, InterruptControllers, IrqLine, LocalApic } from '../../contract/index.ts';
+import type { AcceleratedChips, InterruptControllers, IrqLine, LocalApic } from '../../contract/index.ts';
+import { fromKvmIoApic, fromKvmPic, fromKvmPit, toKvmIoApic, toKvmPic, toKvmPit } from './chips.ts';
 import { IRQCHIP, picState } from './structures.ts';
 import type { KvmVm, Route } from './vm.ts';
 
 const IO_APIC_PINS = 24;
 const PIC_INPUTS = 16;
+const PIC_CHIP_INPUTS = 8;
 /** GSIs 0 to 23 are the I/O APIC's pins, those from here on the 8259s' inputs: a board drives each for itself. */
 const PIC_GSI_BASE = IO_APIC_PINS;
 /** The kernel's timer chip drives GSI 0: input 0 of the 8259 and pin 2 of the I/O APIC (MADT override). */
@@ -29,67 +29,86 @@ function pcRoutes(): Route[] {
   ];
 }
 
+/** The kernel's timer chip drives these by pulses of its own: they are no line of a board's. */
+const TIMER_INPUTS = { pic: 1 << 0, ioApic: 1 << TIMER.pin } as const;
+
+/** What is there of the local APICs, which come later, with the CPUs. */
+export type LocalApics = Pick<AcceleratedChips, 'localApic' | 'setLocalApic'>;
+
 /**
  * 8259s, I/O APIC, 8254 and local APICs in the kernel; before the first vCPU is made.
  * @param elcr which 8259 inputs are level triggered at power-up, a bit an input
  */
-export function kernelIrqchip(vm: KvmVm, elcr: number): InterruptControllers {
+export function kernelIrqchip(vm: KvmVm, elcr: number, cpus: number, apics: LocalApics): InterruptControllers {
   vm.createIrqchip();
   vm.createPit();
   vm.setRoutes(pcRoutes());
-  const line = (gsi: number): IrqLine => {
-    let now = false;
-    return {
-      set(level) {
-        if (level !== now) vm.irqLine(gsi, level);
-        now = level;
-      },
-    };
-  };
+  const levels = new Map<number, boolean>();
+  const line = (gsi: number): IrqLine => ({
+    set(level) {
+      if (level === (levels.get(gsi) ?? false)) return;
+      levels.set(gsi, level);
+      vm.irqLine(gsi, level);
+    },
+  });
   return {
     pic: (irq) => line(PIC_GSI_BASE + irq),
     ioApic: (pin) => (pin === TIMER.gsi ? { set() {} } : line(pin)),
     msi: { send: (address, data) => void vm.signalMsi(address, data) },
-    devices: [chips(vm, elcr), pit(vm)],
+    chips: { cpus, ...apics, ...kernelChips(vm, elcr, levels) },
     apic: noLocalApic,
   };
 }
 
-/** The three chips as they are at power-up, captured before the guest runs. */
-function chips(vm: KvmVm, elcr: number): Device {
-  const ids = [IRQCHIP.picMaster, IRQCHIP.picSlave, IRQCHIP.ioapic];
-  const first = ids.map((id) => vm.irqchip(id));
-  for (const id of [IRQCHIP.picMaster, IRQCHIP.picSlave]) {
+const CHIPS = [IRQCHIP.picMaster, IRQCHIP.picSlave, IRQCHIP.ioapic] as const;
+const PICS = [IRQCHIP.picMaster, IRQCHIP.picSlave] as const;
+
+/** @param levels of the board's lines, by GSI */
+function kernelChips(
+  vm: KvmVm,
+  elcr: number,
+  levels: Map<number, boolean>,
+): Omit<AcceleratedChips, 'cpus' | keyof LocalApics> {
+  // As they are at power-up, before the guest runs.
+  const first = CHIPS.map((id) => vm.irqchip(id));
+  for (const id of PICS) {
     const state = picState.decode(first[id]);
     first[id].set(picState.encode({ ...state, elcr: (elcr >>> (id * 8)) & state.elcrMask }));
+    vm.setIrqchip(id, first[id]);
   }
-  const write = (states: readonly Uint8Array[]) => {
-    for (const id of ids) vm.setIrqchip(id, states[id]);
+  const firstPit = vm.pit();
+  const remember = (gsiBase: number, lines: number, count: number) => {
+    for (let input = 0; input < count; input++) levels.set(gsiBase + input, ((lines >>> input) & 1) !== 0);
   };
-  write(first);
   return {
-    name: 'kvm-irqchip',
-    reset: () => write(first),
-    snapshot: () => ({ chips: ids.map((id) => vm.irqchip(id)) }),
-    restore(record: DeviceRecord) {
-      const { chips: states } = record;
-      if (!Array.isArray(states) || states.length !== ids.length || !states.every((one) => one instanceof Uint8Array))
-        throw new StateError('chips', 'the state of three chips', states);
-      write(states);
+    reset() {
+      for (const id of CHIPS) vm.setIrqchip(id, first[id]);
+      vm.setPit(firstPit);
+      levels.clear();
     },
-  };
-}
-
-function pit(vm: KvmVm): Device {
-  const first = vm.pit();
-  return {
-    name: 'kvm-pit',
-    reset: () => vm.setPit(first),
-    snapshot: () => ({ state: vm.pit() as unknown as DeviceRecord, clock: vm.clock() }),
-    restore(record: DeviceRecord) {
-      vm.setClock(record.clock as bigint);
-      vm.setPit(record.state as unknown as ReturnType<KvmVm['pit']>);
+    pics: () => PICS.map((id) => fromKvmPic(picState.decode(vm.irqchip(id)))),
+    setPics(states) {
+      for (const id of PICS) {
+        const isMaster = id === IRQCHIP.picMaster;
+        const lines = states[id].lines & ~(isMaster ? TIMER_INPUTS.pic : 0);
+        const before = vm.irqchip(id);
+        before.set(picState.encode(toKvmPic({ ...states[id], lines }, picState.decode(before), isMaster)));
+        vm.setIrqchip(id, before);
+        remember(PIC_GSI_BASE + id * PIC_CHIP_INPUTS, lines, PIC_CHIP_INPUTS);
+      }
     },
+    ioApic() {
+      let lines = 0;
+      for (let pin = 0; pin < IO_APIC_PINS; pin++) if (levels.get(pin)) lines |= 1 << pin;
+      return fromKvmIoApic(vm.irqchip(IRQCHIP.ioapic), lines);
+    },
+    setIoApic(state) {
+      const lines = (state.lines & ~TIMER_INPUTS.ioApic) >>> 0;
+      remember(0, lines, IO_APIC_PINS);
+      vm.setIrqchip(IRQCHIP.ioapic, toKvmIoApic({ ...state, lines }, vm.irqchip(IRQCHIP.ioapic)));
+    },
+    pit: () => fromKvmPit(vm.pit(), vm.host.monotonicNanos()),
+    setPit: (state) => vm.setPit(toKvmPit(state, vm.pit())),
   };
 }
 

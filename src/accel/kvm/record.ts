@@ -1,8 +1,15 @@
 /** A vCPU's state to and from the record that all accelerators of x86 share (target's X86_CPU). */
-import { StateError } from '../../base/index.ts';
+import { StateError, UserError } from '../../base/index.ts';
 import type { DeviceRecord } from '../../contract/index.ts';
-import { X86_CPU, type X86CpuRecord, state as x86 } from '../../target/index.ts';
-import type { Regs, Sregs, VcpuEvents } from './structures.ts';
+import {
+  type FeatureLeaf,
+  featureLeaves,
+  requireFeatures,
+  X86_CPU,
+  type X86CpuRecord,
+  state as x86,
+} from '../../target/index.ts';
+import type { CpuidEntry, Regs, Sregs, VcpuEvents } from './structures.ts';
 import { MP_STATE } from './vcpu.ts';
 import { MSR, MTRR_FIXED, rightsOf, segmentOf, type VcpuState } from './vcpu-state.ts';
 
@@ -40,15 +47,22 @@ const UNSTABLE = (index: number) =>
   index === 0x34;
 
 const SHADOW = { movSs: 1, sti: 2 } as const;
+const TSC_TOLERANCE_PPM = 250;
 const XSAVE_HEADER = 512;
 const XSAVE_BASE_BYTES = 576;
 const XSAVE_AVX_BYTES = 832;
 
-/**
- * @param powerUp other MSRs than the record names are in it only when they differ from this
- * @param tscKhz how fast the vCPU's counter runs
- */
-export function toRecord(state: VcpuState, powerUp: VcpuState, tscKhz: number): DeviceRecord {
+export interface RecordContext {
+  /** Other MSRs than the record names are in it only when they differ from this. */
+  readonly powerUp: VcpuState;
+  /** How fast the vCPU's counter runs. */
+  readonly tscKhz: number;
+  readonly cpuid: readonly CpuidEntry[];
+  /** Of kvmclock; of the first CPU. */
+  readonly clockNanos?: bigint;
+}
+
+export function toRecord(state: VcpuState, { powerUp, tscKhz, cpuid, clockNanos }: RecordContext): DeviceRecord {
   const { regs, sregs, events, msrs, debugregs } = state;
   const msr = (index: number) => msrs.get(index) ?? 0n;
   const named = Object.fromEntries(Object.entries(NAMED_MSRS).map(([name, index]) => [name, msr(index)]));
@@ -82,6 +96,8 @@ export function toRecord(state: VcpuState, powerUp: VcpuState, tscKhz: number): 
     xsave: state.xsave.slice(0, xsaveBytes(state.xsave)),
     ...eventsOf(events, state.mpState),
     a20: true,
+    features: featuresOf(cpuid),
+    hypervisorClockNanos: clockNanos,
   };
   return X86_CPU.save(record);
 }
@@ -114,13 +130,21 @@ function xsaveBytes(region: Uint8Array): number {
   return inUse & AVX ? XSAVE_AVX_BYTES : XSAVE_BASE_BYTES;
 }
 
-/** @throws StateError when the record does not fit */
-export function fromRecord(given: DeviceRecord, powerUp: VcpuState, tscKhz: number): VcpuState {
-  const record = X86_CPU.load(given);
+/** What CPUID says of features. */
+export function featuresOf(cpuid: readonly CpuidEntry[]): FeatureLeaf[] {
+  return featureLeaves((leaf, subleaf) => cpuid.find((one) => one.function === leaf && one.index === subleaf));
+}
+
+/** @throws StateError, UserError when the record does not fit */
+export function fromRecord(record: X86CpuRecord, { powerUp, tscKhz, cpuid }: RecordContext): VcpuState {
+  requireFeatures(record.features, featuresOf(cpuid));
   if (!record.a20) throw new StateError('a20', 'open', record.a20);
   if (record.activity === 'shutdown') throw new StateError('activity', 'running, halted or waiting', record.activity);
-  const hertz = BigInt(tscKhz) * 1000n;
-  if (record.tscHertz !== hertz) throw new StateError('tscHertz', `${hertz}`, record.tscHertz);
+  if (!nearlyEqual(Number(record.tscHertz), tscKhz * 1000)) {
+    throw new UserError(
+      `the guest's time-stamp counter runs at ${record.tscHertz} Hz, which this host's processor cannot give it (it has ${tscKhz} kHz): start it with tsc-frequency=${tscKhz * 1000} in its CPU model`,
+    );
+  }
   if (record.xsave.length > powerUp.xsave.length)
     throw new StateError('xsave', `at most ${powerUp.xsave.length} bytes`, record.xsave);
   const xsave = new Uint8Array(powerUp.xsave.length);
@@ -161,6 +185,11 @@ export function fromRecord(given: DeviceRecord, powerUp: VcpuState, tscKhz: numb
     debugregs: { ...powerUp.debugregs, db: record.breakpoints, dr6: record.dr6, dr7: record.dr7 },
     mpState: powerUp.mpState === undefined ? undefined : mpStateOf(record),
   };
+}
+
+/** As far as KVM itself takes two rates for the same (tsc_tolerance_ppm). */
+function nearlyEqual(hertz: number, other: number): boolean {
+  return Math.abs(hertz - other) * 1e6 <= other * TSC_TOLERANCE_PPM;
 }
 
 function generalOf(record: X86CpuRecord): Omit<Regs, 'rip' | 'rflags'> {

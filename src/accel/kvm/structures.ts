@@ -165,8 +165,10 @@ const pitChannel = struct({
   gate: u8,
   countLoadTime: i64,
 });
-export const pitState2 = struct({ channels: array(3, pitChannel), flags: u32, reserved: array(9, u32) });
+export type PitChannel = ValueOf<typeof pitChannel>;
+export const pitState2 = struct({ channels: array<PitChannel>(3, pitChannel), flags: u32, reserved: array(9, u32) });
 export const pitConfig = struct({ flags: u32, padding: array(15, u32) });
+export const PIT_SPEAKER = 1;
 
 export const picState = struct({
   lastIrr: u8,

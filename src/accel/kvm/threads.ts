@@ -4,20 +4,21 @@ import type {
   AccessSize,
   BootEntry,
   Bus,
-  Device,
   DeviceRecord,
   LocalApic,
+  LocalApicState,
   VcpuThreads,
   VcpuThreadsEvent,
 } from '../../contract/index.ts';
-import { type ApicRecord, loadApics, saveApic, withApic } from './apic-record.ts';
+import { X86_CPU } from '../../target/index.ts';
+import { readApic, withApic } from './apic-record.ts';
 import { describeState } from './describe.ts';
 import { describeExit, EXIT } from './exits.ts';
 import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
 import { VCPU } from './ioctls.ts';
 import { LocalInterrupts } from './local-interrupts.ts';
 import { createMailbox, type Mailbox, TURN, WORDS } from './mailbox.ts';
-import { fromRecord, toRecord } from './record.ts';
+import { fromRecord, type RecordContext, toRecord } from './record.ts';
 import { exitHypercall, exitIo, exitMmio, exitMsr, RUN_DATA, runHead } from './structures.ts';
 import { type KvmVcpu, MP_STATE } from './vcpu.ts';
 import { atEntry, readState, type VcpuState, writeState } from './vcpu-state.ts';
@@ -67,7 +68,8 @@ export class KvmThreads implements VcpuThreads {
   /** Whether a vCPU was given the turn and has not given it back. */
   readonly #isOut: boolean[];
   readonly #events: VcpuThreadsEvent[] = [];
-  #apics: ApicRecord[] | undefined;
+  /** Of a restore that is under way. */
+  readonly #apics = new Map<number, LocalApicState>();
   readonly #local: LocalInterrupts | undefined;
   #halting = false;
   #paused = true;
@@ -202,21 +204,25 @@ export class KvmThreads implements VcpuThreads {
   snapshot(): DeviceRecord[] {
     return this.#options.vcpus.map((vcpu, index) => {
       this.#finish(vcpu);
-      const record = toRecord(this.#read(vcpu), this.#powerUp[index], vcpu.tscKhz());
+      const record = toRecord(this.#read(vcpu), this.#contextOf(index));
       return this.#local?.isHalted ? { ...record, activity: 'halted' } : record;
     });
   }
 
   restore(records: readonly DeviceRecord[]): void {
     if (records.length !== this.count) throw new StateError('vcpus', `${this.count} CPUs`, records);
+    let clockNanos: bigint | undefined;
     const states = records.map((record, index) => {
       const vcpu = this.#options.vcpus[index];
+      const loaded = X86_CPU.load(record);
       // Only where the processor can scale its counter; what cannot be is refused below.
-      if (typeof record.tscHertz === 'bigint') vcpu.setTscKhz(Number(record.tscHertz / 1000n));
-      const state = fromRecord(record, this.#powerUp[index], vcpu.tscKhz());
-      return withApic(state, this.#apics?.[index]);
+      if (Number(loaded.tscHertz / 1000n) !== vcpu.tscKhz()) vcpu.setTscKhz(Number(loaded.tscHertz / 1000n));
+      const state = fromRecord(loaded, this.#contextOf(index));
+      if (loaded.hypervisorClockNanos !== undefined) clockNanos ??= loaded.hypervisorClockNanos;
+      return withApic(state, this.#apics.get(index), vcpu);
     });
-    this.#apics = undefined;
+    this.#apics.clear();
+    if (clockNanos !== undefined) this.#options.clock.write(clockNanos);
     for (const [index, vcpu] of this.#options.vcpus.entries()) {
       this.#finish(vcpu);
       const [refused] = writeState(vcpu, states[index]);
@@ -225,15 +231,14 @@ export class KvmThreads implements VcpuThreads {
     }
   }
 
-  /** The local APICs, whose records take effect with their CPUs'. */
-  readonly apics: Device = {
-    name: 'kvm-lapics',
-    reset() {}, // with the CPUs
-    snapshot: () => ({ apics: this.#options.vcpus.map(saveApic) }),
-    restore: (record) => {
-      this.#apics = loadApics(record, this.count);
-    },
-  };
+  localApic(cpu: number): LocalApicState {
+    return readApic(this.#options.vcpus[cpu]);
+  }
+
+  /** Takes effect with `restore`. */
+  setLocalApic(cpu: number, state: LocalApicState): void {
+    this.#apics.set(cpu, state);
+  }
 
   get haltedForever(): boolean {
     const INTERRUPTS_ON = 0x200n;
@@ -348,6 +353,13 @@ export class KvmThreads implements VcpuThreads {
   /** What it was fetched out for is looked at now; a pause wants all. */
   #listenAgain(index: number): void {
     if (this.#local && !this.#halting) Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, 0);
+  }
+
+  #contextOf(index: number): RecordContext {
+    const { vcpus, clock } = this.#options;
+    const [powerUp, vcpu] = [this.#powerUp[index], vcpus[index]];
+    const clockNanos = index === 0 ? clock.read() : undefined;
+    return { powerUp, tscKhz: vcpu.tscKhz(), cpuid: vcpu.givenCpuid, clockNanos };
   }
 
   #read(vcpu: KvmVcpu): VcpuState {

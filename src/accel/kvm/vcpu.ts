@@ -32,6 +32,7 @@ export class KvmVcpu {
   readonly #vm: KvmVm;
   readonly #runMemory: SharedMemory;
   readonly #runOffset: number;
+  #given: readonly s.CpuidEntry[] = [];
 
   constructor(vm: KvmVm, id: number, fd: number, run: SharedMemory, offset: number) {
     this.#vm = vm;
@@ -166,8 +167,13 @@ export class KvmVcpu {
     this.callStruct('GET_CPUID2', bytes);
     return decodeCpuid(bytes);
   }
+  /** What was last set: a PVM shows its guest more, which it cannot hide. */
+  get givenCpuid(): readonly s.CpuidEntry[] {
+    return this.#given;
+  }
   setCpuid(entries: readonly s.CpuidEntry[]): void {
     this.callStruct('SET_CPUID2', encodeCpuid(entries));
+    this.#given = entries;
   }
 
   tscKhz(): number {
@@ -175,7 +181,11 @@ export class KvmVcpu {
   }
   /** False when the processor cannot run its counter at this rate. */
   setTscKhz(khz: number): boolean {
-    return this.#vm.host.ioctl(this.fd, VCPU.SET_TSC_KHZ, khz) === 0;
+    const before = this.tscKhz();
+    if (this.#vm.host.ioctl(this.fd, VCPU.SET_TSC_KHZ, khz) === 0) return true;
+    // KVM says the refused rate from then on.
+    this.#vm.host.ioctl(this.fd, VCPU.SET_TSC_KHZ, before);
+    return false;
   }
 
   /** Takes the writes that were collected in the ring since the last call (KVM_CAP_COALESCED_MMIO). */

@@ -111,8 +111,9 @@ export class KvmVm {
     this.enableCapability(CAP.SPLIT_IRQCHIP, ioApicPins);
   }
 
+  /** With port 61h. */
   createPit(): void {
-    this.callStruct('CREATE_PIT2', s.pitConfig.encode({}));
+    this.callStruct('CREATE_PIT2', s.pitConfig.encode({ flags: s.PIT_SPEAKER }));
   }
 
   irqLine(gsi: number, level: boolean): void {

@@ -129,6 +129,7 @@ function createEngine(
 function addVcpu(parts: EngineParts, model: CpuModel, environment: VcpuEnvironment): TcgVcpu {
   const { engine, mmu, code } = parts;
   const ports = new EnginePorts(mmu, environment, randomWord);
+  if (model.tscHertz !== undefined) ports.setTscHertz(model.tscHertz);
   const system = new TcgSystem(engine.cpu, mmu, ports, model);
   // Each CPU's walker works on the state of the CPU that runs; the last one serves for all.
   mmu.connect(system.walker, code);

@@ -3,13 +3,13 @@ import type { AccessSize, LocalApic, VcpuEnvironment } from '../../contract/inde
 import type { Rights, SystemPorts } from '../../target/index.ts';
 import type { Mmu } from './mmu.ts';
 
-/** The TSC counts the clock's nanoseconds. */
-export const tscHertz = 1e9;
+/** The TSC counts the clock's nanoseconds, unless it is told to run faster or slower. */
+const defaultTscHertz = 1e9;
 
 /** All memory ports are the MMU's; the rest is the environment's. */
 export class EnginePorts implements SystemPorts {
   readonly apic: LocalApic;
-  readonly tscHertz = tscHertz;
+  tscHertz: number = defaultTscHertz;
   onModeChanged: () => void = () => {};
   private readonly mmu: Mmu;
   private readonly environment: VcpuEnvironment;
@@ -43,6 +43,9 @@ export class EnginePorts implements SystemPorts {
   modeChanged = (): void => this.onModeChanged();
   portIn = (port: number, size: AccessSize): number => this.environment.ports.read(port, size);
   portOut = (port: number, size: AccessSize, value: number): void => this.environment.ports.write(port, size, value);
-  readTsc = (): number => Math.floor(this.environment.clock.nowNanos());
+  readTsc = (): number => Math.floor((this.environment.clock.nowNanos() * this.tscHertz) / 1e9);
+  setTscHertz(hertz: number): void {
+    this.tscHertz = hertz;
+  }
   random = (): number => this.randomWord();
 }

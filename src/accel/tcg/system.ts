@@ -23,6 +23,7 @@ export class TcgSystem {
   /** By number, as generated code calls them. */
   readonly helpers: readonly (() => HelperResult)[];
   readonly walker: System['walker'];
+  readonly ports: EnginePorts;
   private readonly system: System;
   private readonly mmu: Mmu;
   /** The last instruction ran alone, so that its trap may be due even if the mode steps no more. */
@@ -33,6 +34,7 @@ export class TcgSystem {
   constructor(cpu: X86State, mmu: Mmu, ports: EnginePorts, model: CpuModel) {
     this.cpu = cpu;
     this.mmu = mmu;
+    this.ports = ports;
     this.system = createSystem(cpu, ports, model);
     this.walker = this.system.walker;
     ports.onModeChanged = () => this.updateMode();

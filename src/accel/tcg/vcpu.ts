@@ -134,7 +134,8 @@ export class TcgVcpu implements Vcpu, EngineCpu {
   nanosFromTsc(low: number, high: number): number {
     const ticks = (BigInt(high >>> 0) << 32n) + BigInt(low >>> 0);
     const signed = BigInt.asIntN(64, ticks);
-    return signed > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(signed);
+    if (signed > BigInt(Number.MAX_SAFE_INTEGER)) return Number.POSITIVE_INFINITY;
+    return (Number(signed) * 1e9) / this.parts.system.ports.tscHertz;
   }
 
   describe(): string {
@@ -369,7 +370,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
 
   /** Puts the ticks of the TSC's clock into state `slow`. */
   readTsc(): number {
-    const ticks = this.parts.environment.clock.nowNanos();
+    const ticks = this.parts.system.ports.readTsc();
     this.parts.system.cpu.setPair(state.slow, ticks | 0, Math.floor(ticks / 0x1_0000_0000));
     return 0;
   }

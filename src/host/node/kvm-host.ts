@@ -48,6 +48,7 @@ export function nodeKvmHost(libc: KvmLibc = kvmLibc()) {
     kick: (threadId: number) => void libc.threadKill(process.pid, threadId, KICK_SIGNAL),
     startVcpuThread: (data: unknown) => startVcpuThread(data),
     createWait: () => nodeEventWait(libc),
+    monotonicNanos: () => process.hrtime.bigint(),
     isPvm: existsSync('/sys/module/kvm_pvm'),
   };
 }

@@ -26,6 +26,7 @@ import { Uart16550 } from '../serial/uart16550.ts';
 import { Pit8254 } from '../timer/pit8254.ts';
 import { Rtc146818 } from '../timer/rtc146818.ts';
 import { SystemControlB } from '../timer/system-control-b.ts';
+import { acceleratedDevices } from './accelerated-chips.ts';
 import { cmosContents } from './cmos.ts';
 import { InterruptWiring } from './interrupts.ts';
 import type { Region } from './memory-map.ts';
@@ -105,13 +106,14 @@ export function interruptChips(options: {
 /** The same from the accelerator. */
 export function acceleratedInterrupts(
   controllers: InterruptControllers,
+  clock: Clock,
 ): Chips & { apics: readonly LocalApic[]; selectCpu(index: number): void; fabric: MsiSink; wiring: InterruptWiring } {
   return {
     apics: [controllers.apic],
     selectCpu() {},
     fabric: controllers.msi,
     wiring: new InterruptWiring({ line: controllers.pic }, { line: controllers.ioApic }),
-    devices: controllers.devices,
+    devices: acceleratedDevices(controllers.chips, clock),
     ports: [],
   };
 }

@@ -112,7 +112,7 @@ export function createPcBoard(options: PcOptions): PcBoard {
 
   const { interrupts } = options;
   const { apics, selectCpu, fabric, wiring } = add(
-    interrupts ? acceleratedInterrupts(interrupts) : interruptChips(options),
+    interrupts ? acceleratedInterrupts(interrupts, options.clock) : interruptChips(options),
   );
   add(timerChips(options, wiring, interrupts !== undefined));
   const { pm, resetControl } = add(controlChips(options, wiring, exits));

@@ -21,7 +21,7 @@ const ENTRY = { logical: 0x0800, remoteIrr: 0x4000, level: 0x8000, masked: 0x1_0
 const ENTRY_WRITABLE = 0x1_afff;
 const DESTINATION_WRITABLE = 0xff00_0000;
 
-const STATE = stateTable({
+export const IO_APIC_STATE = stateTable({
   id: u8(),
   select: u8(),
   entries: array(PINS, u32(ENTRY.masked)),
@@ -33,7 +33,7 @@ const STATE = stateTable({
 export class IoApic implements Device, DwordRegisters, EoiListener {
   readonly name: string;
   readonly #sink: MsiSink;
-  #state: StateOf<typeof STATE> = STATE.initial();
+  #state: StateOf<typeof IO_APIC_STATE> = IO_APIC_STATE.initial();
 
   constructor(options: { name: string; sink: MsiSink }) {
     this.name = options.name;
@@ -67,15 +67,15 @@ export class IoApic implements Device, DwordRegisters, EoiListener {
 
   reset(): void {
     const { lines } = this.#state; // pins, driven from outside
-    this.#state = { ...STATE.initial(), lines };
+    this.#state = { ...IO_APIC_STATE.initial(), lines };
   }
 
   snapshot(): DeviceRecord {
-    return STATE.save(this.#state);
+    return IO_APIC_STATE.save(this.#state);
   }
 
   restore(record: DeviceRecord): void {
-    this.#state = STATE.load(record);
+    this.#state = IO_APIC_STATE.load(record);
   }
 
   readDword(offset: number): number {

@@ -127,10 +127,13 @@ export class LapicTimer {
     this.#onExpire();
   }
 
-  /** Figure 11-10: 2, 4, 8, … 128, 1. */
   #divisor(): number {
-    const { divide } = this.state;
-    const code = (divide & 3) | ((divide & 8) >> 1);
-    return code === 7 ? 1 : 2 << code;
+    return timerDivisor(this.state.divide);
   }
+}
+
+/** Figure 11-10: 2, 4, 8, … 128, 1. @param divide the divide configuration register */
+export function timerDivisor(divide: number): number {
+  const code = (divide & 3) | ((divide & 8) >> 1);
+  return code === 7 ? 1 : 2 << code;
 }

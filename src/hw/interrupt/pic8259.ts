@@ -52,7 +52,7 @@ const CHIP = stateTable({
   /** The input with the highest priority now. */
   highestPriority: int(0, 7, 0),
 });
-const STATE = stateTable({ chips: array(2, CHIP) });
+export const PIC_STATE = stateTable({ chips: array(2, CHIP) });
 type Chip = StateOf<typeof CHIP>;
 
 export class Pic8259Pair implements Device, ExternalInterrupts {
@@ -126,16 +126,16 @@ export class Pic8259Pair implements Device, ExternalInterrupts {
   }
 
   snapshot(): DeviceRecord {
-    return STATE.save({ chips: this.#chips });
+    return PIC_STATE.save({ chips: this.#chips });
   }
 
   restore(record: DeviceRecord): void {
-    this.#chips = STATE.load(record).chips;
+    this.#chips = PIC_STATE.load(record).chips;
     this.#update();
   }
 
   #initialChips(): Chip[] {
-    const { chips } = STATE.initial();
+    const { chips } = PIC_STATE.initial();
     for (const [i, chip] of chips.entries()) chip.levelTriggered = (this.#initialElcr >> (8 * i)) & ELCR_WRITABLE[i];
     return chips;
   }

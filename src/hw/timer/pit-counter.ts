@@ -5,7 +5,9 @@
 
 import type { StateOf } from '../../base/index.ts';
 import { bool, int, list, optional, stateTable, u8 } from '../../base/index.ts';
+import type { PitCounterState } from '../../contract/index.ts';
 
+const MAX_COUNT = 0x1_0000;
 const MAX_TICKS = Number.MAX_SAFE_INTEGER;
 /** Periods shorter than this (20 microseconds) are told as every so many edges, to keep the host alive. */
 const MIN_PERIOD_TICKS = 24;
@@ -17,9 +19,9 @@ export const COUNTER = stateTable({
   access: int(1, 3, 3),
   gate: bool(),
   /** What was last written, in clocks; takes effect as the mode says. */
-  reload: int(1, 0x1_0000, 0x1_0000),
+  reload: int(1, MAX_COUNT, MAX_COUNT),
   /** The count that runs now, in clocks. */
-  count: int(1, 0x1_0000, 0x1_0000),
+  count: int(1, MAX_COUNT, MAX_COUNT),
   /** False from the control word to the first count. */
   loaded: bool(),
   /** Counting since `startTick`; otherwise stopped after `elapsed` clocks. */
@@ -33,6 +35,43 @@ export const COUNTER = stateTable({
   latchedCount: list(2, u8()),
 });
 export type Counter = StateOf<typeof COUNTER>;
+
+const TRIGGERED_MODES: readonly number[] = [1, 5];
+
+/** A counter as it is told outside, to and from one that starts at a tick. @param now in input clocks */
+export function counterOf(state: PitCounterState, elapsedClocks: number, now: number): Counter {
+  const { count, mode, gate } = state;
+  const loaded = count !== undefined;
+  const running = loaded && (gate || TRIGGERED_MODES.includes(mode));
+  return {
+    mode,
+    bcd: state.bcd,
+    access: state.access,
+    gate,
+    reload: count ?? MAX_COUNT,
+    count: count ?? MAX_COUNT,
+    loaded,
+    running,
+    startTick: running ? now - elapsedClocks : 0,
+    elapsed: running ? 0 : elapsedClocks,
+    writtenLow: state.writtenLow,
+    readHighNext: state.readHighNext,
+    latchedStatus: state.latchedStatus,
+    latchedCount: [...state.latchedCount],
+  };
+}
+
+/** @param nanosOf of a number of input clocks */
+export function stateOfCounter(counter: Counter, now: number, nanosOf: (clocks: number) => number): PitCounterState {
+  const { count, passed } = runningPeriod(counter, now);
+  const { mode, bcd, access, gate, loaded, writtenLow, readHighNext, latchedStatus, latchedCount } = counter;
+  return {
+    ...{ mode, bcd, access, gate },
+    count: loaded ? count : undefined,
+    elapsedNanos: loaded ? nanosOf(passed) : 0,
+    ...{ writtenLow, readHighNext, latchedStatus, latchedCount },
+  };
+}
 
 export function freshCounter(gate: boolean): Counter {
   return { ...COUNTER.initial(), gate };

@@ -25,7 +25,7 @@ const FREQUENCY_HZ = 1_193_182;
 const READ_BACK = 3;
 const CONTROL_OFFSET = 3;
 
-const STATE = stateTable({ counters: array(3, COUNTER) });
+export const PIT_STATE = stateTable({ counters: array(3, COUNTER) });
 
 export class Pit8254 implements Device, ByteRegisters {
   readonly name: string;
@@ -48,11 +48,11 @@ export class Pit8254 implements Device, ByteRegisters {
   }
 
   snapshot(): DeviceRecord {
-    return STATE.save({ counters: this.#counters });
+    return PIT_STATE.save({ counters: this.#counters });
   }
 
   restore(record: DeviceRecord): void {
-    this.#counters = STATE.load(record).counters;
+    this.#counters = PIT_STATE.load(record).counters;
     this.#update();
   }
 
@@ -116,8 +116,17 @@ export class Pit8254 implements Device, ByteRegisters {
 
   /** Whole input clocks since the machine started. */
   #ticks(): number {
-    return Math.floor((this.#clock.nowNanos() * FREQUENCY_HZ) / 1e9);
+    return pitClocks(this.#clock.nowNanos());
   }
+}
+
+/** Whole input clocks in a time. */
+export function pitClocks(nanos: number): number {
+  return Math.floor((nanos * FREQUENCY_HZ) / 1e9);
+}
+
+export function pitNanos(clocks: number): number {
+  return (clocks * 1e9) / FREQUENCY_HZ;
 }
 
 function freshCounters(): Counter[] {

@@ -5,13 +5,14 @@ import type { Clock, Device, DeviceRecord } from '../../contract/index.ts';
 import type { ByteRegisters } from '../bus/index.ts';
 
 const GATE2 = 0x01;
+export const SPEAKER_ON = 0x02;
 const REFRESH_TOGGLE = 0x10;
 const OUTPUT2 = 0x20;
 const WRITABLE = 0x0f;
 /** DRAM refresh: bit 4 changes about every 15 microseconds, and old software waits by it. */
 const REFRESH_NANOS = 15_085;
 
-const STATE = stateTable({ control: int(0, WRITABLE, 0) });
+export const SYSTEM_CONTROL_B_STATE = stateTable({ control: int(0, WRITABLE, 0) });
 
 /** The two pins of the timer that the port reaches. */
 export interface SpeakerTimer {
@@ -23,7 +24,7 @@ export class SystemControlB implements Device, ByteRegisters {
   readonly name = 'system-control-b';
   readonly #timer: SpeakerTimer;
   readonly #clock: Clock;
-  #state = STATE.initial();
+  #state = SYSTEM_CONTROL_B_STATE.initial();
 
   constructor(options: { timer: SpeakerTimer; clock: Clock }) {
     this.#timer = options.timer;
@@ -31,16 +32,16 @@ export class SystemControlB implements Device, ByteRegisters {
   }
 
   reset(): void {
-    this.#state = STATE.initial();
+    this.#state = SYSTEM_CONTROL_B_STATE.initial();
     this.#update();
   }
 
   snapshot(): DeviceRecord {
-    return STATE.save(this.#state);
+    return SYSTEM_CONTROL_B_STATE.save(this.#state);
   }
 
   restore(record: DeviceRecord): void {
-    this.#state = STATE.load(record);
+    this.#state = SYSTEM_CONTROL_B_STATE.load(record);
     this.#update();
   }
 

@@ -3,6 +3,7 @@
  * every accelerator. 64-bit values are unsigned bigints.
  */
 import {
+  added,
   array,
   blob,
   bool,
@@ -54,6 +55,13 @@ const OTHER_MSRS_MAX = 256;
 /** The largest XSAVE area that a CPU of today asks for is below 12 KiB. */
 const XSAVE_MAX = 16_384;
 
+/** More leaves with feature bits than there are. */
+const FEATURE_LEAVES_MAX = 64;
+
+/** Feature bits of one CPUID leaf, as the guest sees them. */
+const FEATURE_LEAF = stateTable({ leaf: u32(), subleaf: u32(), eax: u32(), ebx: u32(), ecx: u32(), edx: u32() });
+export type FeatureLeaf = StateOf<typeof FEATURE_LEAF>;
+
 export const X86_CPU = stateTable({
   /** RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15. */
   general: array(16, u64()),
@@ -103,6 +111,10 @@ export const X86_CPU = stateTable({
   pendingDebug: u32(),
   /** The A20 gate is open. */
   a20: bool(true),
+  /** What the guest may be using; none where it is not known. */
+  features: added(list(FEATURE_LEAVES_MAX, FEATURE_LEAF)),
+  /** Of the clock that the hypervisor shows its guest (KVM's); the first CPU's says it. */
+  hypervisorClockNanos: added(optional(u64())),
 });
 
 export type X86CpuRecord = StateOf<typeof X86_CPU>;

@@ -1,7 +1,8 @@
 /** The x86 family. */
 export type { FloatLanes, Semantics, Variant, X86Builder } from './builder.ts';
-export { X86_CPU, type X86CpuRecord } from './cpu-record.ts';
+export { type FeatureLeaf, X86_CPU, type X86CpuRecord } from './cpu-record.ts';
 export * from './decode.ts';
+export { featureLeaves, requireFeatures } from './feature-record.ts';
 export {
   dynamicCondition,
   type FlagsKind,

@@ -21,6 +21,10 @@ export interface CpuModel extends Omit<ModelData, 'features'> {
   /** Features that were asked for and do not work here. */
   readonly missing: readonly string[];
   readonly physicalBits: number;
+  /** False: a KVM hides that it is one (`kvm=off`). */
+  readonly showsKvm: boolean;
+  /** How fast the TSC is to run; undefined: as the accelerator has it. */
+  readonly tscHertz: number | undefined;
   readonly topology: Topology;
   /** Bits that CR4, EFER and XCR0 may have. */
   readonly cr4Mask: number;
@@ -84,7 +88,8 @@ const needs: readonly (readonly [string, string])[] = [
 export const modelNames: readonly string[] = modelData.map((m) => m.name);
 
 /**
- * @param description model name, then `,+feature`, `,-feature`, `,feature=on` or `,feature=off`
+ * @param description model name, then `,+feature`, `,-feature`, `,feature=on` or `,feature=off`, and QEMU's properties
+ * `kvm=off` (KVM's own leaves are hidden) and `tsc-frequency=HERTZ`
  * Throws a UserError that names an unknown model or feature and the nearest known one.
  */
 export function resolveModel(description: string, topology: Topology = { cpus: 1, index: 0 }): CpuModel {
@@ -99,7 +104,7 @@ export function resolveModel(description: string, topology: Topology = { cpus: 1
   }
   const wanted = new Set(data.features === '*' ? supportedFeatures : data.features.split(' '));
   for (const feature of ['apic', 'hypervisor', 'nopl']) wanted.add(feature);
-  for (const change of changes) applyChange(wanted, change);
+  for (const change of changes.filter((one) => !isProperty(one))) applyChange(wanted, change);
   const missing = [...wanted].filter((f) => !supportedFeatures.has(f));
   const features = new Set([...wanted].filter((f) => supportedFeatures.has(f)));
   for (const [feature, base] of [...needs, ...needs]) if (!features.has(base)) features.delete(feature);
@@ -113,6 +118,8 @@ export function resolveModel(description: string, topology: Topology = { cpus: 1
     features,
     featureWords: wordsOf(features),
     missing,
+    showsKvm: !changes.includes('kvm=off'),
+    tscHertz: frequencyOf(changes),
     physicalBits: features.has('lm') ? 40 : features.has('pae') || features.has('pse36') ? 36 : 32,
     topology,
     cr4Mask: maskOf(cr4Features) | cr4Bits.PCE,
@@ -128,6 +135,26 @@ function highestLeaf(features: ReadonlySet<string>, level: number, extended: boo
     .map((f) => featureBits.get(f)?.leaf ?? 0)
     .filter((leaf) => leaf >= 0x8000_0000 === extended);
   return Math.max(level, ...leaves);
+}
+
+function isProperty(change: string): boolean {
+  return change === 'kvm=on' || change === 'kvm=off' || change.startsWith(FREQUENCY);
+}
+
+const FREQUENCY = 'tsc-frequency=';
+const TSC_HERTZ = { min: 1e6, max: 1e11 } as const;
+
+/** @throws UserError */
+function frequencyOf(changes: readonly string[]): number | undefined {
+  const text = changes.findLast((change) => change.startsWith(FREQUENCY))?.slice(FREQUENCY.length);
+  if (text === undefined) return undefined;
+  const hertz = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
+  if (isTscFrequency(hertz)) return hertz;
+  throw new UserError(`CPU property '${FREQUENCY}${text}' must be from ${TSC_HERTZ.min} to ${TSC_HERTZ.max} Hz`);
+}
+
+export function isTscFrequency(hertz: number): boolean {
+  return hertz >= TSC_HERTZ.min && hertz <= TSC_HERTZ.max;
 }
 
 function applyChange(wanted: Set<string>, change: string): void {

@@ -53,6 +53,8 @@ export interface SystemPorts {
   /** Ticks of the TSC's clock since the machine started, whole, below 2^53; runs at `tscHertz`. */
   readTsc(): number;
   readonly tscHertz: number;
+  /** From here on it runs at this rate. */
+  setTscHertz(hertz: number): void;
   /** 32 random bits as int32. */
   random(): number;
 }

@@ -1,10 +1,13 @@
 /** The CPU's state to and from its record. */
-import { StateError } from '../../../base/index.ts';
+import { StateError, UserError } from '../../../base/index.ts';
 import type { Field } from '../../ir/index.ts';
 import type { X86CpuRecord } from '../cpu-record.ts';
+import { featureLeaves, requireFeatures } from '../feature-record.ts';
 import * as state from '../state.ts';
 import type { SystemContext } from './context.ts';
 import type { X86State } from './cpu.ts';
+import { leafKey } from './features.ts';
+import { isTscFrequency } from './models.ts';
 import { readFlags, writeFlags } from './rflags.ts';
 import { loadExtendedState, saveExtendedState } from './xsave.ts';
 
@@ -33,6 +36,8 @@ const msrFields = {
 } as const;
 const wideControls = { cr2: state.cr2, cr3: state.cr3, efer: state.efer, xcr0: state.xcr0 } as const;
 const allFlags = -1;
+/** KVM's, from 4B56_4D00h on, and the two of old kernels. */
+const HYPERVISOR_MSRS = [0x11, 0x12, ...Array.from({ length: 16 }, (_, i) => 0x4b56_4d00 + i)];
 
 const low32 = (cpu: X86State, f: Field): bigint => BigInt(cpu.get(f) >>> 0);
 const toInt32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
@@ -79,6 +84,8 @@ export function saveCpu(s: SystemContext, pending: PendingEvents): X86CpuRecord 
     ...pending,
     pendingDebug: cpu.get(state.pendingDebug) >>> 0,
     a20: cpu.get(state.a20Mask) === -1,
+    features: featureLeavesOf(s),
+    hypervisorClockNanos: undefined,
   };
 }
 
@@ -126,6 +133,7 @@ export function loadCpu(s: SystemContext, record: X86CpuRecord): void {
   for (const [name, f] of Object.entries(msrFields)) cpu.setBig(f, record.msrs[name as keyof typeof msrFields]);
   for (const [i, value] of record.msrs.mtrrFixed.entries()) cpu.setBig(state.mtrrFixed[i], value);
   for (const [i, value] of record.msrs.mtrrVariable.entries()) cpu.setBig(state.mtrrVariable[i], value);
+  s.ports.setTscHertz(Number(record.tscHertz));
   cpu.setBig(state.tscOffset, record.tsc - BigInt(s.ports.readTsc()));
   cpu.set(state.activity, activityNames.indexOf(record.activity));
   cpu.set(state.interruptShadow, shadowNames.indexOf(record.interruptShadow));
@@ -143,16 +151,28 @@ export function loadCpu(s: SystemContext, record: X86CpuRecord): void {
   s.ports.modeChanged();
 }
 
+/** What CPUID says of features: not the places of CPUs among each other. */
+function featureLeavesOf({ model }: SystemContext) {
+  return featureLeaves((leaf, subleaf) => model.featureWords.get(leafKey(leaf, subleaf)));
+}
+
 /** DPL of SS; 0 in real mode, 3 in virtual-8086 mode. */
 function privilegeOf({ cr0, rflags, segments }: X86CpuRecord): number {
   if ((cr0 & 1n) === 0n) return 0;
   return (rflags >> 17n) & 1n ? 3 : (segments.ss.rights >> 5) & 3;
 }
 
-function refuseUnknown({ model, ports }: SystemContext, record: X86CpuRecord): void {
-  if (record.tscHertz !== BigInt(ports.tscHertz))
-    throw new StateError('tscHertz', `${ports.tscHertz}`, record.tscHertz);
+function refuseUnknown(s: SystemContext, record: X86CpuRecord): void {
+  const { model } = s;
+  if (!isTscFrequency(Number(record.tscHertz)))
+    throw new StateError('tscHertz', 'what a processor may have', record.tscHertz);
+  requireFeatures(record.features, featureLeavesOf(s));
   const strange = record.otherMsrs.find(({ value }) => value !== 0n);
+  if (strange !== undefined && HYPERVISOR_MSRS.includes(strange.index)) {
+    throw new UserError(
+      "the guest uses KVM's own clock and interrupts, which the software CPU does not have: start it with kvm=off in its CPU model, such as --cpu qemu64,kvm=off",
+    );
+  }
   if (strange !== undefined) {
     throw new StateError(
       'otherMsrs',

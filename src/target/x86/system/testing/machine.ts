@@ -50,7 +50,7 @@ export class Machine implements SystemPorts {
   readonly ram = new Uint8Array(memorySize);
   readonly view = new DataView(this.ram.buffer);
   readonly apic = new FakeApic();
-  readonly tscHertz = 1e9;
+  tscHertz = 1e9;
   readonly cpu = new X86State(new SharedArrayBuffer((st.stateSize + 31) & ~15), 16);
   readonly system: System;
   tsc = 0;
@@ -152,6 +152,9 @@ export class Machine implements SystemPorts {
     this.portLog.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
   }
   readTsc = () => this.tsc;
+  setTscHertz(hertz: number): void {
+    this.tscHertz = hertz;
+  }
   random = () => 0x5a5a5a5a;
 
   /** Runs a helper with arguments; returns its result, or the fault as `#vector(error)`. */
