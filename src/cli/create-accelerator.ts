@@ -1,9 +1,13 @@
 /** Who executes a machine's guest code: the first of what was asked for that can be had here. */
 import { createKvm, createTcg, openKvm, unfitForGuests } from '../accel/index.ts';
 import { UserError } from '../base/index.ts';
-import { nodeKvmHost } from '../host/node/index.ts';
+import { nodeKvmHost, nodeThreads } from '../host/node/index.ts';
 import type { Accelerator, AcceleratorChoice, CreateAccelerator } from '../machine/index.ts';
 import { MEMORY_MAX_BYTES } from '../machine/index.ts';
+import { prepareToCompile } from './compile-module.ts';
+
+/** What translates guest code; beside this file, in the sources and when built. */
+const COMPILE_THREAD = import.meta.url.endsWith('.ts') ? './compile-thread.ts' : './compile-thread.js';
 
 type Options = Parameters<CreateAccelerator>[0];
 
@@ -48,6 +52,8 @@ async function createSoftwareCpu(options: Options, complaints: readonly string[]
     const most = MEMORY_MAX_BYTES / 1024 ** 2;
     throw new UserError(`with the software CPU (tcg) a guest has at most ${most} MiB of memory${because}`);
   }
-  const accelerator = await createTcg(options);
+  const startCompiler = () => nodeThreads.startThread(new URL(COMPILE_THREAD, import.meta.url).href);
+  prepareToCompile();
+  const accelerator = await createTcg({ ...options, startCompiler });
   return because === '' ? accelerator : { ...accelerator, note: `the software CPU (tcg) runs this guest${because}` };
 }

@@ -21,7 +21,7 @@ import {
   variantKey,
 } from '../../target/index.ts';
 import { ops } from './interpreter.ts';
-import { code, codeChanges, entryTable, record } from './layout.ts';
+import { code, codeChanges, entryTable, record, recordIn } from './layout.ts';
 import type { TcgMemory } from './memory.ts';
 import type { TcgStatistics } from './statistics.ts';
 
@@ -46,7 +46,7 @@ export interface CodeRegion {
   readonly mode: number;
   /** Physical addresses. */
   readonly pages: readonly number[];
-  /** Engine addresses; a record's place in the list is its `entry`. */
+  /** Engine addresses; a record's place in the list is its `entry`. 0: it leads elsewhere. */
   readonly entries: readonly number[];
   /** Made with all that is known; not to be made anew when it is hot. */
   readonly isFinal: boolean;
@@ -104,6 +104,7 @@ export class CodeCache {
   private readonly failures: { readonly undefinedOpcode: ParsedRow; readonly tooLong: ParsedRow };
   /** Tables and records are handed out from below, chunks of tables from above. */
   private next: number = firstFree;
+  private isExhausted = false;
   private end: number = code.base + code.size;
   private pages = new Map<number, CodePage>();
   /** Modes in which a physical page has code. */
@@ -147,7 +148,12 @@ export class CodeCache {
 
   /** True when the arena may not hold another block: call `flush` before decoding. */
   get full(): boolean {
-    return this.next + blockReserve > this.end;
+    return this.isExhausted || this.next + blockReserve > this.end;
+  }
+
+  /** The translator has no room: all code is to be given up. */
+  exhaust(): void {
+    this.isExhausted = true;
   }
 
   /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
@@ -156,6 +162,7 @@ export class CodeCache {
     this.regions.clear();
     this.shadows.clear();
     this.pageOfTable.clear();
+    this.isExhausted = false;
     this.next = firstFree;
     this.end = code.base + code.size;
     this.pages.clear();
@@ -188,6 +195,12 @@ export class CodeCache {
   ensure(physicalPage: number, mode: number, offset: number): void {
     const page = this.page(physicalPage, mode);
     if (this.recordIn(page.table, offset) === 0) this.decodeBlock(page, offset);
+  }
+
+  /** The same, by the page's entry table. */
+  ensureIn(table: number, offset: number): void {
+    const page = this.pageOfTable.get(table);
+    if (page && !this.full && this.recordIn(table, offset) === 0) this.decodeBlock(page, offset);
   }
 
   /** A write changed [base, base + length) of guest physical memory: drops the code of these bytes' pages. Returns true if there was any. */
@@ -247,36 +260,22 @@ export class CodeCache {
   /** Called with each region that nothing leads into any more. */
   onRegionDropped: (region: CodeRegion) => void = () => {};
 
-  /** The physical page and mode of an entry table, while the page has code. */
-  pageWithTable(table: number): { readonly physical: number; readonly mode: number } | undefined {
+  /** The physical page of an entry table whose code was dropped `drops` times so far; undefined if that is not so. */
+  pageOf(table: number, drops: number): number | undefined {
     const page = this.pageOfTable.get(table);
-    return page && this.hasCode(page.physical) ? page : undefined;
+    return page && this.words[(table + entryTable.drops) >> 2] === drops ? page.physical : undefined;
   }
 
-  /** `bytes` of the arena, zeroed; they are given back with all else. */
-  allocate(bytes: number): number {
-    const at = this.next;
-    this.next += bytes;
-    this.memory.bytes.fill(0, at, this.next);
-    return at;
-  }
-
-  /** Index of the function that runs a row in a (normalized) variant; it has no case in the loop. */
-  handlerOf(parsed: ParsedRow, variant: Variant): number {
-    const { op, handler } = this.handlers.handler(parsed, variant, `${parsed.id}:${variantKey(variant)}`);
-    if (op !== ops.call) throw new Error(`${parsed.row.mnemonic} has no handler function`);
-    return handler;
-  }
+  /** Functions of string instructions with REP that were met so far, by key: row and variant. */
+  readonly repeatHandlers: [key: string, handler: number][] = [];
 
   /** The record of the instruction at `offset`, or 0. */
   recordAt(physicalPage: number, mode: number, offset: number): number {
     return this.recordIn(this.page(physicalPage, mode).table, offset);
   }
 
-  /** The record that a page's entry table has for `offset`, or 0. */
-  recordIn(table: number, offset: number): number {
-    const chunk = this.words[(table >> 2) + (offset >> entryTable.chunkShift)];
-    return this.words[(chunk >> 2) + (offset & (entryTable.chunkBytes - 1))];
+  private recordIn(table: number, offset: number): number {
+    return recordIn(this.words, table, offset);
   }
 
   /**
@@ -307,9 +306,10 @@ export class CodeCache {
 
   /** From now on its entries, which have shadows, lead into the region, and not into one that they led into before. */
   installRegion(region: CodeRegion): void {
-    for (const at of region.entries) this.dropRegion(this.regions.get(at));
+    for (const at of region.entries) if (at) this.dropRegion(this.regions.get(at));
     for (const physical of region.pages) this.page(physical, region.mode).regions.add(region);
     for (const [i, at] of region.entries.entries()) {
+      if (!at) continue;
       this.regions.set(at, region);
       this.view.setUint16(at + record.op, ops.region, true);
       this.view.setUint16(at + record.handler, region.handler, true);
@@ -320,6 +320,7 @@ export class CodeCache {
   private dropRegion(region: CodeRegion | undefined): void {
     if (!region) return;
     for (const at of region.entries) {
+      if (!at) continue;
       this.regions.delete(at);
       // Records of a page that changed are `lookup` by now, and stay so.
       if (this.view.getUint16(at + record.op, true) !== ops.region) continue;
@@ -336,7 +337,10 @@ export class CodeCache {
     if (!page) {
       page = { physical, mode, table: this.next, records: [], regions: new Set(), stops: [] };
       this.next += entryTable.size;
-      this.words.fill(entryTable.emptyChunk, page.table >> 2, (page.table + entryTable.size) >> 2);
+      this.words.fill(entryTable.emptyChunk, page.table >> 2, (page.table + entryTable.pointers) >> 2);
+      this.view.setInt32(page.table + entryTable.host, this.memory.hostAddress(physical), true);
+      this.view.setInt32(page.table + entryTable.mode, mode, true);
+      this.view.setInt32(page.table + entryTable.drops, 0, true);
       this.pages.set(key, page);
       this.pageOfTable.set(page.table, page);
       const modes = this.modesOf.get(physical);
@@ -347,7 +351,8 @@ export class CodeCache {
   }
 
   private clearTable(table: number): void {
-    for (let at = table >> 2; at < (table + entryTable.size) >> 2; at++) {
+    this.words[(table + entryTable.drops) >> 2]++;
+    for (let at = table >> 2; at < (table + entryTable.pointers) >> 2; at++) {
       const chunk = this.words[at];
       if (chunk !== entryTable.emptyChunk) this.words.fill(0, chunk >> 2, (chunk + entryTable.chunkSize) >> 2);
     }
@@ -548,8 +553,10 @@ export class CodeCache {
       const key = `${parsed.id}:${variantKey(normal)}`;
       const id = this.keyIds.get(key) ?? this.keyIds.size;
       this.keyIds.set(key, id);
+      const reference = this.handlers.handler(parsed, normal, key);
+      if (parsed.row.repeats && normal.rep) this.repeatHandlers.push([key, reference.handler]);
       found = {
-        reference: this.handlers.handler(parsed, normal, key),
+        reference,
         key,
         id,
         shapes: parsed.operands.map((o) => operandShape(o, variant)),

@@ -1,26 +1,25 @@
 /** The software CPU: guest x86 code decoded and run by generated WebAssembly. */
-import type { Bus, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
+import type { Bus, HostThread, Vcpu, VcpuEnvironment } from '../../contract/index.ts';
 import {
   buildTable,
   type CpuModel,
-  flagsLibrary,
   parseRow,
   resolveModel,
-  softfloatLibrary,
   tooLongInstruction,
   undefinedOpcode,
-  vectorLibrary,
   X86State,
   x86Rows,
-  x87Library,
 } from '../../target/index.ts';
 import { CodeCache } from './code-cache.ts';
 import { TcgEngine } from './engine.ts';
 import { Handlers } from './handlers.ts';
 import { hotCases } from './hot.ts';
 import { Interpreter } from './interpreter.ts';
+import { CompilerThread } from './jit/compile-thread.ts';
+import { RegionCompiler } from './jit/compiler.ts';
 import { Translator } from './jit/translator.ts';
 import { stateBase } from './layout.ts';
+import { engineLibraries } from './libraries.ts';
 import { TcgMemory } from './memory.ts';
 import { Mmu } from './mmu.ts';
 import { EnginePorts } from './ports.ts';
@@ -41,8 +40,14 @@ export interface TcgOptions {
   readonly tier?: Tier;
   /** The host's clock, for statistics; without it translating takes no time in them. */
   readonly monotonicNanos?: () => number;
+  /**
+   * Starts a thread that runs `serveRegionCompiler`: hot code is translated there while the guest runs on. Without it
+   * the vCPUs' thread translates.
+   */
+  readonly startCompiler?: () => HostThread;
 }
 
+export { type CompileModule, serveRegionCompiler } from './jit/compile-thread.ts';
 export type { TcgStatistics } from './statistics.ts';
 
 export interface TcgAccelerator {
@@ -74,17 +79,18 @@ function createEngine(
   memory: TcgMemory,
   model: CpuModel,
   mmio: Bus,
-  { tier = 'auto', monotonicNanos = () => 0 }: TcgOptions,
+  { tier = 'auto', monotonicNanos = () => 0, startCompiler }: TcgOptions,
 ): EngineParts {
   const cpu = new X86State(memory.buffer, stateBase);
   const mmu = new Mmu(memory, cpu, mmio);
   const engine = new TcgEngine<TcgVcpu>(cpu, mmu);
   const table = buildTable(x86Rows);
   const hot = hotCases(table);
+  const libraries = engineLibraries();
   const interpreter = new Interpreter({
     memory: memory.memory,
     pages: memory.pages,
-    libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
+    libraries,
     inline: hot,
     walk: {
       ranges: memory.ranges,
@@ -112,12 +118,26 @@ function createEngine(
       : new Translator(
           {
             memory,
-            table,
-            features,
+            cpu,
             code,
             interpreter,
+            compiler: new RegionCompiler({
+              buffer: memory.buffer,
+              pages: memory.pages,
+              table,
+              features,
+              libraries,
+              decodeAt: (entryTable, offset) => code.ensureIn(entryTable, offset),
+            }),
+            thread:
+              tier === 'auto' && startCompiler
+                ? new CompilerThread(startCompiler(), {
+                    memory: memory.memory,
+                    pages: memory.pages,
+                    features: [...features],
+                  })
+                : undefined,
             monotonicNanos,
-            executeTable: (low, high) => mmu.tlb.executeTable(low, high),
           },
           tier === 'translator',
         );

@@ -15,7 +15,6 @@ import {
   eqz,
   i32,
   i64,
-  type LibraryFunction,
   ltS,
   type ParsedRow,
   shl,
@@ -27,18 +26,10 @@ import {
   xor,
 } from '../../target/index.ts';
 import { type Links, WasmBuilder } from './emit/builder.ts';
-import {
-  coreFunctions,
-  exit,
-  handlerType,
-  type RuntimeFunction,
-  type RuntimeImport,
-  runtimeFunctions,
-  runtimeImports,
-  status,
-} from './emit/core-types.ts';
+import { coreFunctions, exit, handlerType, type RuntimeImport, runtimeImports, status } from './emit/core-types.ts';
 import { DeliveryBuilder } from './emit/delivery.ts';
 import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts';
+import { buildFunctionModule, findLibrary, libraryType, type ModuleShape } from './emit/module.ts';
 import { emitFill, emitSlowAccess, type WalkOptions } from './emit/walk.ts';
 import type { HotCase } from './hot.ts';
 import { entryTable, record, stateBase, tlb } from './layout.ts';
@@ -73,7 +64,7 @@ export type RuntimeFunctions = Record<RuntimeImport, (...args: number[]) => numb
 export interface InterpreterOptions {
   readonly memory: WebAssembly.Memory;
   readonly pages: { readonly initial: number; readonly maximum: number };
-  readonly libraries: readonly LibraryFunction[];
+  readonly libraries: ModuleShape['libraries'];
   readonly inline: readonly HotCase[];
   readonly runtime: RuntimeFunctions;
   readonly walk: WalkOptions;
@@ -89,49 +80,35 @@ export class Interpreter {
   readonly run: (record: number) => number;
   private readonly options: InterpreterOptions;
   private readonly table: WebAssembly.Table;
-  private readonly libraries: ReadonlyMap<string, LibraryFunction>;
-  private readonly core: WebAssembly.Exports;
+  private readonly shape: ModuleShape;
+  /** What modules import; the first one, which has the loop, gives to the others. */
+  private readonly imports: Record<'env' | 'runtime' | 'library', object>;
   private handlerCount = 0;
   private readonly freeHandlers: number[] = [];
 
   constructor(options: InterpreterOptions) {
     this.options = options;
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: tableLimit });
-    this.libraries = new Map(options.libraries.map((l) => [l.name, l]));
-    this.core = this.buildCore();
-    this.run = this.core.run;
+    this.shape = { pages: options.pages, libraries: options.libraries };
+    const { memory, runtime } = options;
+    const env = { memory, table: this.table };
+    this.imports = { env, runtime, library: {} };
+    const core = this.buildCore();
+    this.run = core.run;
+    this.imports = { env, runtime: { ...runtime, ...core }, library: core };
   }
 
   /** Emits a handler function and returns its index in the table. */
   addHandler(parsed: ParsedRow, variant: Variant): number {
-    return this.addFunction((links) => emitHandler(links, parsed, variant));
+    const bytes = buildFunctionModule(this.shape, (links) => emitHandler(links, parsed, variant));
+    return this.addFunction(new WebAssembly.Module(bytes));
   }
 
-  /** Puts a function (record) → status into the table; `emit` gives its body and may be called more than once. */
-  addFunction(emit: (links: Links) => FunctionBody): number {
+  /** Puts the function (record) → status of a module (see emit/module.ts) into the table. */
+  addFunction(module: WebAssembly.Module): number {
     const index = this.freeHandlers.pop() ?? this.handlerCount++;
     if (index >= tableLimit) throw new Error('too many handlers');
-    const build = (importedLibraries: Set<string>): Uint8Array<ArrayBuffer> => {
-      const needed = new Map<string, number>();
-      const module = new ModuleBuilder(this.options.pages);
-      const runtime = this.importRuntime(module);
-      for (const name of importedLibraries)
-        needed.set(name, module.importFunction('library', name, this.libraryType(name)));
-      const handler = module.declareFunction(handlerType);
-      const links: Links = {
-        runtime,
-        handlerType: module.type(handlerType),
-        library: (name) => {
-          importedLibraries.add(name);
-          return { index: needed.get(name) ?? 0, function: this.library(name) };
-        },
-      };
-      module.defineFunction(handler, emit(links));
-      module.exportFunction('handler', handler);
-      return module.finish();
-    };
-    const instance = this.instantiate(buildWithLibraries(build));
-    this.table.set(index, instance.handler);
+    this.table.set(index, this.instantiate(module).handler);
     return index;
   }
 
@@ -151,43 +128,12 @@ export class Interpreter {
     this.freeHandlers.push(index);
   }
 
-  /** Links for code that is emitted only to see whether it can be. */
-  trialLinks(): Links {
-    const runtime = Object.fromEntries(Object.keys(runtimeFunctions).map((name) => [name, 0]));
-    return {
-      runtime: runtime as Record<RuntimeFunction, number>,
-      handlerType: 0,
-      library: (name) => ({ index: 0, function: this.library(name) }),
-    };
-  }
-
-  private library(name: string): LibraryFunction {
-    const found = this.libraries.get(name);
-    if (!found) throw new Error(`no library function ${name}`);
-    return found;
-  }
-
-  private libraryType(name: string) {
-    const { params, result } = this.library(name);
-    return { params, results: result ? [result] : [] };
-  }
-
-  private importRuntime(module: ModuleBuilder): Record<RuntimeFunction, number> {
-    const entries = Object.entries(runtimeFunctions).map(([name, type]) => [
-      name,
-      module.importFunction('runtime', name, type),
-    ]);
-    return Object.fromEntries(entries) as Record<RuntimeFunction, number>;
-  }
-
-  private instantiate(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Exports {
-    const { memory } = this.options;
-    const library = this.core ?? {};
-    const imports = { env: { memory, table: this.table }, runtime: { ...this.options.runtime, ...library }, library };
-    return new WebAssembly.Instance(new WebAssembly.Module(bytes), imports as unknown as WebAssembly.Imports).exports;
+  private instantiate(module: WebAssembly.Module): WebAssembly.Exports {
+    return new WebAssembly.Instance(module, this.imports as unknown as WebAssembly.Imports).exports;
   }
 
   private buildCore(): WebAssembly.Exports {
+    const { libraries } = this.shape;
     const module = new ModuleBuilder(this.options.pages);
     const engine = Object.fromEntries(
       Object.entries(runtimeImports).map(([name, type]) => [name, module.importFunction('runtime', name, type)]),
@@ -197,14 +143,14 @@ export class Interpreter {
     ) as Record<keyof typeof coreFunctions, number>;
     const runtime = { ...engine, ...core };
     const libraryIndex = new Map(
-      [...this.libraries.keys()].map((name) => [name, module.declareFunction(this.libraryType(name))]),
+      [...libraries.values()].map((library) => [library.name, module.declareFunction(libraryType(library))]),
     );
     const links: Links = {
       runtime,
       handlerType: module.type(handlerType),
-      library: (name) => ({ index: libraryIndex.get(this.library(name).name) as number, function: this.library(name) }),
+      library: (name) => ({ index: libraryIndex.get(name) as number, function: findLibrary(libraries, name) }),
     };
-    for (const library of this.libraries.values()) {
+    for (const library of libraries.values()) {
       const index = libraryIndex.get(library.name) as number;
       const f = new FunctionEmitter(library.params);
       const result = library.body(new WasmBuilder(f, links), ...library.params.map((_, i) => f.param(i)));
@@ -221,15 +167,8 @@ export class Interpreter {
     const run = module.declareFunction({ params: ['i32'], results: ['i32'] });
     module.defineFunction(run, emitRun(links, this.options.inline, delivery));
     module.exportFunction('run', run);
-    return this.instantiate(module.finish());
+    return this.instantiate(new WebAssembly.Module(module.finish()));
   }
-}
-
-/** Builds a module, and again when library functions turned out to be called, which it imports then. */
-function buildWithLibraries(build: (names: Set<string>) => Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const names = new Set<string>();
-  const first = build(names);
-  return names.size === 0 ? first : build(names);
 }
 
 /** A handler as a function (record) → status. */
@@ -416,7 +355,7 @@ export function emitLookup(f: FunctionEmitter, rec: Extract<Expr, { kind: 'local
   f.if(eq(f.loadRaw(entry, tlb.executeOffset, 'i64', 8), pageStart), () => {}, miss);
   const table = f.loadRaw(entry, tlb.executeOffset + tlb.table, 'i32', 4);
   const chunk = f.loadRaw(
-    add(table, and(shrU(low, i32(entryTable.chunkShift - 2)), i32(entryTable.size - 4))),
+    add(table, and(shrU(low, i32(entryTable.chunkShift - 2)), i32(entryTable.pointers - 4))),
     0,
     'i32',
     4,

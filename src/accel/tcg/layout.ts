@@ -73,12 +73,32 @@ export const walk = { count: codeChanges + 4, off: codeChanges + 8, largePages: 
 export const codePages = { base: 0x2a_0000, size: 0x2_0000 } as const;
 
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
-export const code = { base: 0x30_0000, size: 61 << 20 } as const;
+export const code = { base: 0x30_0000, size: 60 << 20 } as const;
+/** What translated code keeps in memory (see compiler.ts); it is forgotten together with the decoded code. */
+export const regionArea = { base: code.base + code.size, size: 1 << 20 } as const;
 /**
  * A page's entry table: an i32 for each run of `chunkBytes` bytes, the address of a chunk, which has an i32 for each
  * of these bytes: the record of the instruction that starts there, or 0. Runs where none starts share a chunk of zeros.
+ * Behind these are three i32 about the page: where its bytes are (an engine address), the mode that it was decoded
+ * for, and how often its code was dropped.
  */
-export const entryTable = { size: 256, chunkShift: 6, chunkBytes: 64, chunkSize: 256, emptyChunk: code.base } as const;
+export const entryTable = {
+  pointers: 256,
+  host: 256,
+  mode: 260,
+  drops: 264,
+  size: 272,
+  chunkShift: 6,
+  chunkBytes: 64,
+  chunkSize: 256,
+  emptyChunk: code.base,
+} as const;
+
+/** The record that an entry table has for `offset`, or 0. */
+export function recordIn(words: Int32Array, table: number, offset: number): number {
+  const chunk = words[(table >> 2) + (offset >> entryTable.chunkShift)];
+  return words[(chunk >> 2) + (offset & (entryTable.chunkBytes - 1))];
+}
 
 /** Guest RAM. */
 export const ramBase = 0x400_0000;

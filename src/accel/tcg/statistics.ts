@@ -22,6 +22,8 @@ export type TcgStatistics = {
   readonly translatedInstructions: number;
   /** Hot places where there was nothing that can be translated. */
   readonly refusedTranslations: number;
+  /** Regions whose code had changed when they were ready. */
+  readonly lateTranslations: number;
   /** Host time that translating took, without WebAssembly's own compilation in the background. */
   readonly translationMillis: number;
   /** Why generated code was left for the engine. */

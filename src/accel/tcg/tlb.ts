@@ -78,10 +78,7 @@ export class Tlb {
 
   /** Entry table of the page at a linear address, as the set in use has it, or 0. */
   executeTable(low: number, high: number): number {
-    const { words } = this;
-    const index = (this.cpu.get(state.tlbBase) + tlb.executeOffset + executeOffset(low)) >> 2;
-    const isThere = words[index] === (low & pageMask) && words[index + 1] === high;
-    return isThere ? words[index + (tlb.table >> 2)] : 0;
+    return executeTableIn(this.words, this.cpu.get(state.tlbBase), low, high);
   }
 
   /** Puts an entry into the list that its kind of page is forgotten by, unless it is there. */
@@ -281,3 +278,10 @@ function executeOffset(low: number): number {
 }
 
 const pageNumber = (low: number, high: number): number => (high & 0x1ff_ffff) * 0x10_0000 + (low >>> 12);
+
+/** Entry table of the page at a linear address, as a TLB set has it, or 0. */
+export function executeTableIn(words: Int32Array, set: number, low: number, high: number): number {
+  const index = (set + tlb.executeOffset + executeOffset(low)) >> 2;
+  const isThere = words[index] === (low & pageMask) && words[index + 1] === high;
+  return isThere ? words[index + (tlb.table >> 2)] : 0;
+}

@@ -252,9 +252,20 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     }
   }
 
+  /** Forgets all code when there is no room for more; true if that was so. Only where no record is in hand. */
+  private makeRoom(): boolean {
+    const { code, interpreter, mmu, translator } = this.parts;
+    if (!code.full && interpreter.hasRoom) return false;
+    code.flush();
+    translator?.forget();
+    mmu.tlb.flushAllExecute();
+    return true;
+  }
+
   /** A whole slice was spent: what it ended at may be worth translating. */
   private sample(): void {
     const { system, translator, mmu } = this.parts;
+    if (this.makeRoom()) return;
     const { cpu } = system;
     const { code, counters } = this.parts;
     const at = cpu.get(state.record);
@@ -317,11 +328,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     const low = cpu.get(state.linear);
     const high = cpu.high(state.linear);
     try {
-      if (code.full || !this.parts.interpreter.hasRoom) {
-        code.flush();
-        this.parts.translator?.forget();
-        mmu.tlb.flushAllExecute();
-      }
+      this.makeRoom();
       const page = mmu.fetchPage(low, high);
       if (page < 0) throw new CpuFault(state.vector.UD, 0);
       const mode = cpu.get(state.mode);

@@ -2,18 +2,15 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import {
-  flagsLibrary,
   normalizeVariant,
   type ParsedRow,
   parseRow,
-  softfloatLibrary,
   type Variant,
   variantKey,
-  vectorLibrary,
   x86Rows,
-  x87Library,
 } from '../../../target/index.ts';
 import { Interpreter, type RuntimeFunctions } from '../interpreter.ts';
+import { engineLibraries } from '../libraries.ts';
 import { runtimeImports } from './core-types.ts';
 
 /** The values that each fact can take for a row in 64-bit or other modes. */
@@ -61,7 +58,7 @@ describe('handlers', () => {
     interpreter = new Interpreter({
       memory,
       pages,
-      libraries: [...flagsLibrary, ...softfloatLibrary, ...x87Library, ...vectorLibrary],
+      libraries: engineLibraries(),
       inline: [],
       walk: { ranges: [], physicalBits: 40, hasGigabytePages: true },
       runtime,

@@ -123,6 +123,9 @@ export interface RegionControl {
   readonly seen: number;
 }
 
+/** The record that the interpreter goes on with when an instruction leaves, or where in memory its address is. */
+export type LeaveAddress = { readonly record: number } | { readonly cell: number };
+
 /** How many targets of an indirect branch are remembered: the low halves of linear addresses, by a hash of them. */
 export const seenSlots = 16;
 /** Up to so many targets are compared one after the other. */
@@ -170,7 +173,7 @@ const never: Completion = {
 export class RegionBuilder extends HandlerBuilder {
   override readonly inRegion = true;
   private readonly recordAddress: number;
-  private readonly leaveAddress: number;
+  private readonly leaveAddress: LeaveAddress;
   private readonly view: DataView;
   private readonly control: RegionControl;
   /** What is known of values, and the vector registers that they were read from. */
@@ -181,7 +184,6 @@ export class RegionBuilder extends HandlerBuilder {
 
   /**
    * @param recordAddress where the operands are read from now
-   * @param leaveAddress the record that the interpreter goes on with when this instruction leaves
    */
   constructor(
     f: FunctionEmitter,
@@ -190,7 +192,7 @@ export class RegionBuilder extends HandlerBuilder {
     v: Variant,
     view: DataView,
     recordAddress: number,
-    leaveAddress: number,
+    leaveAddress: LeaveAddress,
     control: RegionControl,
     sequence: Sequence,
   ) {
@@ -496,8 +498,10 @@ export class RegionBuilder extends HandlerBuilder {
   /** Lets the interpreter run this instruction. */
   private leaveHere(): void {
     const { frame, delta } = this.control;
+    const { leaveAddress } = this;
     if (delta !== 0) super.putAt(i32(state.page.offset), 0, add(frame.page, i64(delta)), 8);
-    this.f.set(this.control.frame.result, i32(this.leaveAddress));
+    const to = 'cell' in leaveAddress ? this.f.loadRaw(i32(leaveAddress.cell), 0, 'i32', 4) : i32(leaveAddress.record);
+    this.f.set(frame.result, to);
     this.f.branch(this.control.exit);
   }
 

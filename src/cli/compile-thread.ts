@@ -1,0 +1,8 @@
+/** What the thread runs that translates guest code for a machine with the software CPU. */
+import { serveRegionCompiler } from '../accel/index.ts';
+import type { ThreadContext } from '../contract/index.ts';
+import { compileModule } from './compile-module.ts';
+
+export function serve(context: ThreadContext): void {
+  serveRegionCompiler(context, compileModule);
+}
