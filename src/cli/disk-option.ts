@@ -1,12 +1,13 @@
-/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT][,bus=BUS][,queues=NUMBER]`; a comma in a name is written twice. */
+/** The value of `--disk`: `FILE[,format=FORMAT][,readonly][,serial=TEXT][,bus=BUS][,queues=NUMBER]` and a place (pci-option.ts); a comma in a name is written twice. */
 import { resolve } from 'node:path';
 import type { DiskOptions } from '../machine/index.ts';
 import { formatNamed } from './open-disk.ts';
-import { suggestion, UsageError } from './options.ts';
+import { splitCommas, suggestion, UsageError } from './options.ts';
+import { PLACE_NAMES, setPlace } from './pci-option.ts';
 
-export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi,queues=NUMBER]';
+export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi,queues=NUMBER,behind=BRIDGE]';
 
-const NAMES = ['format', 'readonly', 'serial', 'bus', 'queues'];
+const NAMES = ['format', 'readonly', 'serial', 'bus', 'queues', ...PLACE_NAMES];
 
 /** @throws UsageError that names what is wrong */
 export function parseDisk(text: string): DiskOptions {
@@ -20,7 +21,8 @@ export function parseDisk(text: string): DiskOptions {
     else if (name === 'serial' && value !== undefined) disk.serial = value;
     else if (name === 'bus' && (value === 'virtio' || value === 'scsi')) disk.bus = value;
     else if (name === 'queues' && value !== undefined && /^\d{1,3}$/.test(value)) disk.queues = Number(value);
-    else throw new UsageError(`--disk: unknown setting "${setting}"${suggestion(name, NAMES)}`);
+    else if (!setPlace(disk, name, value))
+      throw new UsageError(`--disk: unknown setting "${setting}"${suggestion(name, NAMES)}`);
   }
   return disk;
 }
@@ -31,14 +33,4 @@ function checkedFormat(name: string): string {
   } catch (error) {
     throw new UsageError(`--disk: ${(error as Error).message}`);
   }
-}
-
-/** The parts between commas; of two in a row, one belongs to the part. */
-export function splitCommas(text: string): string[] {
-  const parts = [''];
-  for (const [piece] of text.matchAll(/,,|,|[^,]+/g)) {
-    if (piece === ',') parts.push('');
-    else parts[parts.length - 1] += piece === ',,' ? ',' : piece;
-  }
-  return parts;
 }

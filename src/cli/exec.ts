@@ -14,7 +14,7 @@ import { createMachine } from './create-machine.ts';
 
 export interface ExecOptions
   extends DefaultGuestOptions,
-    Pick<MachineOptions, 'accel' | 'cpus' | 'ram' | 'kernelIrqchip'> {
+    Pick<MachineOptions, 'accel' | 'cpus' | 'ram' | 'kernelIrqchip' | 'console' | 'input' | 'bridges' | 'virtio'> {
   /** RAM of the guest; default `DEFAULT_MEMORY_BYTES`. */
   readonly memoryBytes?: number;
   /** CPU model by QEMU's name. */
@@ -80,6 +80,10 @@ export async function createExecMachine(command: string, options: ExecOptions): 
     networks,
     shares,
     vsock,
+    console,
+    input,
+    bridges,
+    virtio,
   } = options;
   const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
@@ -97,6 +101,10 @@ export async function createExecMachine(command: string, options: ExecOptions): 
     networks,
     shares,
     vsock,
+    console,
+    input,
+    bridges,
+    virtio,
   });
 }
 

@@ -2,23 +2,24 @@
 import type { NetworkOptions } from '../machine/index.ts';
 import { parseMac } from '../machine/index.ts';
 import { parseUserNetText } from '../net/index.ts';
-import { splitCommas } from './disk-option.ts';
-import { UsageError } from './options.ts';
+import { splitCommas, UsageError } from './options.ts';
+import { type Placing, setPlace } from './pci-option.ts';
 
 export const NET_VALUE =
-  'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,queues=PAIRS,loss=PERCENT,SETTING=VALUE]';
+  'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,queues=PAIRS,loss=PERCENT,behind=BRIDGE,SETTING=VALUE]';
 
 /** @throws UsageError that names what is wrong */
 export function parseNetwork(text: string): NetworkOptions {
   const [kind, ...settings] = splitCommas(text);
   if (kind !== 'user') throw new UsageError(`--net: there is no network ${kind}, only user`);
   const users: string[] = [];
-  const network: { mac?: string; queues?: number; lossPercent?: number } = {};
+  const network: Placing & { mac?: string; queues?: number; lossPercent?: number } = {};
   for (const setting of settings) {
-    const [, name, value = ''] = /^(mac|loss|queues)=(.*)$/s.exec(setting) ?? [];
+    const [, name, value = ''] = /^(mac|loss|queues|slot|behind|virtio)=(.*)$/s.exec(setting) ?? [];
     if (name === 'mac') network.mac = checkedMac(value);
     else if (name === 'queues') network.queues = checkedQueues(value);
     else if (name === 'loss') network.lossPercent = checkedLoss(value);
+    else if (name !== undefined && setPlace(network, name, value)) continue;
     else users.push(setting.replaceAll(',', ',,'));
   }
   const userOptions = users.join(',');

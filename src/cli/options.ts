@@ -92,3 +92,13 @@ function editDistance(a: string, b: string): number {
   }
   return rows[a.length][b.length];
 }
+
+/** The parts between commas; of two in a row, one belongs to the part. */
+export function splitCommas(text: string): string[] {
+  const parts = [''];
+  for (const [piece] of text.matchAll(/,,|,|[^,]+/g)) {
+    if (piece === ',') parts.push('');
+    else parts[parts.length - 1] += piece === ',,' ? ',' : piece;
+  }
+  return parts;
+}

@@ -12,12 +12,14 @@ import {
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
 import { ACCEL_OPTIONS, accelOptions } from './accel-option.ts';
+import { CHANNEL_VALUE, type Channel, parseChannels, serveChannels } from './channels.ts';
 import { createMachine, restoreMachine } from './create-machine.ts';
 import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, guestKernelFor, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
 import { NET_VALUE, parseNetwork } from './network-option.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
+import { BRIDGE_VALUE, parseBridge, parseInput, parseVirtioMode } from './pci-option.ts';
 import { PlainText } from './plain-text.ts';
 import { parseShares, SHARE_VALUE } from './share-option.ts';
 import { LAST_LINE, readSnapshot } from './snapshot-file.ts';
@@ -34,6 +36,15 @@ export const RUN_OPTIONS = {
   disk: { value: DISK_VALUE, repeats: true, help: 'a virtio disk; several make several' },
   cdrom: { value: 'FILE', repeats: true, help: 'a disc in a SCSI drive' },
   net: { value: NET_VALUE, repeats: true, help: 'a virtio network card; several make several' },
+  bridge: { value: BRIDGE_VALUE, repeats: true, help: 'a PCI bus behind another, for devices with behind=NAME' },
+  channel: { value: CHANNEL_VALUE, repeats: true, help: "the guest's /dev/virtio-ports/NAME as a unix socket at PATH" },
+  'virtio-console': {
+    value: 'PATH',
+    repeats: true,
+    help: 'a virtio terminal, hvc0 and so on, as a unix socket at PATH',
+  },
+  input: { value: 'KIND', repeats: true, help: 'a virtio keyboard, mouse or tablet' },
+  virtio: { value: 'MODE', help: 'interfaces of virtio devices: modern (default), transitional or legacy' },
   share: { value: SHARE_VALUE, repeats: true, help: 'a folder of the host; the default guest has it at /mnt/TAG' },
   'from-snapshot': { value: 'FILE', help: 'go on where vireo snapshot left off; give its disks and networks again' },
   vsock: { value: VSOCK_VALUE, help: "streams to and from the guest's sockets, as unix sockets at PATH" },
@@ -67,15 +78,28 @@ export async function runCommand(args: readonly string[]): Promise<number> {
 
 export type RunOptions = OptionValues<typeof RUN_OPTIONS>;
 
-export type Devices = Pick<MachineOptions, 'disks' | 'networks' | 'shares' | 'vsock'>;
+export type Devices = Pick<
+  MachineOptions,
+  'disks' | 'networks' | 'shares' | 'vsock' | 'console' | 'input' | 'bridges' | 'virtio'
+>;
 
-export function devicesOf({ disk = [], cdrom = [], net = [], share = [], vsock }: RunOptions): Devices {
+function channelsOf(options: RunOptions): Channel[] {
+  return parseChannels(options['virtio-console'] ?? [], options.channel ?? []);
+}
+
+export function devicesOf(options: RunOptions): Devices {
+  const { disk = [], cdrom = [], net = [], share = [], vsock, input = [], bridge = [], virtio } = options;
+  const ports = channelsOf(options).map(({ port }) => port);
   const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
   return {
     disks: [...disk.map(parseDisk), ...discs],
     networks: net.map(parseNetwork),
     shares: parseShares(share),
     vsock: vsock === undefined ? undefined : parseVsock(vsock),
+    console: ports.length > 0 ? { ports } : undefined,
+    input: input.map(parseInput),
+    bridges: bridge.map(parseBridge),
+    virtio: virtio === undefined ? undefined : parseVirtioMode('--virtio', virtio),
   };
 }
 
@@ -126,6 +150,7 @@ async function runOne(options: RunOptions, command: string, memoryBytes: number)
     ...devices,
   });
   sayAccelerator(machine);
+  await serveChannels(machine, channelsOf(options));
   const exitCode = await runExec(
     machine,
     (bytes) => write(process.stdout, bytes),
@@ -157,6 +182,7 @@ async function runInteractive(options: RunOptions, memoryBytes: number): Promise
   const boot = await bootOptions(options, memoryBytes, devices);
   const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...accelOptions(options), ...devices });
   sayAccelerator(machine);
+  await serveChannels(machine, channelsOf(options));
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
   if (options.stats) await printStatistics(machine);
   return exitCodeOf(machine);
@@ -172,6 +198,7 @@ async function runSnapshot(options: RunOptions, path: string): Promise<number> {
   );
   // What the guest printed last, without the questions that it asked its terminal.
   await write(process.stdout, new PlainText().feed(Buffer.from(machine.notes[LAST_LINE] ?? '', 'latin1')));
+  await serveChannels(machine, channelsOf(options));
   await runOnTerminal(machine, { readyText: '' });
   return exitCodeOf(machine);
 }

@@ -2,8 +2,7 @@
 import { resolve } from 'node:path';
 import { SECURITY_MODELS, type SecurityModelName } from '../hw/index.ts';
 import type { ShareOptions } from '../machine/index.ts';
-import { splitCommas } from './disk-option.ts';
-import { suggestion, UsageError } from './options.ts';
+import { splitCommas, suggestion, UsageError } from './options.ts';
 
 export const SHARE_VALUE = 'DIR[:TAG][,readonly,security_model=none|mapped-xattr|mapped-file]';
 

@@ -1,8 +1,7 @@
 /** The value of `--vsock`: `PATH[,cid=NUMBER]`; a comma in a name is written twice. */
 import { resolve } from 'node:path';
 import type { VsockOptions } from '../machine/index.ts';
-import { splitCommas } from './disk-option.ts';
-import { suggestion, UsageError } from './options.ts';
+import { splitCommas, suggestion, UsageError } from './options.ts';
 
 export const VSOCK_VALUE = 'PATH[,cid=NUMBER]';
 

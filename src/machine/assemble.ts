@@ -4,9 +4,9 @@ import type { BlockNode, CharPort, Clock, CpuSignals, SharedNode, ThreadContext,
 import {
   createPcBoard,
   ELCR_INITIAL,
+  inputDevice,
   loadKernel,
   openVsockHost,
-  type PcBoard,
   putAcpiTables,
   ramRegions,
   type ScsiUnitOptions,
@@ -14,6 +14,7 @@ import {
   virtio9p,
   virtioBalloon,
   virtioBlk,
+  virtioConsole,
   virtioNet,
   virtioRng,
   virtioScsi,
@@ -37,6 +38,8 @@ import type {
   Network,
   SlicedAccelerator,
 } from './parts.ts';
+import { type PciPlaces, pciPlaces } from './pci-places.ts';
+import { SERIAL_PORTS } from './protocol.ts';
 import type { SerialPort } from './serial-port.ts';
 import { switchedLink } from './switched-link.ts';
 
@@ -60,9 +63,10 @@ const SLOT = {
   scsi: 2 + DISKS_MAX + NETWORKS_MAX,
   firstShare: 3 + DISKS_MAX + NETWORKS_MAX,
   balloon: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
+  console: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
+  input: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
   vsock: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
 };
-const LAST_SLOT = 30;
 const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
@@ -106,29 +110,38 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     wallClock: { nowMillis: () => thread.wallMillis() },
     cpus: pins.map(({ signals }) => signals),
     nanosFromTsc: pins[0].nanosFromTsc,
-    serial: serial.map((port, index) => (index === 0 ? watched(port, panic) : port)),
+    serial: serial.slice(0, SERIAL_PORTS).map((port, index) => (index === 0 ? watched(port, panic) : port)),
     onPowerOff: () => ask({ kind: 'power-off' }),
     onReset: () => ask({ kind: 'reset' }),
     onDebugExit: (value) => ask({ kind: 'debug-exit', code: ((value << 1) | 1) & 0xff }),
   });
   const io = new IoWatch(() => thread.monotonicNanos());
-  const slots = slotTable(config);
+  const places = pciPlaces(board, config);
   const { fillRandom } = outside.backends;
-  if (config.rng) board.addVirtio(slots.take(config.rng.slot, SLOT.rng), virtioRng({ name: 'rng0', fillRandom }));
+  if (config.rng) places.add(virtioRng({ name: 'rng0', fillRandom }), config.rng, SLOT.rng);
   const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
   const giveUp = (base: number, length: number) => threaded?.memory.giveBack(base, length);
   const balloon = config.balloon && virtioBalloon({ name: 'balloon0', giveUp });
-  const idlers = addDisks(board, config, disks, slots, attached.onChange);
-  addNetworks(board, config, links, slots);
-  if (balloon !== undefined) board.addVirtio(slots.take(config.balloon?.slot, SLOT.balloon), balloon);
-  const closeShares = addShares(board, config, attached.shares, slots, io);
+  const idlers = addDisks(config, disks, places, attached.onChange);
+  addNetworks(config, links, places);
+  if (balloon !== undefined) places.add(balloon, config.balloon ?? {}, SLOT.balloon);
+  const closeShares = addShares(config, attached.shares, places, io);
   if (config.vsock !== undefined && attached.vsock !== undefined) {
     const { guestCid } = config.vsock;
     const onActivity = () => io.active();
     const vsock = virtioVsock({ name: 'vsock0', guestCid, host: attached.vsock, onActivity });
-    board.addVirtio(slots.take(undefined, SLOT.vsock), vsock);
+    places.add(vsock, config.vsock, SLOT.vsock);
   }
+  if (config.console !== undefined) {
+    const ports = config.console.ports.map((port, index) => ({ ...port, port: serial[SERIAL_PORTS + index] }));
+    places.add(virtioConsole({ name: 'console0', ports }), config.console, SLOT.console);
+  }
+  const inputs = config.input.map(({ kind, ...place }, index) => {
+    const device = inputDevice(kind, { name: `input${index}` });
+    places.add(device, place, SLOT.input);
+    return device;
+  });
   const vcpus = threaded?.createVcpus({ ...board, apic: board.apics[0], mayContinue: () => request === undefined });
   const sliced = vcpus ? undefined : slicedVcpus(accelerator as SlicedAccelerator, { ...board, memory, clock }, board);
   const vcpu = sliced?.vcpu ?? firstOf(vcpus!);
@@ -166,6 +179,10 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     setLink(network, up) {
       if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
       links[network].setUp(up);
+    },
+    sendInput(device, events) {
+      if (inputs[device] === undefined) throw new UserError(`there is no input device ${device}`);
+      return inputs[device].send(events);
     },
     flush() {
       board.flush();
@@ -248,38 +265,11 @@ function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
   return { sizeBytes, readOnly, counters: counters() };
 }
 
-/** Who has which place on the root PCI bus: places that were asked for come first, the others go around them. */
-function slotTable({ disks, networks, shares, rng, balloon }: MachineConfig) {
-  const single = [rng, balloon].flatMap((device) => device || []);
-  const asked = [...disks, ...networks, ...shares, ...single].flatMap(({ slot }) => slot ?? []);
-  for (const [index, slot] of asked.entries()) {
-    if (!Number.isInteger(slot) || slot < 1 || slot > LAST_SLOT || asked.indexOf(slot) < index) {
-      throw new UserError(`the place ${slot} on the PCI bus is taken or does not exist: 1 to ${LAST_SLOT} do`);
-    }
-  }
-  const taken = new Set<number>(asked);
-  return {
-    take(slot: number | undefined, preferred: number): number {
-      if (slot !== undefined) return slot;
-      for (let step = 0; step < LAST_SLOT; step += 1) {
-        const free = ((preferred - 1 + step) % LAST_SLOT) + 1;
-        if (taken.has(free)) continue;
-        taken.add(free);
-        return free;
-      }
-      throw new UserError('there are more devices than places on the PCI bus');
-    },
-  };
-}
-
-type Slots = ReturnType<typeof slotTable>;
-
 /** @returns the devices, which may have requests under way */
 function addDisks(
-  board: PcBoard,
   config: MachineConfig,
   disks: readonly BlockNode[],
-  slots: Slots,
+  places: PciPlaces,
   onChange: (() => void)[],
 ): { idle(): Promise<void> }[] {
   const devices: { idle(): Promise<void> }[] = [];
@@ -293,13 +283,13 @@ function addDisks(
       const device = virtioBlk({ name, node, serial, queueCount: disk.queues });
       devices.push(device);
       onChange[index] = () => device.resized();
-      board.addVirtio(slots.take(disk.slot, SLOT.firstDisk), device);
+      places.add(device, disk, SLOT.firstDisk);
     }
   }
   if (units.length > 0) {
     const device = virtioScsi({ name: 'scsi0', units });
     devices.push(device);
-    board.addVirtio(slots.take(undefined, SLOT.scsi), device);
+    places.add(device, {}, SLOT.scsi);
   }
   return devices;
 }
@@ -308,27 +298,26 @@ function isOnScsi({ bus, media }: DiskOptions): boolean {
   return bus === 'scsi' || media === 'cdrom';
 }
 
-function addNetworks(board: PcBoard, config: MachineConfig, links: readonly Network['link'][], slots: Slots): void {
+function addNetworks(config: MachineConfig, links: readonly Network['link'][], places: PciPlaces): void {
   for (const [index, link] of links.entries()) {
-    const { mac: given, slot, queues } = config.networks[index];
+    const { mac: given, queues, ...place } = config.networks[index];
     const mac = parseMac(given ?? FIRST_MAC);
     if (given === undefined) mac[5] += index;
-    board.addVirtio(slots.take(slot, SLOT.firstNetwork), virtioNet({ name: `net${index}`, link, mac, pairs: queues }));
+    places.add(virtioNet({ name: `net${index}`, link, mac, pairs: queues }), place, SLOT.firstNetwork);
   }
 }
 
 /** Returns what closes them. */
 function addShares(
-  board: PcBoard,
   { shares }: MachineConfig,
   roots: readonly SharedNode[],
-  slots: Slots,
+  places: PciPlaces,
   io: IoWatch,
 ): () => void {
   const onWork = (work: Promise<unknown>) => io.watch(work);
-  const devices = shares.map(({ tag, readOnly, security, slot }, index) => {
+  const devices = shares.map(({ tag, readOnly, security, ...place }, index) => {
     const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security, onWork });
-    board.addVirtio(slots.take(slot, SLOT.firstShare), device);
+    places.add(device, place, SLOT.firstShare);
     return device;
   });
   return () => {

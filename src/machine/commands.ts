@@ -1,5 +1,6 @@
 /** What may be asked of a machine while it lives, and what it tells by itself. */
 import type { DeviceRecord } from '../contract/index.ts';
+import type { InputEvent } from '../hw/index.ts';
 import type { BlockAnswer } from './parts.ts';
 
 /** As QEMU's run states are called, those that there are. */
@@ -122,6 +123,11 @@ export interface MachineCommands {
   /** How much memory the guest shall have. */
   'set-balloon': [{ readonly bytes: number }, undefined];
   'refresh-balloon-statistics': [undefined, undefined];
+  /**
+   * Events that happened together, of one of the configuration's input devices; false: the guest has no room for them
+   * now, or no driver, and none was sent.
+   */
+  'send-input': [{ readonly device: number; readonly events: readonly InputEvent[] }, boolean];
   /** Plugs and unplugs the cable of a network card. */
   'set-link': [{ readonly network: number; readonly up: boolean }, undefined];
 }

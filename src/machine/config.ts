@@ -1,7 +1,15 @@
 /** What a machine is made of, and the checks on what a person asks for. */
 import { UserError } from '../base/index.ts';
-import { GUEST_CID, SECURITY_MODELS, type SecurityModelName, sizeText } from '../hw/index.ts';
+import type { SecurityModelName, VirtioPciMode } from '../hw/index.ts';
+import { GUEST_CID, SECURITY_MODELS, sizeText } from '../hw/index.ts';
 import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
+import {
+  type BridgeOptions,
+  type ConsoleOptions,
+  checkPlaced,
+  type InputOptions,
+  type PciPlace,
+} from './pci-options.ts';
 
 /** What `createMachine` takes. */
 export interface MachineOptions {
@@ -27,9 +35,17 @@ export interface MachineOptions {
   /** Folders of the host that the guest can mount by 9P. */
   readonly shares?: readonly ShareOptions[];
   /** The virtio source of random bytes; false: none. Default: there is one. */
-  readonly rng?: { readonly slot?: number } | false;
+  readonly rng?: PciPlace | false;
   /** A virtio memory balloon. */
-  readonly balloon?: { readonly slot?: number };
+  readonly balloon?: PciPlace;
+  /** Ports of a virtio console: hvc0 and so on, and channels by name. */
+  readonly console?: ConsoleOptions;
+  /** Virtio keyboards, mice and tablets; the command `send-input` names them by their number here. */
+  readonly input?: readonly InputOptions[];
+  /** Bridges and root ports, those that others are behind first. */
+  readonly bridges?: readonly BridgeOptions[];
+  /** The interfaces that virtio devices have unless they say otherwise; default `modern`. */
+  readonly virtio?: VirtioPciMode;
   /** What is done when the guest does something to the machine as a whole; default: the machine ends. */
   readonly actions?: Partial<MachineActions>;
   /** Streams between programs of the guest and of the host (vsock(7)). */
@@ -39,7 +55,7 @@ export interface MachineOptions {
 }
 
 /** A socket device; its host's side are unix sockets, as `openVsockHost` in hw describes. */
-export interface VsockOptions {
+export interface VsockOptions extends PciPlace {
   /** Where the host listens for programs that ask for a port of the guest. */
   readonly path: string;
   /** The guest's context id; default 3. */
@@ -47,7 +63,7 @@ export interface VsockOptions {
 }
 
 /** One shared folder; who opens it is `MachineBackends.openShare`. */
-export interface ShareOptions {
+export interface ShareOptions extends PciPlace {
   /** Where the folder is, as the host names it. */
   readonly folder: string;
   /** What the guest mounts it by: letters, digits, `.`, `_` and `-`, up to `TAG_LENGTH_MAX`. */
@@ -55,8 +71,6 @@ export interface ShareOptions {
   readonly readOnly?: boolean;
   /** What becomes of owners and modes on the host; default `none`. */
   readonly security?: SecurityModelName;
-  /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for shared folders. */
-  readonly slot?: number;
 }
 
 export type AcceleratorName = 'kvm' | 'tcg';
@@ -79,7 +93,7 @@ export interface RamOptions {
 }
 
 /** One network card and what its cable leads to; who opens that is `MachineBackends.openNetwork`. */
-export interface NetworkOptions {
+export interface NetworkOptions extends PciPlace {
   /** A network of the host's user, without privileges. */
   readonly kind: 'user';
   /** Ports of the host that lead to the guest, as QEMU's hostfwd says them: `tcp::2222-:22`. */
@@ -94,8 +108,6 @@ export interface NetworkOptions {
   readonly mac?: string;
   /** Pairs of queues that the guest may use at once, 1 to `NETWORK_QUEUES_MAX`; default 1. */
   readonly queues?: number;
-  /** Device number on the root PCI bus, 1 to 30; default: the next of those kept for network cards. */
-  readonly slot?: number;
 }
 
 /** What a disk stands on in the graph of block nodes. */
@@ -124,7 +136,7 @@ export interface BlockServiceOptions {
 }
 
 /** One disk; who opens it is `MachineBackends.openDisk`. */
-export interface DiskOptions {
+export interface DiskOptions extends PciPlace {
   /** `virtio` (the default): a device of its own, vda and so on; `scsi`: on the machine's SCSI host, sda and so on. */
   readonly bus?: 'virtio' | 'scsi';
   /** `cdrom`: a disc in a drive, on the SCSI host: sr0 and so on. */
@@ -142,8 +154,6 @@ export interface DiskOptions {
   readonly serial?: string;
   /** Queues of a virtio disk, 1 to `DISK_QUEUES_MAX`; default 1. */
   readonly queues?: number;
-  /** Device number on the root PCI bus, 1 to 30, of a virtio disk; default: the next of those kept for disks. */
-  readonly slot?: number;
 }
 
 export interface BootOptions {
@@ -153,6 +163,8 @@ export interface BootOptions {
   readonly initrd?: Uint8Array;
   readonly commandLine?: string;
 }
+
+export type CheckedVsock = VsockOptions & { readonly guestCid: number };
 
 /** Checked options with their defaults; goes to the machine's thread as it is. */
 export interface MachineConfig {
@@ -167,12 +179,16 @@ export interface MachineConfig {
   readonly disks: readonly DiskOptions[];
   readonly networks: readonly NetworkOptions[];
   readonly shares: readonly ShareOptions[];
-  readonly rng: { readonly slot?: number } | false;
-  readonly balloon: { readonly slot?: number } | undefined;
+  readonly rng: PciPlace | false;
+  readonly balloon: PciPlace | undefined;
+  readonly console: ConsoleOptions | undefined;
+  readonly input: readonly InputOptions[];
+  readonly bridges: readonly BridgeOptions[];
+  readonly virtio: VirtioPciMode;
   readonly actions: MachineActions;
   /** Its RAM and state come from a snapshot: nothing is loaded to begin with. */
   readonly isIncoming: boolean;
-  readonly vsock: Required<VsockOptions> | undefined;
+  readonly vsock: CheckedVsock | undefined;
   readonly block: BlockServiceOptions | undefined;
 }
 
@@ -197,6 +213,8 @@ export const TAG_LENGTH_MAX = 31;
 export function checkOptions(options: MachineOptions): MachineConfig {
   const { memoryBytes, cpu = 'max', boot, noReboot = false } = options;
   const { disks = [], networks = [], shares = [], rng = {}, balloon, vsock, block } = options;
+  const { console, input = [], bridges = [], virtio = 'modern' } = options;
+  const places = { console, input, bridges, virtio };
   const { cpus = 1, accel = ['auto'], ram = {}, kernelIrqchip = 'on' } = options;
   checkAccelerators(accel);
   const most = accel.every((name) => name === 'tcg') ? MEMORY_MAX_BYTES : KVM_MEMORY_MAX_BYTES;
@@ -222,9 +240,10 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   checkDisks(disks);
   checkNetworks(networks);
   checkShares(shares);
+  checkPlaced([...disks, ...networks, ...shares, ...input, rng || {}, balloon ?? {}, vsock ?? {}], places);
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
-  const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock), block };
+  const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock), block, ...places };
   const processors = { cpu, cpus, accel, ram, kernelIrqchip };
   const kernelAndInitrd = { kernel, initrd, commandLine };
   return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
@@ -275,14 +294,14 @@ function checkShares(shares: readonly ShareOptions[]): void {
   }
 }
 
-function checkedVsock(vsock: VsockOptions | undefined): Required<VsockOptions> | undefined {
+function checkedVsock(vsock: VsockOptions | undefined): CheckedVsock | undefined {
   if (vsock === undefined) return undefined;
-  const { path, guestCid = GUEST_CID.min } = vsock;
+  const { path, guestCid = GUEST_CID.min, ...place } = vsock;
   if (typeof path !== 'string' || path === '') throw new UserError("the guest's sockets need a path on the host");
   if (!Number.isInteger(guestCid) || guestCid < GUEST_CID.min || guestCid > GUEST_CID.max) {
     throw new UserError(`the guest's context id cannot be ${guestCid}: from ${GUEST_CID.min} to ${GUEST_CID.max}`);
   }
-  return { path, guestCid };
+  return { ...place, path, guestCid };
 }
 
 /** @throws UserError unless `text` is the address of one card, such as `52:54:00:12:34:56` */

@@ -219,6 +219,10 @@ export class MachineControl implements RunControl {
         this.#thread.wake();
         return undefined;
       },
+      'send-input': ({ device, events }) => {
+        this.#thread.wake();
+        return machine.sendInput(device, events);
+      },
       'set-link': ({ network, up }) => {
         machine.setLink(network, up);
         this.#thread.wake();

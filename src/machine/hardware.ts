@@ -4,6 +4,7 @@ import type { DeviceRecord, DeviceValue } from '../contract/index.ts';
 import { damaged, type RamView } from '../migration/index.ts';
 import type { MachineConfig } from './config.ts';
 import type { Machine } from './machine.ts';
+import type { PciPlace } from './pci-options.ts';
 
 type Plain = { readonly [field: string]: DeviceValue | undefined };
 
@@ -18,20 +19,35 @@ export function hardwareOf({
   rng,
   balloon,
   vsock,
+  console,
+  input,
+  bridges,
+  virtio,
 }: MachineConfig): DeviceRecord {
   return {
     memoryBytes,
     cpu,
     cpus,
     kernelIrqchip,
-    disks: disks.map(({ bus, media, readOnly, serial, queues, slot }) =>
-      plain({ bus, media, readOnly, serial, queues, slot }),
-    ),
-    networks: networks.map(({ mac, queues, slot }) => plain({ mac, queues, slot })),
-    ...(rng ? { rng: plain({ slot: rng.slot }) } : {}),
-    ...(balloon ? { balloon: plain({ slot: balloon.slot }) } : {}),
-    ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid }) } : {}),
+    disks: disks.map((disk) => {
+      const { bus, media, readOnly, serial, queues } = disk;
+      return plain({ bus, media, readOnly, serial, queues, ...placeOf(disk) });
+    }),
+    networks: networks.map((network) => plain({ mac: network.mac, queues: network.queues, ...placeOf(network) })),
+    ...(rng ? { rng: plain(placeOf(rng)) } : {}),
+    ...(balloon ? { balloon: plain(placeOf(balloon)) } : {}),
+    ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid, ...placeOf(vsock) }) } : {}),
+    ...(console
+      ? { console: { ...plain(placeOf(console)), ports: console.ports.map((port) => plain({ ...port })) } }
+      : {}),
+    ...(input.length > 0 ? { input: input.map((device) => plain({ kind: device.kind, ...placeOf(device) })) } : {}),
+    ...(bridges.length > 0 ? { bridges: bridges.map((bridge) => plain({ ...bridge })) } : {}),
+    ...(virtio === 'modern' ? {} : { virtio }),
   };
+}
+
+function placeOf({ slot, behind, virtio }: PciPlace) {
+  return { slot, behind, virtio };
 }
 
 export function plain(fields: Plain): DeviceRecord {

@@ -46,6 +46,7 @@ export type {
   Network,
   OpenDiskHow,
 } from './parts.ts';
+export type { BridgeOptions, ConsoleOptions, ConsolePortOptions, InputOptions, PciPlace } from './pci-options.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
 export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';

@@ -14,6 +14,8 @@ import { serialStreams } from './serial-streams.ts';
 export interface Machine extends AsyncDisposable {
   /** COM1 to COM4. */
   readonly serial: readonly [SerialConsole, SerialConsole, SerialConsole, SerialConsole];
+  /** The ports of its virtio console, in the order of the configuration. */
+  readonly consolePorts: readonly SerialConsole[];
   /** Who executes the guest's code, and why it is that one where there was a choice, a line for people. */
   readonly accelerator: AcceleratorUsed;
   /** Lets the guest run. A second call changes nothing. */
@@ -83,7 +85,8 @@ export async function createMachineFrom(
 ): Promise<Machine> {
   const thread = threads.startThread(threadModule);
   const post = (message: ToMachine) => thread.post(message);
-  const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => serialStreams(port, post));
+  const portCount = SERIAL_PORTS + (config.console?.ports.length ?? 0);
+  const serial = Array.from({ length: portCount }, (_, port) => serialStreams(port, post));
   const created = Promise.withResolvers<Created>();
   const exit = Promise.withResolvers<MachineExit>();
   const calls = commandCalls(post);
@@ -207,9 +210,10 @@ function machineProxy(
     clearTimeout(timeout);
     await thread.terminate();
   };
-  const [com1, com2, com3, com4] = streams.map(({ readable, writable }) => ({ readable, writable }));
+  const [com1, com2, com3, com4, ...consolePorts] = streams.map(({ readable, writable }) => ({ readable, writable }));
   return {
     serial: [com1, com2, com3, com4],
+    consolePorts,
     accelerator,
     async start() {
       if (started) return;

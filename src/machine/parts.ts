@@ -15,7 +15,7 @@ import type {
   VcpuEnvironment,
   VcpuThreads,
 } from '../contract/index.ts';
-import type { Region, VirtioBalloon } from '../hw/index.ts';
+import type { InputEvent, Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
 import type { DiskState } from './commands.ts';
 import type {
@@ -177,6 +177,8 @@ export interface AssembledMachine {
   readonly block: BlockService | undefined;
   /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
   setLink(network: number, up: boolean): void;
+  /** Throws UserError when there is no such device; false when the guest has no room. */
+  sendInput(device: number, events: readonly InputEvent[]): boolean;
   /** Hands over output that devices and serial ports still hold. */
   flush(): void;
   /** Takes what the guest asked for since the last call. */

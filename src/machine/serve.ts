@@ -31,6 +31,7 @@ export function serveMachine(
   const create = async (config: MachineConfig) => {
     try {
       noReboot = config.noReboot;
+      for (const _ of config.console?.ports ?? []) serial.push(new SerialPort(serial.length, post));
       control.changeActions(config.actions);
       const tellBlock = (name: string, data: Readonly<Record<string, unknown>>) =>
         post({ kind: 'event', event: { kind: 'block', name, data } });

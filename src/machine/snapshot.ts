@@ -84,7 +84,9 @@ function notesOf(state: DeviceRecord): Readonly<Record<string, string>> {
 function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): MachineConfig {
   const hardware = recordAt(state, 'hardware');
   const boot = recordAt(state, 'boot');
-  const { memoryBytes, cpu, cpus, accel, kernelIrqchip, rng, balloon } = hardware as { [field: string]: never };
+  const { memoryBytes, cpu, cpus, accel, kernelIrqchip, rng, balloon, console, input, bridges, virtio } = hardware as {
+    [field: string]: never;
+  };
   const config = checkOptions({
     ...options,
     memoryBytes,
@@ -94,6 +96,10 @@ function configOf({ state, blobs }: SnapshotReader, options: RestoreOptions): Ma
     kernelIrqchip,
     rng: rng ?? false,
     balloon,
+    console,
+    input,
+    bridges,
+    virtio,
     disks: merged(hardware.disks, options.disks ?? [], 'disk'),
     networks: merged(hardware.networks, options.networks ?? [], 'network card'),
     vsock: vsockOf(hardware.vsock, options.vsock),

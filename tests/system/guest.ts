@@ -3,7 +3,7 @@ import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
 import { createMachine } from '../../src/cli/create-machine.ts';
 import { runExec } from '../../src/cli/exec.ts';
 import { type DefaultGuest, defaultGuest, READY_TEXT, withExec } from '../../src/host/node/index.ts';
-import type { Machine, MachineExit } from '../../src/machine/index.ts';
+import type { Machine, MachineExit, MachineOptions } from '../../src/machine/index.ts';
 
 export interface GuestOptions {
   /** A bzImage; the default guest's without it. */
@@ -16,6 +16,14 @@ export interface GuestOptions {
   readonly cpu?: string;
   readonly memoryBytes?: number;
   readonly cpus?: number;
+  /** Which of Debian's kernels and its modules; default `cloud`. */
+  readonly guestKernel?: 'cloud' | 'generic';
+  /** Added to the kernel's command line. */
+  readonly append?: string;
+  /** The machine's devices, and what else it is made of. */
+  readonly machine?: Partial<MachineOptions>;
+  /** Called with the machine before it starts. */
+  readonly onMachine?: (machine: Machine) => void;
   /** How long the guest may take in all. */
   readonly timeoutMillis?: number;
 }
@@ -38,7 +46,7 @@ export async function tryDefaultGuest(guestKernel?: 'cloud' | 'generic'): Promis
 
 /** Boots the guest, runs `script` with busybox's shell, and waits for the power-off. */
 export async function runInGuest(script: string, options: GuestOptions = {}): Promise<GuestResult> {
-  const guest = await defaultGuest();
+  const guest = await defaultGuest({ guestKernel: options.guestKernel });
   const archives = [guest.initramfs, options.archive ?? new Uint8Array(0), writeCpio(options.files ?? [])];
   const machine = await createMachine({
     memoryBytes: options.memoryBytes ?? DEFAULT_MEMORY_BYTES,
@@ -48,10 +56,12 @@ export async function runInGuest(script: string, options: GuestOptions = {}): Pr
     boot: {
       kernel: options.kernel ?? guest.kernel,
       initrd: withExec(new Uint8Array(Buffer.concat(archives)), script),
-      commandLine: guest.commandLine,
+      commandLine: `${guest.commandLine} ${options.append ?? ''}`.trimEnd(),
     },
     noReboot: true,
+    ...options.machine,
   });
+  options.onMachine?.(machine);
   const console = collect(machine, 0);
   const [stdout, stderr]: [Uint8Array[], Uint8Array[]] = [[], []];
   const timeout = setTimeout(() => machine.stop(), options.timeoutMillis ?? DEFAULT_TIMEOUT_MILLIS);

@@ -15,7 +15,7 @@ import type {
 } from '../../contract/index.ts';
 import { byteWide, dwordWide } from '../bus/index.ts';
 import { InterruptFabric, IoApic, Lapic, Pic8259Pair } from '../interrupt/index.ts';
-import { hostBridge, LpcBridge, PciBus } from '../pci/index.ts';
+import { hostBridge, LpcBridge, PciBus, PciSegment } from '../pci/index.ts';
 import { debugConsole, debugExit } from '../platform/debug.ts';
 import { I8042 } from '../platform/i8042.ts';
 import { SystemControlA } from '../platform/system-control-a.ts';
@@ -188,7 +188,12 @@ export function pciChips(
   wiring: InterruptWiring,
   resetControl: ResetControl,
 ): Chips & { pci: PciBus } {
-  const pci = new PciBus(resetControl);
+  const root = new PciSegment({
+    ...buses,
+    mayMaster: () => true,
+    interrupt: (device, pin) => wiring.pci(device, pin),
+  });
+  const pci = new PciBus(resetControl, root);
   const mch = hostBridge({ ...buses, ecamBase: MMIO.ecam.base });
   const lpc = new LpcBridge({
     ...buses,
@@ -197,8 +202,8 @@ export function pciChips(
     isaLine: (irq) => wiring.picInput(irq),
   });
   wiring.connectPirqs((index) => lpc.pirq(index));
-  pci.add(0, 0, mch);
-  pci.add(0x1f, 0, lpc.pci);
+  root.add(0, 0, mch);
+  root.add(0x1f, 0, lpc.pci);
   return {
     pci,
     devices: [pci, mch, lpc.pci],

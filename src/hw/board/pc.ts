@@ -14,9 +14,10 @@ import type {
   WallClock,
 } from '../../contract/index.ts';
 import { MmioBus, PortBus } from '../bus/index.ts';
-import type { PciFunction } from '../pci/index.ts';
+import type { Bridge, PciFunction, PciSegment, RootPort, RootPortOptions } from '../pci/index.ts';
+import { conventionalBridge, rootPort } from '../pci/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
-import type { VirtioDevice } from '../virtio/index.ts';
+import type { VirtioDevice, VirtioPciMode } from '../virtio/index.ts';
 import type { Chips } from './chips.ts';
 import {
   acceleratedInterrupts,
@@ -56,6 +57,28 @@ export interface PcOptions {
   onGuestError?(message: string): void;
 }
 
+export type BridgeKind = 'pci-bridge' | 'pcie-root-port';
+
+export interface BridgePlace {
+  readonly name: string;
+  readonly slot: number;
+  /** Default: the root bus. */
+  readonly bus?: PciSegment;
+}
+
+export interface VirtioPlace {
+  readonly slot: number;
+  /** Default: the root bus. */
+  readonly bus?: PciSegment;
+  /** Default `modern`. */
+  readonly mode?: VirtioPciMode;
+}
+
+export interface PlacedDevice {
+  /** Takes it off its bus and out of the board's devices. */
+  remove(): void;
+}
+
 export interface PcBoard {
   readonly ports: Bus;
   readonly mmio: Bus;
@@ -69,10 +92,15 @@ export interface PcBoard {
   readonly msi: MsiSink;
   /** Every device with state, in the order of resetting and restoring. */
   readonly devices: readonly Device[];
+  /** Bus 0. */
+  readonly rootBus: PciSegment;
   /** Puts a function on the root PCI bus. */
   addPciFunction(device: number, functionNumber: number, pciFunction: PciFunction): void;
-  /** Puts a virtio device on the root PCI bus as function 0 of a device number. */
-  addVirtio(deviceNumber: number, device: VirtioDevice): void;
+  /** Puts a bridge on a bus; devices go on its `segment`. */
+  addBridge(kind: 'pci-bridge', place: BridgePlace): Bridge;
+  addBridge(kind: 'pcie-root-port', place: BridgePlace & Pick<RootPortOptions, 'number' | 'onPowerOff'>): RootPort;
+  /** Puts a virtio device on a bus as function 0 of a device number. */
+  addVirtio(device: VirtioDevice, place: VirtioPlace): PlacedDevice;
   /** A driver of a PCI device's interrupt pin, 0 for INTA#. */
   pciInterrupt(device: number, pin: number): IrqLine;
   /** A short press of the power button: asks the guest to shut down. */
@@ -123,8 +151,11 @@ export function createPcBoard(options: PcOptions): PcBoard {
   add({ devices: [fwCfg], ports: [[PORTS.fwCfg, fwCfg, 'fw-cfg']] });
 
   const devices = groups.flatMap((chips) => chips.devices);
+  /** What has state of a PCI function. */
+  const partsOf = new Map<PciFunction, readonly Device[]>();
   return {
     ...buses,
+    rootBus: pci.root,
     apics,
     selectCpu,
     hasKeyboardController: true,
@@ -132,15 +163,43 @@ export function createPcBoard(options: PcOptions): PcBoard {
     msi: fabric,
     devices,
     addPciFunction(device, functionNumber, pciFunction) {
-      pci.add(device, functionNumber, pciFunction);
+      pci.root.add(device, functionNumber, pciFunction);
       devices.push(pciFunction);
     },
-    addVirtio(deviceNumber, device) {
+    addBridge(kind: BridgeKind, place: BridgePlace & { number?: number }) {
+      const upstream = place.bus ?? pci.root;
+      const options = {
+        ...place,
+        upstream,
+        intx: upstream.interrupt(place.slot, 0),
+        onSecondaryReset() {
+          for (const pciFunction of bridge.segment.functions) {
+            for (const part of partsOf.get(pciFunction) ?? []) part.reset();
+          }
+        },
+      };
+      const bridge: Bridge =
+        kind === 'pci-bridge'
+          ? conventionalBridge(options)
+          : rootPort({ ...options, number: place.number ?? place.slot, msi: fabric });
+      upstream.add(place.slot, 0, bridge.pciFunction, bridge);
+      devices.push(bridge.pciFunction);
+      return bridge as RootPort;
+    },
+    addVirtio(device, { slot, bus = pci.root, mode }) {
       const { memory, onGuestError } = options;
-      const intx = wiring.pci(deviceNumber, 0);
-      const placed = virtioFunction(device, { ...buses, memory, msi: fabric, intx, onGuestError });
-      pci.add(deviceNumber, 0, placed.pciFunction);
+      const { mmio, ports, mayMaster } = bus;
+      const intx = bus.interrupt(slot, 0);
+      const placed = virtioFunction(device, { mmio, ports, mayMaster, mode, memory, msi: fabric, intx, onGuestError });
+      bus.add(slot, 0, placed.pciFunction);
+      partsOf.set(placed.pciFunction, placed.devices);
       devices.push(...placed.devices);
+      return {
+        remove() {
+          bus.remove(placed.pciFunction);
+          for (const part of placed.devices) devices.splice(devices.indexOf(part), 1);
+        },
+      };
     },
     pciInterrupt: (device, pin) => wiring.pci(device, pin),
     pressPowerButton: () => pm.pressPowerButton(),

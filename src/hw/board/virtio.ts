@@ -1,7 +1,7 @@
-/** Virtio devices on the root PCI bus. */
+/** Virtio devices on a PCI bus. */
 import type { Bus, Device, GuestMemory, IrqLine, MsiSink } from '../../contract/index.ts';
 import type { PciFunction } from '../pci/index.ts';
-import { VirtioCore, type VirtioDevice, virtioPci } from '../virtio/index.ts';
+import { VirtioCore, type VirtioDevice, type VirtioPciMode, virtioPci } from '../virtio/index.ts';
 
 export interface VirtioPlacement {
   readonly memory: GuestMemory;
@@ -9,6 +9,8 @@ export interface VirtioPlacement {
   readonly ports: Bus;
   readonly msi: MsiSink;
   readonly intx: IrqLine;
+  readonly mayMaster: () => boolean;
+  readonly mode?: VirtioPciMode;
   readonly onGuestError?: (message: string) => void;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buffer, eisaId, integer, name, nameString, packageOf, resource, resources } from './aml.ts';
+import { buffer, eisaId, integer, name, nameString, packageOf, resource, resources, uuid } from './aml.ts';
 
 test('integers take their shortest form (ACPI 6.4, 20.2.3)', () => {
   assert.deepEqual(integer(0), [0x00]);
@@ -39,4 +39,12 @@ test('a resource template is a buffer that ends in an end tag', () => {
 test('a value that does not fit its field is our mistake', () => {
   assert.throws(() => resource.io(0x1_0000, 8), RangeError);
   assert.throws(() => name('_ADR', integer(-1)), RangeError);
+});
+
+test('UUIDs have their first three groups little-endian (19.6.142)', () => {
+  assert.deepEqual(uuid('33DB4D5B-1FF7-401C-9657-7441C03DD766').slice(3), [
+    ...[0x10, 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40],
+    ...[0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66],
+  ]);
+  assert.throws(() => uuid('33DB4D5B'), RangeError);
 });

@@ -22,13 +22,21 @@ const OP = {
   buffer: 0x11,
   package: 0x12,
   method: 0x14,
+  local0: 0x60,
   arg0: 0x68,
   store: 0x70,
+  and: 0x7b,
+  or: 0x7d,
+  createDwordField: 0x8a,
+  not: 0x92,
+  equal: 0x93,
   if: 0xa0,
+  else: 0xa1,
   return: 0xa4,
   extended: 0x5b,
 } as const;
 const EXTENDED_DEVICE = 0x82;
+const SERIALIZED = 0x08;
 
 /** An integer constant in its shortest form (20.2.3). */
 export function integer(value: number): Aml {
@@ -95,6 +103,11 @@ export function method(path: string, argumentCount: number, ...terms: readonly A
   return [OP.method, ...withLength([...nameString(path), argumentCount, ...terms.flat()])];
 }
 
+/** Method (path, argumentCount, Serialized) { … }: one that makes names of its own. */
+export function serializedMethod(path: string, argumentCount: number, ...terms: readonly Aml[]): Aml {
+  return method(path, argumentCount | SERIALIZED, ...terms);
+}
+
 /** Package () { … } of at most 255 elements. */
 export function packageOf(...elements: readonly Aml[]): Aml {
   return [OP.package, ...withLength([...littleEndian(elements.length, 1), ...elements.flat()])];
@@ -108,6 +121,52 @@ export function buffer(bytes: Aml): Aml {
 /** If (predicate) { … }. */
 export function ifThen(predicate: Aml, ...terms: readonly Aml[]): Aml {
   return [OP.if, ...withLength([...predicate, ...terms.flat()])];
+}
+
+/** Else { … }, right after an If. */
+export function otherwise(...terms: readonly Aml[]): Aml {
+  return [OP.else, ...withLength(terms.flat())];
+}
+
+/** LEqual (a, b). */
+export function equal(a: Aml, b: Aml): Aml {
+  return [OP.equal, ...a, ...b];
+}
+
+/** LNotEqual (a, b). */
+export function notEqual(a: Aml, b: Aml): Aml {
+  return [OP.not, ...equal(a, b)];
+}
+
+/** And (a, b, target). */
+export function and(a: Aml, b: Aml, target: Aml): Aml {
+  return [OP.and, ...a, ...b, ...target];
+}
+
+/** Or (a, b, target). */
+export function or(a: Aml, b: Aml, target: Aml): Aml {
+  return [OP.or, ...a, ...b, ...target];
+}
+
+/** CreateDWordField (buffer, byteIndex, name). */
+export function createDwordField(source: Aml, byteIndex: number, path: string): Aml {
+  return [OP.createDwordField, ...source, ...integer(byteIndex), ...nameString(path)];
+}
+
+/** LocalN of the running method. */
+export function local(index: number): Aml {
+  return [OP.local0 + index];
+}
+
+/** ToUUID (text): the first three groups are little-endian (19.6.142). */
+export function uuid(text: string): Aml {
+  const bytes =
+    text
+      .replaceAll('-', '')
+      .match(/../g)
+      ?.map((pair) => Number.parseInt(pair, 16)) ?? [];
+  if (!/^[\dA-F]{8}(-[\dA-F]{4}){3}-[\dA-F]{12}$/i.test(text)) throw new RangeError(`${text} is not a UUID`);
+  return buffer([3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map((at) => bytes[at]));
 }
 
 /** Return (value). */

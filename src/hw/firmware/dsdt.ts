@@ -4,21 +4,30 @@ import type { Region } from '../board/memory-map.ts';
 import { ACPI, IRQ, MMIO, PCI_WINDOW_64, PIRQ_ISA_IRQS, PORTS, pciIntxGsi } from '../board/memory-map.ts';
 import type { Aml } from './aml.ts';
 import {
+  and,
   arg,
+  createDwordField,
   device,
   eisaId,
+  equal,
   ifThen,
   integer,
+  local,
   method,
   name,
   nameString,
+  notEqual,
+  or,
+  otherwise,
   packageOf,
   resource,
   resources,
   returnValue,
   scope,
+  serializedMethod,
   store,
   string,
+  uuid,
 } from './aml.ts';
 
 /** Present, enabled, shown, working (_STA, ACPI 6.4, 6.3.7). */
@@ -81,6 +90,7 @@ function pciRoot(keyboardController: boolean): Aml {
     name('_CID', eisaId('PNP0A03')),
     name('_UID', integer(0)),
     name('_CRS', pciWindows()),
+    pciFeatures(),
     name(
       'PRTP',
       routing((gsi) => PIRQ_ISA_IRQS[gsi & 3]),
@@ -94,6 +104,38 @@ function pciRoot(keyboardController: boolean): Aml {
     device('ISA', name('_ADR', integer(LPC_BRIDGE_ADDRESS)), ...isaDevices(keyboardController)),
   );
 }
+
+/**
+ * _OSC (PCI Firmware 3.3, 4.5): the guest asks for the features of PCI Express that it wants to run by itself, and gets
+ * hot plug, power events and error reporting; there is no firmware that would.
+ */
+function pciFeatures(): Aml {
+  const [status, control] = [nameString('CDW1'), nameString('CDW3')];
+  return serializedMethod(
+    '_OSC',
+    4,
+    createDwordField(arg(3), 0, 'CDW1'),
+    ifThen(
+      equal(arg(0), uuid(OSC.uuid)),
+      createDwordField(arg(3), 8, 'CDW3'),
+      and(control, integer(OSC.granted), local(0)),
+      ifThen(notEqual(local(0), control), or(status, integer(OSC.masked), status)),
+      store(local(0), control),
+      ifThen(notEqual(arg(1), integer(1)), or(status, integer(OSC.unknownRevision), status)),
+    ),
+    otherwise(or(status, integer(OSC.unknownUuid), status)),
+    returnValue(arg(3)),
+  );
+}
+
+/** Native hot plug, power management events, error reporting, and the PCI Express capability itself. */
+const OSC = {
+  uuid: '33DB4D5B-1FF7-401C-9657-7441C03DD766',
+  granted: 0x1d,
+  unknownUuid: 0x04,
+  unknownRevision: 0x08,
+  masked: 0x10,
+} as const;
 
 function pciWindows(): Aml {
   const { pciAddress, pciData } = PORTS;

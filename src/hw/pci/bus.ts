@@ -1,13 +1,14 @@
 /**
- * The root PCI bus and the two ways to its configuration space: mechanism #1
+ * The root PCI bus and the two ways to the configuration space of it and of the buses behind its bridges: mechanism #1
  * (ports CF8h and CFCh; PCI Local Bus 3.0, 3.2.2.3.2) and the memory window
  * of PCI Express (ECAM; PCI Express Base 3.0, 7.2.2).
  */
 
-import { allOnes, InternalError, stateTable, u32 } from '../../base/index.ts';
+import { allOnes, stateTable, u32 } from '../../base/index.ts';
 import type { AccessSize, BusDevice, Device, DeviceRecord } from '../../contract/index.ts';
 import type { ByteRegisters } from '../bus/index.ts';
 import type { PciFunction } from './function.ts';
+import type { PciSegment } from './segment.ts';
 
 const ENABLE = 0x8000_0000;
 const RESET_CONTROL_OFFSET = 1;
@@ -23,11 +24,12 @@ export class PciBus implements Device {
   readonly dataPort: BusDevice;
   /** 256 MiB: 4 KiB a function. */
   readonly ecam: BusDevice;
-  /** By device number × 8 + function number. */
-  readonly #functions = new Map<number, PciFunction>();
+  /** Bus 0. */
+  readonly root: PciSegment;
   #state = STATE.initial();
 
-  constructor(resetControl: ByteRegisters) {
+  constructor(resetControl: ByteRegisters, root: PciSegment) {
+    this.root = root;
     this.addressPort = {
       read: (offset, size) => {
         if (offset === RESET_CONTROL_OFFSET && size === 1) return resetControl.readByte(0);
@@ -54,13 +56,6 @@ export class PciBus implements Device {
     };
   }
 
-  add(device: number, functionNumber: number, pciFunction: PciFunction): void {
-    const slot = device * 8 + functionNumber;
-    const other = this.#functions.get(slot);
-    if (other) throw new InternalError(`PCI ${device}.${functionNumber}: ${pciFunction.name} meets ${other.name}`);
-    this.#functions.set(slot, pciFunction);
-  }
-
   reset(): void {
     this.#state = STATE.initial();
   }
@@ -73,12 +68,16 @@ export class PciBus implements Device {
     this.#state = STATE.load(record);
   }
 
-  /** @param requester bus, device and function as 16 bits; only bus 0 is there */
+  /** @param requester bus, device and function as 16 bits */
   #read(requester: number, offset: number, size: AccessSize): number {
-    return this.#functions.get(requester & 0xffff)?.readConfig(offset, size) ?? allOnes(size);
+    return this.#find(requester)?.readConfig(offset, size) ?? allOnes(size);
   }
 
   #write(requester: number, offset: number, size: AccessSize, value: number): void {
-    this.#functions.get(requester & 0xffff)?.writeConfig(offset, size, value);
+    this.#find(requester)?.writeConfig(offset, size, value);
+  }
+
+  #find(requester: number): PciFunction | undefined {
+    return this.root.find((requester >> 8) & 0xff, 0, requester & 0xff);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * One PCI function with a type 0 header: PCI Local Bus 3.0, chapter 6. It
+ * One PCI function: PCI Local Bus 3.0, chapter 6. It
  * keeps the configuration space, places its BARs on the buses as the guest
  * moves them, and drives its INTx pin. Devices add BARs, capabilities and rows.
  */
@@ -48,11 +48,15 @@ export interface PciCapability {
   readonly body: Uint8Array;
   /** Writable bits of `body`; none without. */
   readonly writable?: Uint8Array;
+  /** Bits of `body` that a written 1 clears; none without. */
+  readonly clearable?: Uint8Array;
 }
 
 export interface PciFunctionOptions {
   readonly name: string;
   readonly identity: PciIdentity;
+  /** 1: a bridge, whose own rows stand where others have BARs and a subsystem; default 0. */
+  readonly headerType?: 0 | 1;
   readonly bars?: readonly PciBar[];
   readonly capabilities?: readonly PciCapability[];
   /** Device-specific registers, from 40h. */
@@ -60,6 +64,8 @@ export interface PciFunctionOptions {
   readonly mmio: Bus;
   readonly ports: Bus;
   readonly intx?: IrqLine;
+  /** Do the bridges above pass this function's accesses to memory on? Default: there are none. */
+  readonly mayMaster?: () => boolean;
   /** Called after the configuration space may have changed: by the guest, a reset or a restore. */
   readonly onConfigChange?: () => void;
   /** Sees the guest's accesses first; an answer other than undefined (read) or false (write) is all there is to it. */
@@ -120,7 +126,7 @@ export class PciFunction implements Device {
 
   /** May the device read and write guest memory? */
   get busMaster(): boolean {
-    return (this.#command() & COMMAND.busMaster) !== 0;
+    return (this.#command() & COMMAND.busMaster) !== 0 && (this.#options.mayMaster?.() ?? true);
   }
 
   /** Where the capability of that number in the options lies in the configuration space. */
@@ -191,7 +197,11 @@ export class PciFunction implements Device {
   }
 }
 
-function headerRows({ identity, capabilities = [] }: PciFunctionOptions): ConfigRow[] {
+function headerRows({ identity, capabilities = [], headerType = 0 }: PciFunctionOptions): ConfigRow[] {
+  const subsystem: ConfigRow[] = [
+    { name: 'subsystem vendor id', offset: 0x2c, width: 2, initial: identity.subsystemVendorId ?? 0 },
+    { name: 'subsystem id', offset: 0x2e, width: 2, initial: identity.subsystemId ?? 0 },
+  ];
   const status = capabilities.length > 0 ? STATUS.capabilities : 0;
   return [
     { name: 'vendor id', offset: 0x00, width: 2, initial: identity.vendorId },
@@ -202,9 +212,8 @@ function headerRows({ identity, capabilities = [] }: PciFunctionOptions): Config
     { name: 'class code', offset: 0x09, width: 3, initial: identity.classCode },
     { name: 'cache line size', offset: 0x0c, width: 1, writable: 0xff },
     { name: 'latency timer', offset: 0x0d, width: 1, writable: 0xff },
-    { name: 'header type', offset: 0x0e, width: 1, initial: identity.multifunction ? 0x80 : 0 },
-    { name: 'subsystem vendor id', offset: 0x2c, width: 2, initial: identity.subsystemVendorId ?? 0 },
-    { name: 'subsystem id', offset: 0x2e, width: 2, initial: identity.subsystemId ?? 0 },
+    { name: 'header type', offset: 0x0e, width: 1, initial: headerType | (identity.multifunction ? 0x80 : 0) },
+    ...(headerType === 0 ? subsystem : []),
     { name: 'capabilities', offset: 0x34, width: 1, initial: capabilities.length > 0 ? FIRST_CAPABILITY : 0 },
     { name: 'interrupt line', offset: OFFSET.interruptLine, width: 1, writable: 0xff },
     { name: 'interrupt pin', offset: 0x3d, width: 1, initial: identity.interruptPin ?? 0 },
@@ -245,11 +254,12 @@ function capabilityOffsets(capabilities: readonly PciCapability[]): number[] {
 
 function capabilityRows(capabilities: readonly PciCapability[]): ConfigRow[] {
   const offsets = capabilityOffsets(capabilities);
-  return capabilities.flatMap(({ id, body, writable }, i) => {
+  return capabilities.flatMap(({ id, body, writable, clearable }, i) => {
     const offset = offsets[i];
     const link = offsets[i + 1] ?? 0;
     const bytes = Array.from(body, (initial, j): ConfigRow => {
-      return { name: `capability ${i} byte ${j}`, offset: offset + 2 + j, width: 1, initial, writable: writable?.[j] };
+      const access = { writable: writable?.[j], clearable: clearable?.[j] };
+      return { name: `capability ${i} byte ${j}`, offset: offset + 2 + j, width: 1, initial, ...access };
     });
     return [{ name: `capability ${i}`, offset, width: 2, initial: id | (link << 8) }, ...bytes];
   });

@@ -1,6 +1,10 @@
+export { type Bridge, type BridgeOptions, conventionalBridge } from './bridge.ts';
 export { PciBus } from './bus.ts';
 export type { ConfigRow } from './config-space.ts';
 export type { PciBar, PciCapability, PciFunctionOptions, PciIdentity } from './function.ts';
 export { PciFunction } from './function.ts';
+export { Msi, type MsiOptions } from './msi.ts';
 export { Msix, type MsixOptions } from './msix.ts';
 export { hostBridge, LpcBridge } from './q35.ts';
+export { type RootPort, type RootPortOptions, rootPort } from './root-port.ts';
+export { PciSegment, type PciSegmentPorts, type SecondaryBus } from './segment.ts';

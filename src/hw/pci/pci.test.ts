@@ -5,7 +5,7 @@ import { MmioBus, PortBus } from '../bus/index.ts';
 import { deviceStateSuite } from '../testing/device-state-suite.test.ts';
 import { FakeLine } from '../testing/fakes.ts';
 import type { PciFunctionOptions } from './index.ts';
-import { hostBridge, LpcBridge, PciBus, PciFunction } from './index.ts';
+import { hostBridge, LpcBridge, PciBus, PciFunction, PciSegment } from './index.ts';
 
 const ECAM = 0xb000_0000;
 const COMMAND = 0x04;
@@ -23,7 +23,8 @@ function make(options: Partial<PciFunctionOptions> = {}) {
   const ports = new PortBus();
   const mmio = new MmioBus();
   const written: number[] = [];
-  const pci = new PciBus({ readByte: () => 0x5a, writeByte: (_, value) => written.push(value) });
+  const root = new PciSegment({ mmio, ports, mayMaster: () => true, interrupt: () => new FakeLine() });
+  const pci = new PciBus({ readByte: () => 0x5a, writeByte: (_, value) => written.push(value) }, root);
   const intx = new FakeLine();
   const card = new PciFunction({
     name: 'card',
@@ -42,7 +43,7 @@ function make(options: Partial<PciFunctionOptions> = {}) {
     intx,
     ...options,
   });
-  pci.add(2, 0, card);
+  root.add(2, 0, card);
   ports.map(0xcf8, 4, pci.addressPort, 'address');
   ports.map(0xcfc, 4, pci.dataPort, 'data');
   mmio.map(ECAM, 0x1000_0000, pci.ecam, 'ecam');

@@ -12,6 +12,8 @@ export const STATUS = {
 
 /** Feature bits that belong to no device in particular (6). */
 export const FEATURE = {
+  /** Of the legacy interface alone (6.3). */
+  anyLayout: 27,
   indirectDescriptors: 28,
   eventIndex: 29,
   version1: 32,

@@ -4,7 +4,7 @@
  */
 
 import type { StateOf } from '../../base/index.ts';
-import { array, InternalError, stateTable, u8, u16, u32 } from '../../base/index.ts';
+import { added, array, bool, InternalError, stateTable, u8, u16, u32 } from '../../base/index.ts';
 import type { Device, DeviceRecord, GuestMemory } from '../../contract/index.ts';
 import { FEATURE, featureWords, hasFeature, STATUS } from './constants.ts';
 import type { DevicePort, VirtioDevice } from './device.ts';
@@ -23,6 +23,8 @@ const COMMON_FEATURES = [
   FEATURE.notificationData,
   FEATURE.ringReset,
 ];
+/** Of those, what drivers of the legacy interface may use, and that requests may lie in buffers of any sizes (6.3). */
+const LEGACY_FEATURES = [FEATURE.indirectDescriptors, FEATURE.eventIndex, FEATURE.anyLayout];
 
 /** How the core reaches the guest; each transport has its own way. */
 export interface TransportPort {
@@ -51,6 +53,8 @@ function stateOf(queueCount: number) {
     queueSelect: u16(),
     configVector: u16(NO_VECTOR),
     configGeneration: u8(),
+    /** The driver uses the legacy interface, and the device although it has not said DRIVER_OK (3.1.1). */
+    usedEarly: added(bool()),
     queues: array(queueCount, QUEUE_STATE),
   });
 }
@@ -61,6 +65,7 @@ export class VirtioCore implements Device {
   readonly device: VirtioDevice;
   readonly queues: readonly Virtqueue[];
   readonly offered: { readonly low: number; readonly high: number };
+  readonly #legacyOffered: number;
   readonly #memory: GuestMemory;
   readonly #onGuestError: (message: string) => void;
   readonly #table: ReturnType<typeof stateOf>;
@@ -71,6 +76,7 @@ export class VirtioCore implements Device {
     this.name = `${device.name}.virtio`;
     this.device = device;
     this.offered = featureWords([...COMMON_FEATURES, ...device.features]);
+    this.#legacyOffered = featureWords([...LEGACY_FEATURES, ...device.features]).low;
     this.#memory = memory;
     this.#onGuestError = onGuestError;
     this.#table = stateOf(device.queues.length);
@@ -92,7 +98,8 @@ export class VirtioCore implements Device {
 
   /** Between DRIVER_OK and a reset or a fault. */
   get running(): boolean {
-    return (this.#state.status & (STATUS.driverOk | STATUS.needsReset)) === STATUS.driverOk;
+    const { status, usedEarly } = this.#state;
+    return (status & STATUS.needsReset) === 0 && ((status & STATUS.driverOk) !== 0 || usedEarly);
   }
 
   get state(): CoreState {
@@ -146,6 +153,11 @@ export class VirtioCore implements Device {
   /** Puts a queue into use as its registers describe it. */
   enableQueue(queue: Virtqueue): void {
     if (queue.state.enabled || !(this.#state.status & STATUS.featuresOk)) return;
+    this.connectQueue(queue);
+  }
+
+  /** The same whatever was negotiated. */
+  connectQueue(queue: Virtqueue): void {
     const { maxSize } = this.device.queues[queue.index];
     const ring =
       queue.state.size > maxSize ? `${queue.state.size} entries, over ${maxSize}` : this.#ringOf(queue.state);
@@ -170,6 +182,46 @@ export class VirtioCore implements Device {
     if (queue?.state.enabled && this.running) this.device.queues[index].onNotify(queue);
   }
 
+  /** What the legacy interface offers: 32 bits. */
+  legacyFeatures(): number {
+    return this.#legacyOffered;
+  }
+
+  /** There is no FEATURES_OK: what was not offered is left out, and the rest holds from the first use on. */
+  writeLegacyFeatures(value: number): void {
+    const s = this.#state;
+    if (this.running) return;
+    s.driverFeaturesLow = (value & this.#legacyOffered) >>> 0;
+    s.driverFeaturesHigh = 0;
+  }
+
+  writeLegacyStatus(value: number): void {
+    const s = this.#state;
+    const isStart = (value & STATUS.driverOk) !== 0 && !(s.status & STATUS.driverOk);
+    if (value === 0 || !isStart) {
+      this.writeStatus(value & ~STATUS.featuresOk);
+      return;
+    }
+    if (!s.usedEarly) this.#startLegacy();
+    s.status |= value & ~(STATUS.needsReset | STATUS.featuresOk);
+  }
+
+  /** 3.1.1: some drivers use a device before they say DRIVER_OK. */
+  legacyNotify(index: number): void {
+    const s = this.#state;
+    if (!(s.status & (STATUS.driverOk | STATUS.needsReset)) && !s.usedEarly && this.queues[index]?.state.enabled) {
+      this.#startLegacy();
+      s.usedEarly = true;
+    }
+    this.notify(index);
+  }
+
+  /** Queues may have been set up before the features were written. */
+  #startLegacy(): void {
+    this.#connectRings();
+    this.device.start((bit) => this.negotiated(bit));
+  }
+
   /** 2.1.2: the device stops, and says so. */
   fail(reason: string): void {
     const s = this.#state;
@@ -188,11 +240,12 @@ export class VirtioCore implements Device {
     return value >>> 0;
   }
 
-  writeConfig(offset: number, size: number, value: number): void {
+  writeConfig(offset: number, size: number, value: number, isLegacy = false): void {
     if (!this.device.writeConfig || offset + size > this.device.config().length) return;
     this.device.writeConfig(
       offset,
       Uint8Array.from({ length: size }, (_, i) => value >>> (i * 8)),
+      isLegacy,
     );
   }
 
@@ -210,13 +263,17 @@ export class VirtioCore implements Device {
 
   restore(record: DeviceRecord): void {
     this.#load(this.#table.load(record));
+    this.#connectRings();
+    if (this.running) this.device.start((bit) => this.negotiated(bit));
+  }
+
+  #connectRings(): void {
     for (const queue of this.queues) {
       if (!queue.state.enabled) continue;
       const ring = this.#ringOf(queue.state);
       if (typeof ring === 'string') queue.fail(ring);
       else queue.connect(ring);
     }
-    if (this.running) this.device.start((bit) => this.negotiated(bit));
   }
 
   #load(state: CoreState): void {

@@ -40,6 +40,6 @@ export interface VirtioDevice extends Device {
   start(negotiated: Negotiated): void;
   /** The configuration structure as it is now; always of the same length. */
   config(): Uint8Array;
-  /** The driver wrote `bytes` at `offset` of the configuration structure. */
-  writeConfig?(offset: number, bytes: Uint8Array): void;
+  /** The driver wrote `bytes` at `offset` of the configuration structure; `isLegacy`: by the legacy interface. */
+  writeConfig?(offset: number, bytes: Uint8Array, isLegacy: boolean): void;
 }

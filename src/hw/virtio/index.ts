@@ -13,9 +13,16 @@ export { type ConsoleOptions, type ConsolePort, type VirtioConsole, virtioConsol
 export { VirtioCore, type VirtioCoreOptions } from './core.ts';
 export type { DevicePort, Negotiated, QueueSpec, VirtioDevice } from './device.ts';
 export { INPUT_EVENT, type InputEvent, type InputOptions, type VirtioInput, virtioInput } from './input.ts';
+export { INPUT_KINDS, type InputKind, inputDevice, TABLET_MAX } from './input-devices.ts';
 export { VIRTIO_MMIO_BYTES, VirtioMmio } from './mmio-transport.ts';
 export { type NetOptions, type VirtioNet, virtioNet } from './net/net.ts';
-export { type VirtioPci, type VirtioPciOptions, virtioPci } from './pci-transport.ts';
+export {
+  VIRTIO_PCI_MODES,
+  type VirtioPci,
+  type VirtioPciMode,
+  type VirtioPciOptions,
+  virtioPci,
+} from './pci-transport.ts';
 export { type RngOptions, virtioRng } from './rng.ts';
 export { type ScsiOptions, type VirtioScsi, virtioScsi } from './scsi/scsi.ts';
 export type { ScsiUnitOptions } from './scsi/unit.ts';

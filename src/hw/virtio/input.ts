@@ -5,7 +5,7 @@ import type { DevicePort, VirtioDevice } from './device.ts';
 import { layout } from './layout.ts';
 
 /** Types of Linux's input events (input-event-codes.h), which are virtio's. */
-export const INPUT_EVENT = { synchronize: 0, key: 1, relative: 2, absolute: 3, led: 0x11 } as const;
+export const INPUT_EVENT = { synchronize: 0, key: 1, relative: 2, absolute: 3, led: 0x11, repeat: 0x14 } as const;
 
 /** What the configuration structure shows (5.8.2). */
 const SELECT = { name: 1, serial: 2, ids: 3, bits: 0x11, absolute: 0x12 } as const;

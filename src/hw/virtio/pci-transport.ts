@@ -1,4 +1,4 @@
-/** Virtio over PCI, as devices since virtio 1.0 are: VIRTIO 1.2, section 4.1, without the legacy interface. */
+/** Virtio over PCI: VIRTIO 1.2, section 4.1. Drivers reach a device by the interface of virtio 1.0, the older one, or either. */
 
 import { stateTable, u8 } from '../../base/index.ts';
 import type { AccessSize, Bus, BusDevice, Device, DeviceRecord, IrqLine, MsiSink } from '../../contract/index.ts';
@@ -6,14 +6,26 @@ import { registerWindow } from '../bus/index.ts';
 import { Msix, type PciCapability, PciFunction } from '../pci/index.ts';
 import { ISR } from './constants.ts';
 import type { VirtioCore } from './core.ts';
+import { legacyBarBytes, legacyRegisters } from './legacy-registers.ts';
 import { commonRows } from './pci-common.ts';
 
 const VENDOR = 0x1af4;
 /** As QEMU's devices say who built them. */
 const SUBSYSTEM_ID = 0x1100;
 const DEVICE_ID_BASE = 0x1040; // 4.1.2.1
+/** PCI device ids of transitional devices by virtio's device id (4.1.2.1); the others came after the legacy interface. */
+const TRANSITIONAL_IDS: Readonly<Record<number, number>> = {
+  1: 0x1000,
+  2: 0x1001,
+  5: 0x1002,
+  3: 0x1003,
+  8: 0x1004,
+  4: 0x1005,
+  9: 0x1009,
+};
 const VENDOR_CAPABILITY = 0x09;
 
+const LEGACY_BAR = 0;
 const MSIX_BAR = 1;
 const REGISTER_BAR = 4;
 /** The structures inside the register BAR (4.1.4), a page each; the device's own is as long as its configuration. */
@@ -28,12 +40,23 @@ const REGISTER_BAR_BYTES = 0x4000;
 const NOTIFY_MULTIPLIER = 4;
 const PCI_CONFIG_TYPE = 5;
 
+/**
+ * Which interfaces there are: that of virtio 1.0 and later; both; the older one alone. Devices that never had the older
+ * one are modern whatever is asked for.
+ */
+export type VirtioPciMode = 'modern' | 'transitional' | 'legacy';
+export const VIRTIO_PCI_MODES: readonly VirtioPciMode[] = ['modern', 'transitional', 'legacy'];
+
 export interface VirtioPciOptions {
   readonly core: VirtioCore;
+  /** Default `modern`. */
+  readonly mode?: VirtioPciMode;
   readonly mmio: Bus;
   readonly ports: Bus;
   readonly msi: MsiSink;
   readonly intx?: IrqLine;
+  /** Do the bridges above let it reach memory? Default: there are none. */
+  readonly mayMaster?: () => boolean;
 }
 
 /** A virtio device as a PCI function. */
@@ -48,6 +71,8 @@ const ISR_STATE = stateTable({ isr: u8() });
 export function virtioPci(options: VirtioPciOptions): VirtioPci {
   const { core } = options;
   const { device } = core;
+  const transitionalId = TRANSITIONAL_IDS[device.id];
+  const mode = transitionalId === undefined ? 'modern' : (options.mode ?? 'modern');
   const msix = new Msix({
     name: `${device.name}.msix`,
     vectors: core.queues.length + 1,
@@ -56,28 +81,44 @@ export function virtioPci(options: VirtioPciOptions): VirtioPci {
   });
   const isr = new Isr(`${device.name}.isr`, (level) => pciFunction.setInterrupt(level));
   const registers = registerBar(core, isr);
-  const capabilities = [...structureCapabilities(device.config().length), pciConfigCapability(), msix.capability];
+  const structures = mode === 'legacy' ? [] : [...structureCapabilities(device.config().length), pciConfigCapability()];
+  const capabilities = [...structures, msix.capability];
   const windowAt = () => pciFunction.capabilityOffset(capabilities.length - 2);
+  const legacy = {
+    index: LEGACY_BAR,
+    size: legacyBarBytes(core),
+    kind: 'io',
+    device: legacyRegisters(core, { isMsixEnabled: () => msix.enabled, takeIsr: () => isr.take() }),
+  } as const;
+  const modern = {
+    index: REGISTER_BAR,
+    size: REGISTER_BAR_BYTES,
+    kind: 'memory64',
+    prefetchable: true,
+    device: registers,
+  } as const;
   const pciFunction: PciFunction = new PciFunction({
     name: `${device.name}.pci`,
     identity: {
+      ...(mode === 'modern'
+        ? { deviceId: DEVICE_ID_BASE + device.id, revision: 1, subsystemId: SUBSYSTEM_ID }
+        : { deviceId: transitionalId, revision: 0, subsystemId: device.id }), // 4.1.2.2, 4.1.2.3
       vendorId: VENDOR,
-      deviceId: DEVICE_ID_BASE + device.id,
-      revision: 1,
       classCode: device.pciClass,
       subsystemVendorId: VENDOR,
-      subsystemId: SUBSYSTEM_ID,
       interruptPin: 1,
     },
     bars: [
+      ...(mode === 'modern' ? [] : [legacy]),
       { index: MSIX_BAR, size: msix.barSize, kind: 'memory32', device: padded(msix.device, msix.barSize) },
-      { index: REGISTER_BAR, size: REGISTER_BAR_BYTES, kind: 'memory64', prefetchable: true, device: registers },
+      ...(mode === 'legacy' ? [] : [modern]),
     ],
     capabilities,
     mmio: options.mmio,
     ports: options.ports,
     intx: options.intx,
-    intercept: configWindow(() => pciFunction.config, windowAt, registers),
+    mayMaster: options.mayMaster,
+    intercept: mode === 'legacy' ? undefined : configWindow(() => pciFunction.config, windowAt, registers),
     onConfigChange() {
       const at = pciFunction.capabilityOffset(capabilities.length - 1) + 2;
       msix.setControl(pciFunction.config[at] | (pciFunction.config[at + 1] << 8));

@@ -333,16 +333,20 @@ test('without bus mastering the device leaves memory alone', () => {
 });
 
 for (const transportName of ['pci', 'mmio'] as const) {
-  deviceStateSuite(`virtio core over ${transportName}`, () => {
-    const { core, mmio } = rig(echoDevice(), transportName);
-    const base = 0xc000_0000;
-    const size = transportName === 'pci' ? 0x4000 : 0x200;
-    const window = {
-      read: (offset: number, width: 1 | 2 | 4) => mmio.read(base + offset, width),
-      write: (offset: number, width: 1 | 2 | 4, value: number) => mmio.write(base + offset, width, value),
-    };
-    return { device: core, windows: [{ device: window, size }] };
-  });
+  deviceStateSuite(
+    `virtio core over ${transportName}`,
+    () => {
+      const { core, mmio } = rig(echoDevice(), transportName);
+      const base = 0xc000_0000;
+      const size = transportName === 'pci' ? 0x4000 : 0x200;
+      const window = {
+        read: (offset: number, width: 1 | 2 | 4) => mmio.read(base + offset, width),
+        write: (offset: number, width: 1 | 2 | 4, value: number) => mmio.write(base + offset, width, value),
+      };
+      return { device: core, windows: [{ device: window, size }] };
+    },
+    { added: ['usedEarly'] },
+  );
 }
 
 deviceStateSuite('MSI-X', () => {

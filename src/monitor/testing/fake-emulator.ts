@@ -90,6 +90,7 @@ export function fakeMachine(config: SystemConfig): FakeMachine {
   };
   return {
     serial: undefined as never,
+    consolePorts: [],
     config: undefined as never,
     memory: undefined as never,
     notes: {},

@@ -44,8 +44,7 @@ if [ -e /sys/class/net/eth0 ]; then
   udhcpc -i eth0 -q -n -t 3 -T 1 >/dev/null 2>&1 || echo "no DHCP answer on eth0" >&2
 fi
 new_root= new_init=/sbin/init new_mode=ro
-read -r words < /proc/cmdline
-for word in $words; do
+for word in $command_line; do
   case $word in
     root=/dev/*) new_root=\${word#root=};;
     init=*) new_init=\${word#init=};;

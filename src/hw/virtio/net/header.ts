@@ -12,6 +12,8 @@ const HEADER = layout({
   bufferCount: 'u16',
 });
 export const NET_HEADER_BYTES = HEADER.length;
+/** Over the legacy interface there is no count of buffers unless they are merged (5.1.6.1). */
+export const LEGACY_HEADER_BYTES = HEADER.offsets.bufferCount;
 
 const NEEDS_CHECKSUM = 1;
 const GSO = { none: 0, tcp4: 1, tcp6: 4 } as const;

@@ -1,43 +1,16 @@
 /** The network device as a driver meets it: VIRTIO 1.2, section 5.1. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NetLink, NetOffloads, NetReceiver, UnfinishedFrame } from '../../../contract/index.ts';
 import { seededRandom } from '../../testing/device-state-suite.test.ts';
 import { FEATURE } from '../constants.ts';
 import type { DriverOptions } from '../testing/driver.ts';
+import { FakeLink } from '../testing/fake-link.ts';
 import { rig } from '../testing/rig.ts';
 import { NET_FEATURE as F } from './features.ts';
 import { flowOf } from './flows.ts';
 import { virtioNet } from './net.ts';
 
 const MAC = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
-const EVERYTHING: NetOffloads = { checksum: true, tcp4: true, tcp6: true };
-
-class FakeLink implements NetLink {
-  readonly takes = EVERYTHING;
-  readonly sent: { frame: Uint8Array; unfinished?: UnfinishedFrame }[] = [];
-  receiver: NetReceiver | undefined;
-  readonly waiting: Uint8Array[] = [];
-
-  send(frame: Uint8Array, unfinished?: UnfinishedFrame): void {
-    this.sent.push({ frame: frame.slice(), unfinished });
-  }
-
-  connect(receiver: NetReceiver): void {
-    this.receiver = receiver;
-  }
-
-  /** Offers a frame; keeps it when there is no room. */
-  offer(frame: Uint8Array, unfinished?: UnfinishedFrame): boolean {
-    const isTaken = this.receiver?.receive(frame, unfinished) ?? false;
-    if (!isTaken) this.waiting.push(frame);
-    return isTaken;
-  }
-
-  resume(): void {
-    for (const frame of this.waiting.splice(0)) this.offer(frame);
-  }
-}
 
 function setUp(features: readonly number[] = [], pairs = 1, options: DriverOptions = {}) {
   const link = new FakeLink();

@@ -2,6 +2,7 @@
 
 import type { DeviceRecord, NetLink, NetOffloads, UnfinishedFrame } from '../../../contract/index.ts';
 import type { Chain } from '../chain.ts';
+import { FEATURE } from '../constants.ts';
 import type { DevicePort, Negotiated, QueueSpec, VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
@@ -9,7 +10,7 @@ import { COMMAND_BYTES_MAX, control, NET_STATE, type NetState, negotiatedGuestOf
 import { NET_FEATURE } from './features.ts';
 import { isWanted } from './filter.ts';
 import { flowOf } from './flows.ts';
-import { decodeHeader, encodeHeader, NET_HEADER_BYTES } from './header.ts';
+import { decodeHeader, encodeHeader, LEGACY_HEADER_BYTES, NET_HEADER_BYTES } from './header.ts';
 
 /** struct virtio_net_config after the address (5.1.4). */
 const CONFIG = layout({ status: 'u16', pairsMax: 'u16', mtu: 'u16' });
@@ -58,6 +59,7 @@ class Net implements VirtioNet {
   #state: NetState;
   #device: DevicePort | undefined;
   #isRunning = false;
+  #headerBytes = NET_HEADER_BYTES;
   #negotiated: Negotiated = () => false;
 
   constructor({ name, link, mac, pairs = 1, mtu }: NetOptions) {
@@ -94,12 +96,19 @@ class Net implements VirtioNet {
     this.#negotiated = negotiated;
     this.#isRunning = true;
     this.#state.guestOffloads = negotiatedGuestOffloads(negotiated);
+    const isWhole = negotiated(FEATURE.version1) || negotiated(NET_FEATURE.mergeableBuffers);
+    this.#headerBytes = isWhole ? NET_HEADER_BYTES : LEGACY_HEADER_BYTES;
   }
 
   config(): Uint8Array {
     const { mac, isUp, announces } = this.#state;
     const status = (isUp ? STATUS.linkUp : 0) | (announces ? STATUS.announce : 0);
     return Uint8Array.of(...mac, ...CONFIG.encode({ status, pairsMax: this.#pairs, mtu: this.#mtu }));
+  }
+
+  /** 5.1.4: only drivers of the legacy interface set the address here. */
+  writeConfig(offset: number, bytes: Uint8Array, isLegacy: boolean): void {
+    if (isLegacy && offset + bytes.length <= this.#state.mac.length) this.#state.mac.set(bytes, offset);
   }
 
   announce(): void {
@@ -141,15 +150,15 @@ class Net implements VirtioNet {
   }
 
   #send(pair: number, queue: Virtqueue, chain: Chain): void {
-    const length = chain.readableBytes - NET_HEADER_BYTES;
+    const length = chain.readableBytes - this.#headerBytes;
     if (length < ETHERNET_HEADER_BYTES || length > FRAME_BYTES_MAX) {
       queue.complete(chain, 0);
       return;
     }
     const header = new Uint8Array(NET_HEADER_BYTES);
-    chain.read(0, header);
+    chain.read(0, header.subarray(0, this.#headerBytes));
     const frame = this.#frame.subarray(0, length);
-    chain.read(NET_HEADER_BYTES, frame);
+    chain.read(this.#headerBytes, frame);
     queue.complete(chain, 0);
     const unfinished = decodeHeader(header, frame, this.#linkTakes());
     if (typeof unfinished === 'string') return; // what makes no sense is lost
@@ -166,7 +175,7 @@ class Net implements VirtioNet {
     if (!queue?.state.enabled) return true;
     return this.#negotiated(NET_FEATURE.mergeableBuffers)
       ? deliverMerged(queue, frame, unfinished)
-      : deliver(queue, frame, unfinished);
+      : deliver(queue, frame, unfinished, this.#headerBytes);
   }
 
   #command(queue: Virtqueue, chain: Chain): void {
@@ -209,19 +218,30 @@ function takeOrWait(queue: Virtqueue): Chain | undefined {
 }
 
 /** One buffer has the whole frame, or the frame is lost. */
-function deliver(queue: Virtqueue, frame: Uint8Array, unfinished: UnfinishedFrame | undefined): boolean {
+function deliver(
+  queue: Virtqueue,
+  frame: Uint8Array,
+  unfinished: UnfinishedFrame | undefined,
+  headerBytes: number,
+): boolean {
   const chain = takeOrWait(queue);
   if (chain === undefined) return false;
-  const fits = chain.writableBytes >= NET_HEADER_BYTES + frame.length;
-  if (fits) putWhole(queue, chain, frame, unfinished);
+  const fits = chain.writableBytes >= headerBytes + frame.length;
+  if (fits) putWhole(queue, chain, frame, unfinished, headerBytes);
   else queue.complete(chain, 0);
   return true;
 }
 
-function putWhole(queue: Virtqueue, chain: Chain, frame: Uint8Array, unfinished: UnfinishedFrame | undefined): void {
-  chain.write(0, encodeHeader(unfinished, 1));
-  chain.write(NET_HEADER_BYTES, frame);
-  queue.complete(chain, NET_HEADER_BYTES + frame.length);
+function putWhole(
+  queue: Virtqueue,
+  chain: Chain,
+  frame: Uint8Array,
+  unfinished: UnfinishedFrame | undefined,
+  headerBytes: number,
+): void {
+  chain.write(0, encodeHeader(unfinished, 1).subarray(0, headerBytes));
+  chain.write(headerBytes, frame);
+  queue.complete(chain, headerBytes + frame.length);
 }
 
 /** The frame goes over as many buffers as it needs, or over none (5.1.6.4). */
@@ -239,7 +259,7 @@ function deliverMerged(queue: Virtqueue, frame: Uint8Array, unfinished: Unfinish
     room += chain.writableBytes;
   }
   if (chains.length === 1) {
-    putWhole(queue, chains[0], frame, unfinished);
+    putWhole(queue, chains[0], frame, unfinished, NET_HEADER_BYTES);
     return true;
   }
   const bytes = new Uint8Array(NET_HEADER_BYTES + frame.length);

@@ -8,6 +8,8 @@ import { DESCRIPTOR, DESCRIPTOR_BYTES, FEATURE, featureWords, STATUS } from '../
 
 /** The registers of a transport, as a driver uses them. */
 export interface DriverTransport {
+  /** That of devices before virtio 1.0: there is no FEATURES_OK, and queues are as large as the device says. */
+  readonly isLegacy?: boolean;
   readonly deviceId: number;
   readStatus(): number;
   writeStatus(value: number): void;
@@ -74,22 +76,24 @@ export class MockDriver {
     transport.writeStatus(0);
     transport.writeStatus(STATUS.acknowledge);
     transport.writeStatus(STATUS.acknowledge | STATUS.driver);
-    const wanted = featureWords([FEATURE.version1, ...(this.options.features ?? [])]);
+    const { isLegacy } = transport;
+    const wanted = featureWords([...(isLegacy ? [] : [FEATURE.version1]), ...(this.options.features ?? [])]);
     for (const [word, value] of [wanted.low, wanted.high].entries()) {
       const missing = value & ~transport.readFeatures(word);
       if (missing !== 0) throw new Error(`the device does not offer features ${missing.toString(2)} of word ${word}`);
       transport.writeFeatures(word, value);
     }
-    const ready = STATUS.acknowledge | STATUS.driver | STATUS.featuresOk;
+    const ready = STATUS.acknowledge | STATUS.driver | (isLegacy ? 0 : STATUS.featuresOk);
     transport.writeStatus(ready);
-    if (!(transport.readStatus() & STATUS.featuresOk)) throw new Error('the device refused the features');
+    if (!isLegacy && !(transport.readStatus() & STATUS.featuresOk)) throw new Error('the device refused the features');
     for (let index = 0; index < queueCount; index++) this.queues[index] = this.addQueue(index);
     transport.writeStatus(ready | STATUS.driverOk);
     return this;
   }
 
   addQueue(index: number): DriverQueue {
-    const size = Math.min(this.options.queueSize ?? 16, this.transport.queueMaxSize(index));
+    const most = this.transport.queueMaxSize(index);
+    const size = this.transport.isLegacy ? most : Math.min(this.options.queueSize ?? 16, most);
     const queue = new DriverQueue(this, index, size);
     this.transport.setUpQueue(index, size, queue.areas);
     return queue;
@@ -100,8 +104,8 @@ export class MockDriver {
   }
 
   /** Guest memory that nothing else uses, zeroed. */
-  allocate(length: number): number {
-    const address = this.#free;
+  allocate(length: number, alignment = 16): number {
+    const address = Math.ceil(this.#free / alignment) * alignment;
     this.#free = (address + length + 15) & ~15;
     if (this.#free > this.memory.ranges[0].size) throw new Error('the mock driver has used up its memory');
     this.bytes(address, length).fill(0);
@@ -147,11 +151,13 @@ export class DriverQueue {
     this.#driver = driver;
     this.index = index;
     this.size = size;
-    const areas = {
-      descriptors: driver.allocate(size * DESCRIPTOR_BYTES),
-      driver: driver.allocate(6 + 2 * size),
-      device: driver.allocate(6 + 8 * size),
-    };
+    const areas = driver.transport.isLegacy
+      ? legacyAreas(driver, size)
+      : {
+          descriptors: driver.allocate(size * DESCRIPTOR_BYTES),
+          driver: driver.allocate(6 + 2 * size),
+          device: driver.allocate(6 + 8 * size),
+        };
     this.areas = areas;
     this.descriptors = driver.view(areas.descriptors, size * DESCRIPTOR_BYTES);
     this.driverArea = driver.view(areas.driver, 6 + 2 * size);
@@ -300,6 +306,12 @@ export class DriverQueue {
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
     return { id: this.deviceArea.getUint32(at, true), written: this.deviceArea.getUint32(at + 4, true) };
   }
+}
+
+/** One piece of memory from a page's start, the device's area at the start of a page too (2.7.2). */
+function legacyAreas(driver: MockDriver, size: number): RingAddresses {
+  const descriptors = driver.allocate(size * DESCRIPTOR_BYTES + 6 + 2 * size, 4096);
+  return { descriptors, driver: descriptors + size * DESCRIPTOR_BYTES, device: driver.allocate(6 + 8 * size, 4096) };
 }
 
 /** A driver's access to a virtio PCI function on a bus, found through its capabilities (4.1.4). */
