@@ -1,5 +1,5 @@
 /** Who executes a machine's guest code: the first of what was asked for that can be had here. */
-import { createKvm, createTcg, openKvm, unfitForGuests } from '../accel/index.ts';
+import { createKvm, createTcg, type KvmHost, KvmUnavailable, openKvm, unfitForGuests } from '../accel/index.ts';
 import { UserError } from '../base/index.ts';
 import { nodeKvmHost, nodeThreads } from '../host/node/index.ts';
 import type { Accelerator, AcceleratorChoice, CreateAccelerator } from '../machine/index.ts';
@@ -12,7 +12,10 @@ const COMPILE_THREAD = import.meta.url.endsWith('.ts') ? './compile-thread.ts' :
 type Options = Parameters<CreateAccelerator>[0];
 
 /** Throws UserError when none can be had, and when the one that is had cannot do what was asked for. */
-export const createAccelerator: CreateAccelerator = async (options) => {
+export const createAccelerator: CreateAccelerator = (options) => chooseAccelerator(options, nodeKvmHost);
+
+/** @param openHost throws UserError where KVM cannot be called at all */
+export async function chooseAccelerator(options: Options, openHost: () => KvmHost): Promise<Accelerator> {
   const wanted = (options.accel ?? ['auto']).flatMap((choice): AcceleratorChoice[] =>
     choice === 'auto' ? ['auto', 'tcg'] : [choice],
   );
@@ -20,21 +23,41 @@ export const createAccelerator: CreateAccelerator = async (options) => {
   for (const choice of wanted) {
     if (choice === 'tcg') return { ...(await createSoftwareCpu(options, complaints)), name: 'tcg' };
     // Where there is a choice, KVM must be able to run whole guests.
-    const complaint = whyNotKvm(wanted.length > 1 ? 'auto' : choice);
-    if (complaint !== undefined) {
-      complaints.push(complaint);
-      continue;
-    }
-    const { monotonicNanos = () => performance.now() * 1e6 } = options;
-    return { ...createKvm(nodeKvmHost(), { ...options, monotonicNanos }), name: 'kvm' };
+    const kvm = tryKvm(options, openHost, wanted.length > 1);
+    if (typeof kvm !== 'string') return kvm;
+    complaints.push(kvm);
   }
   throw new UserError(complaints.join('; '));
-};
+}
+
+/** @returns why there is no KVM here. Throws UserError when what was asked for does not exist under KVM. */
+function tryKvm(options: Options, openHost: () => KvmHost, hasChoice: boolean): Accelerator | string {
+  const { monotonicNanos = () => performance.now() * 1e6 } = options;
+  const host = hostOrComplaint(openHost);
+  if (typeof host === 'string') return host;
+  try {
+    const unfit = hasChoice ? unfitForGuests(host) : undefined;
+    return unfit ?? { ...createKvm(host, { ...options, monotonicNanos }), name: 'kvm' };
+  } catch (error) {
+    if (error instanceof KvmUnavailable) return error.message;
+    throw error;
+  }
+}
+
+function hostOrComplaint(openHost: () => KvmHost): KvmHost | string {
+  try {
+    return openHost();
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+}
 
 /** Undefined when KVM can be had here; with `auto` it must also be able to run whole guests. */
-export function whyNotKvm(choice: AcceleratorChoice): string | undefined {
+export function whyNotKvm(choice: AcceleratorChoice, openHost: () => KvmHost = nodeKvmHost): string | undefined {
+  const host = hostOrComplaint(openHost);
+  if (typeof host === 'string') return host;
   try {
-    const host = nodeKvmHost();
     openKvm(host).close();
     return choice === 'auto' ? unfitForGuests(host) : undefined;
   } catch (error) {

@@ -7,7 +7,7 @@ export type { EventWait, GuestRam, KvmHost, RamOptions, SharedMemory } from './h
 export { ERRNO, errnoName } from './host.ts';
 export { CAP } from './ioctls.ts';
 export * as kvmStructures from './structures.ts';
-export { type KvmSystem, openKvm } from './system.ts';
+export { type KvmSystem, KvmUnavailable, openKvm } from './system.ts';
 export { KvmThreads } from './threads.ts';
 export { type HardwareBreakpoint, KvmVcpu, MP_STATE, type Msrs } from './vcpu.ts';
 export { type IoPlace, KvmVm, type MemorySlot, type Route } from './vm.ts';

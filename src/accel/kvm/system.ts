@@ -17,21 +17,24 @@ export interface KvmSystem {
   supportedCpuid(): CpuidEntry[];
   /** MSRs that a vCPU's state consists of. */
   msrIndices(): number[];
-  /** Throws UserError when the host has no room for another one. */
+  /** Throws KvmUnavailable when another hypervisor has the processor, or the host has no room. */
   createVm(): KvmVm;
   close(): void;
 }
 
-/** Opens /dev/kvm. Throws UserError that says why it cannot be used and what mends it. */
+/** This host has no KVM for us now; another accelerator may do. */
+export class KvmUnavailable extends UserError {}
+
+/** Opens /dev/kvm. Throws KvmUnavailable that says why it cannot be used and what mends it. */
 export function openKvm(host: KvmHost): KvmSystem {
   const fd = host.open();
-  if (fd < 0) throw new UserError(`KVM cannot be used: ${openFailure(-fd)}`);
+  if (fd < 0) throw new KvmUnavailable(`KVM cannot be used: ${openFailure(-fd)}`);
   const version = host.ioctl(fd, SYSTEM.GET_API_VERSION, 0);
   const capability = (number: number) => Math.max(0, host.ioctl(fd, SYSTEM.CHECK_EXTENSION, number));
   const missing = missingOf(version, capability);
   if (missing !== undefined) {
     host.close(fd);
-    throw new UserError(`KVM cannot be used: ${missing}`);
+    throw new KvmUnavailable(`KVM cannot be used: ${missing}`);
   }
   return {
     host,
@@ -42,7 +45,7 @@ export function openKvm(host: KvmHost): KvmSystem {
     msrIndices: () => msrIndices(host, fd),
     createVm() {
       const vm = host.ioctl(fd, SYSTEM.CREATE_VM, 0);
-      if (vm < 0) throw new UserError(`KVM cannot make a VM: ${createFailure(-vm)}`);
+      if (vm < 0) throw new KvmUnavailable(`KVM cannot make a VM: ${createFailure(-vm)}`);
       return new KvmVm(this, vm);
     },
     close: () => host.close(fd),

@@ -85,6 +85,46 @@ test('INIT and SIPI start a second CPU', { skip }, async () => {
   assert.equal(guest.vcpus.snapshot().length, 2);
 });
 
+test('eight CPUs: the first starts the others, each counts, all are paused and go on', { skip }, async () => {
+  const CPUS = 8;
+  const COUNTERS = 0x7000;
+  let reports = 0;
+  await using guest = rig(
+    [
+      ...[0xb8, 0x00, 0x03, 0xe0, 0xfe], // mov eax, fee00300h: the interrupt command register
+      ...[0xc7, 0x00, 0x00, 0x45, 0x0c, 0], // INIT to all but this one
+      ...[0xc7, 0x00, 0x09, 0x46, 0x0c, 0], // startup at 9000h
+      ...[HLT, 0xeb, 0xfd],
+    ],
+    CPUS,
+    () => reports++,
+  );
+  // In real mode at 0900h:0: its number from CPUID, one report, then it counts in a word of its own for ever.
+  guest.memory.set(
+    [
+      ...[0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2], // mov eax, 1; cpuid
+      ...[0x66, 0xc1, 0xeb, 0x18, 0xc1, 0xe3, 0x02], // shr ebx, 24; shl bx, 2
+      ...[0x31, 0xc0, 0x8e, 0xd8], // xor ax, ax; mov ds, ax
+      ...[0xe6, 0x55], // out 55h, al
+      ...[0xff, 0x87, COUNTERS & 0xff, COUNTERS >> 8, 0xeb, 0xfa], // l: inc word [bx + counters]; jmp l
+    ],
+    0x9000,
+  );
+  const counters = new Uint16Array(guest.memory.buffer, guest.memory.byteOffset + COUNTERS, CPUS * 2);
+  const counts = () => Array.from({ length: CPUS }, (_, cpu) => Atomics.load(counters, cpu * 2));
+  guest.vcpus.resume();
+  guest.serveUntil(() => reports === CPUS - 1);
+  for (let round = 0; round < 3; round++) {
+    guest.vcpus.resume();
+    const before = counts();
+    guest.serveUntil(() => counts().every((count, cpu) => cpu === 0 || count !== before[cpu]));
+    guest.vcpus.pause();
+    const still = counts();
+    assert.equal(guest.vcpus.snapshot().length, CPUS);
+    assert.deepEqual(counts(), still);
+  }
+});
+
 test('a pause stands still between two instructions, with answers taken in', { skip }, async () => {
   let [reads, inputs] = [0, 0];
   const IN_LOOP = [0xe4, 0x10, 0xeb, 0xfc]; // l: in al, 10h; jmp l
