@@ -25,6 +25,7 @@ import { slicedVcpus } from './by-turns.ts';
 import { VirtualClock } from './clock.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
 import { firstOf } from './first-vcpu.ts';
+import { GatheredWork } from './gathered-work.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
 import { type OwnedDisk, openGraphDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
@@ -123,7 +124,12 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
   const giveUp = (base: number, length: number) => threaded?.memory.giveBack(base, length);
   const balloon = config.balloon && virtioBalloon({ name: 'balloon0', giveUp });
-  const idlers = addDisks(config, disks, places, attached.onChange);
+  const gathered = new GatheredWork(
+    () => thread.monotonicNanos(),
+    () => pins[0].stop(),
+  );
+  const gather = threaded === undefined ? (work: () => void) => gathered.add(work) : undefined;
+  const idlers = addDisks(config, disks, places, { onChange: attached.onChange, gather });
   addNetworks(config, links, places);
   if (balloon !== undefined) places.add(balloon, config.balloon ?? {}, SLOT.balloon);
   const closeShares = addShares(config, attached.shares, places, io);
@@ -200,7 +206,9 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       io.hold();
     },
     release: () => io.release(),
+    gathered,
     async settled() {
+      gathered.finish();
       await io.idle();
       await Promise.all(idlers.map((device) => device.idle()));
     },
@@ -270,7 +278,7 @@ function addDisks(
   config: MachineConfig,
   disks: readonly BlockNode[],
   places: PciPlaces,
-  onChange: (() => void)[],
+  { onChange, gather }: { readonly onChange: (() => void)[]; readonly gather?: (work: () => void) => void },
 ): { idle(): Promise<void> }[] {
   const devices: { idle(): Promise<void> }[] = [];
   const units: ScsiUnitOptions[] = [];
@@ -280,7 +288,7 @@ function addDisks(
     const serial = disk.serial ?? name;
     if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
     else {
-      const device = virtioBlk({ name, node, serial, queueCount: disk.queues });
+      const device = virtioBlk({ name, node, serial, queueCount: disk.queues, gather });
       devices.push(device);
       onChange[index] = () => device.resized();
       places.add(device, disk, SLOT.firstDisk);

@@ -28,6 +28,7 @@ import type {
   RamOptions,
   ShareOptions,
 } from './config.ts';
+import type { GatheredWork } from './gathered-work.ts';
 import type { SavedCpus } from './machine-record.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
@@ -190,6 +191,8 @@ export interface AssembledMachine {
   release(): void;
   /** Resolves when no request of a device is under way; in a guest that stands still none is begun. */
   settled(): Promise<void>;
+  /** What devices put off while the guest runs in slices. */
+  readonly gathered: GatheredWork;
   /** True while the host is at work for a device: its completions come through the event loop. */
   ioPending(): boolean;
   /** Ends the devices' work and closes what they had open. */

@@ -34,7 +34,7 @@ export async function runMachine(
   thread: ThreadContext,
   options: RunOptions,
 ): Promise<MachineExit> {
-  const { clock, vcpu } = machine;
+  const { clock, vcpu, gathered } = machine;
   const { serial, panic, control } = options;
   let lastTurn = thread.monotonicNanos();
   let silentSince: number | undefined;
@@ -47,6 +47,7 @@ export async function runMachine(
     }
     if (options.stopRequested()) return { reason: 'stopped', message: 'the machine was stopped' };
     if (control.state !== 'running') {
+      gathered.finish();
       clock.pause();
       await thread.sleep(Number.POSITIVE_INFINITY);
       continue;
@@ -58,9 +59,11 @@ export async function runMachine(
     }
     clock.runExpired();
     pumpAll(serial);
-    const sliceNanos = ioPending ? IO_TURN_NANOS : SLICE_NANOS;
+    const sliceNanos = Math.min(ioPending ? IO_TURN_NANOS : SLICE_NANOS, gathered.untilDueNanos);
     const ranFrom = thread.monotonicNanos();
     const exit = vcpu.run(Math.max(SLICE_MIN_NANOS, Math.min(sliceNanos, clock.untilNextNanos())));
+    const isGuestBusy = exit.kind !== 'halt' && gathered.untilDueNanos > 0;
+    const hasAnswered = !isGuestBusy && gathered.finish();
     for (const port of serial) port.flush();
     if (control.throttlePercent > 0 && exit.kind === 'slice') {
       await thread.sleep(throttleNanos(thread.monotonicNanos() - ranFrom, control.throttlePercent), true);
@@ -90,7 +93,7 @@ export async function runMachine(
       continue;
     }
     if (exit.kind === 'debug') control.enter('debug');
-    if (exit.kind !== 'halt' || pumpAll(serial)) continue;
+    if (exit.kind !== 'halt' || hasAnswered || pumpAll(serial)) continue;
     if (vcpu.haltedForever && diesAlone) return haltedExit(machine, panic);
     const wait = silentSince === undefined ? clock.untilNextNanos() : Math.min(clock.untilNextNanos(), 1e8);
     await thread.sleep(wait, machine.ioPending());

@@ -104,6 +104,7 @@ function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions)
   const { fd, path, isDevice, transfer } = file;
   const { readOnly = false, flushes = 'honour' } = options;
   let size = initialSize;
+  let isClosed = false;
   const calls = libc();
   const checkWrite = (offset: number, length: number) => {
     if (readOnly) throw new IoError('read-only', `${path}: it is open for reading only`);
@@ -157,6 +158,7 @@ function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions)
       try {
         if (!readOnly) await node.flush();
       } finally {
+        isClosed = true;
         file.close();
       }
     },
@@ -194,8 +196,9 @@ function fileNode(file: OpenFile, initialSize: number, options: FileNodeOptions)
     const isInside = (offset: number, buffers: readonly Uint8Array[]) =>
       Number.isSafeInteger(offset) && offset >= 0 && buffers.reduce((end, { length }) => end + length, offset) <= size;
     return {
-      read: (offset, targets) => isInside(offset, targets) && immediate.read(offset, targets),
-      write: (offset, sources) => !readOnly && isInside(offset, sources) && immediate.write(offset, sources),
+      read: (offset, targets) => !isClosed && isInside(offset, targets) && immediate.read(offset, targets),
+      write: (offset, sources) =>
+        !readOnly && !isClosed && isInside(offset, sources) && immediate.write(offset, sources),
     };
   }
 

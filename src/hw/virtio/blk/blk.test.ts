@@ -225,6 +225,25 @@ test('what the disk can do at once is answered before the driver goes on, in the
   assert.equal(queue.collect().length, 1);
 });
 
+test('a disk that gathers looks once at what several notifications told, and asks not to be told meanwhile', () => {
+  const work: (() => void)[] = [];
+  const { queue, disk, driver } = setUp({ immediate: true, gather: (one) => work.push(one) });
+  for (const sector of [1, 2, 3]) queue.send([header(0, sector)], [513]);
+  assert.deepEqual([work.length, disk.log, queue.collect().length], [1, [], 0]);
+  assert.equal(queue.deviceArea.getUint16(0, true), 1, 'VIRTQ_USED_F_NO_NOTIFY');
+  work[0]();
+  assert.deepEqual([disk.log.length, queue.collect().length], [3, 3]);
+  assert.equal(queue.deviceArea.getUint16(0, true), 0);
+
+  // After a reset the old appointment serves the new driver.
+  queue.send([header(0, 4)], [513]);
+  const again = driver.start(1);
+  again.queues[0].send([header(0, 5)], [513]);
+  assert.equal(work.length, 2);
+  work[1]();
+  assert.deepEqual([disk.log.slice(3), again.queues[0].collect().length], [['read 2560 at once'], 1]);
+});
+
 test('done at once or not: a write that must be flushed waits for its flush, errors are told', async () => {
   const { queue, disk } = setUp({ immediate: true }, { features: [] });
   await request(queue, [header(1), new Uint8Array(512)]);

@@ -64,6 +64,8 @@ export interface BlkOptions {
   readonly serial?: string;
   /** Default 1. */
   readonly queueCount?: number;
+  /** Does something a little later, together with other things; without it each notification is served at once. */
+  readonly gather?: (work: () => void) => void;
 }
 
 export interface VirtioBlk extends VirtioDevice {
@@ -73,7 +75,7 @@ export interface VirtioBlk extends VirtioDevice {
   idle(): Promise<void>;
 }
 
-export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOptions): VirtioBlk {
+export function virtioBlk({ name, node, serial = '', queueCount = 1, gather }: BlkOptions): VirtioBlk {
   const queues = Math.max(1, Math.min(queueCount, QUEUES_MAX));
   const rangeBytesMax = node.writeZeroes ? GIB : WRITTEN_ZEROES_MAX;
   const canDiscard = node.discard !== undefined && !node.readOnly;
@@ -87,17 +89,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
     id: 2,
     pciClass: 0x01_00_00,
     features: featuresOf(node, canDiscard, queues),
-    queues: Array.from({ length: queues }, () => ({
-      maxSize: QUEUE_SIZE,
-      onNotify(queue: Virtqueue) {
-        queue.pump((chain) => {
-          const rules = { sizeBytes: wholeSectors(node), readOnly: node.readOnly, canDiscard, rangeBytesMax };
-          const request = parseRequest(chain, rules);
-          if (typeof request === 'string') queue.fail(request);
-          else start(queue, chain, request);
-        });
-      },
-    })),
+    queues: Array.from({ length: queues }, () => ({ maxSize: QUEUE_SIZE, onNotify: notified() })),
     attach(given) {
       port = given;
     },
@@ -120,6 +112,30 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1 }: BlkOption
     resized: () => port?.configChanged(),
     idle: () => schedule.idle(),
   };
+
+  /** What a queue does when it is notified; while it waits for its moment the driver need not notify again. */
+  function notified(): (queue: Virtqueue) => void {
+    if (gather === undefined) return serve;
+    let isWaiting = false;
+    return (queue) => {
+      if (isWaiting) return;
+      isWaiting = true;
+      queue.ignoreNotifications();
+      gather(() => {
+        isWaiting = false;
+        serve(queue);
+      });
+    };
+  }
+
+  function serve(queue: Virtqueue): void {
+    queue.pump((chain) => {
+      const rules = { sizeBytes: wholeSectors(node), readOnly: node.readOnly, canDiscard, rangeBytesMax };
+      const request = parseRequest(chain, rules);
+      if (typeof request === 'string') queue.fail(request);
+      else start(queue, chain, request);
+    });
+  }
 
   function start(queue: Virtqueue, chain: Chain, request: BlkRequest): void {
     const writeThrough = !flushes || state.writeback === 0; // 5.2.5.1
