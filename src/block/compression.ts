@@ -11,6 +11,8 @@ export interface Compression {
    * stream's end are ignored; a zstd frame comes alone.
    */
   decompress(kind: CompressionKind, source: Uint8Array, target: Uint8Array): Promise<void>;
+  /** Takes back what \`compress\` returned, to be used again: nobody looks at it any more. */
+  giveBack?(packed: Uint8Array): void;
 }
 
 export type CompressionKind = 'zlib' | 'zstd';

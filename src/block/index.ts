@@ -4,14 +4,11 @@
  */
 
 export * from './bochs/index.ts';
-export { chainOf, type DeepExtent, deepExtent } from './chain.ts';
 export * from './cloop/index.ts';
-export * from './compression.ts';
+export * from './core.ts';
 export * from './cow/index.ts';
-export { legacyAesCipher } from './crypto/sectors.ts';
 export * from './dmg/index.ts';
 export * from './filters/index.ts';
-export * from './format.ts';
 export * from './graph/index.ts';
 export { type HttpNodeOptions, httpNode, type RangeSource } from './http/index.ts';
 export * from './jobs/index.ts';
@@ -20,9 +17,6 @@ export { type MemoryNodeOptions, memoryNode } from './memory.ts';
 export * from './nbd/index.ts';
 export * from './parallels/index.ts';
 export * from './qcow/index.ts';
-export * from './qcow2/index.ts';
-export { raw } from './raw.ts';
-export { alignDown, alignUp, isZero, readPadded, zeroRange } from './request.ts';
 export * from './vdi/index.ts';
 export * from './vhd/index.ts';
 export * from './vhdx/index.ts';

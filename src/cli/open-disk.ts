@@ -1,10 +1,9 @@
 /** Disk images for machines: from what `--disk` says to a block node. */
 import { UserError } from '../base/index.ts';
-import type { Format } from '../block/index.ts';
 import type { BlockNode } from '../contract/index.ts';
 import type { DiskOptions, OpenDiskHow } from '../machine/index.ts';
 import { openImage } from './drivers/open.ts';
-import { FORMATS } from './drivers/registry.ts';
+import { FORMAT_DRIVERS, type FormatDriver } from './drivers/registry.ts';
 
 /**
  * Opens the image and what it stands on.
@@ -30,10 +29,12 @@ export async function openDisk(
   return image.node;
 }
 
-export function formatNamed(name: string): Format {
-  const format = FORMATS.find((one) => one.name === name);
+export function formatNamed(name: string): FormatDriver {
+  const format = FORMAT_DRIVERS.find((one) => one.name === name);
   if (format === undefined) {
-    throw new UserError(`there is no disk format ${name}; there are ${FORMATS.map((one) => one.name).join(', ')}`);
+    throw new UserError(
+      `there is no disk format ${name}; there are ${FORMAT_DRIVERS.map((one) => one.name).join(', ')}`,
+    );
   }
   return format;
 }

@@ -53,6 +53,8 @@ export interface Image {
   sizeBytes: number;
   /** Set once the bitmaps were marked as in use and loaded. */
   bitmapsLoaded?: Promise<void>;
+  /** Buffers that packed clusters were read into, to be used again. */
+  readonly scratch: Uint8Array[];
   /** Where the next compressed cluster goes, or 0. */
   compressedEnd: number;
 }

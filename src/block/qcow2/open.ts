@@ -110,6 +110,7 @@ async function assemble(
     l1: await readL1({ file, name }, header.l1Offset, header.l1Entries, geometry.clusterBytes),
     sizeBytes: header.size,
     compressedEnd: 0,
+    scratch: [],
   };
   image.refcounts.onFreed = (cluster) => {
     metadata?.delete(cluster);

@@ -46,15 +46,26 @@ async function unpack(image: Image, entry: Entry, target: Uint8Array): Promise<v
   if (image.compression === undefined) {
     throw new IoError('io', `${image.name}: it has ${kind} compressed clusters, and no decompressor was given`);
   }
-  const packed = new Uint8Array(length);
-  await readPadded(image.file, offset, packed);
+  const buffer = image.scratch.pop() ?? new Uint8Array(compressedBytesMax(image));
   try {
+    const packed = buffer.subarray(0, length);
+    await readPadded(image.file, offset, packed);
     const frame = kind === 'zstd' ? packed.subarray(0, zstdFrameBytes(packed)) : packed;
-    await image.compression.decompress(kind, frame, target);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new IoError('io', `${image.name}: the compressed cluster at ${offset} cannot be unpacked: ${reason}`);
+    await image.compression.decompress(kind, frame, target).catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new IoError('io', `${image.name}: the compressed cluster at ${offset} cannot be unpacked: ${reason}`);
+    });
+  } finally {
+    if (image.scratch.length < SCRATCH_MAX) image.scratch.push(buffer);
   }
+}
+
+/** Buffers for packed clusters that are kept. */
+const SCRATCH_MAX = 32;
+
+/** The most that an entry can say: its count of sectors has so many bits as a cluster has. */
+function compressedBytesMax({ geometry: { clusterBytes } }: Image): number {
+  return 2 * clusterBytes;
 }
 
 const EXTENTS_MAX = 1024;

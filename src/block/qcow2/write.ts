@@ -353,6 +353,7 @@ export async function writeCompressedCluster(image: Image, offset: number, sourc
     await replaceEntry(image, offset, compressedEntry(host, packed.length));
     await commitWhenFull(image);
   });
+  image.compression.giveBack?.(packed);
 }
 
 /** Finds room for compressed data: after the last one where it fits, else in a new cluster. */

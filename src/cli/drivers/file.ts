@@ -1,6 +1,6 @@
 /** Files and host devices as a protocol: `driver=file,filename=NAME`. */
 import { UserError } from '../../base/index.ts';
-import { openFileNode } from '../../host/node/index.ts';
+import { openFileNode } from '../../host/node/block.ts';
 import { take } from './options.ts';
 import type { Protocol } from './registry.ts';
 

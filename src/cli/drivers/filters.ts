@@ -5,10 +5,11 @@ import { parseBytes } from '../img/arguments.ts';
 import { take } from './options.ts';
 import type { Filter } from './registry.ts';
 
+type FilterDriver = Omit<Filter, 'name'>;
+
 const KINDS: readonly ThrottleKind[] = ['bps-total', 'bps-read', 'bps-write', 'iops-total', 'iops-read', 'iops-write'];
 
-const throttle: Filter = {
-  name: 'throttle',
+const throttle: FilterDriver = {
   open(child, options) {
     const limits: Partial<Record<ThrottleKind, ThrottleLimit>> = {};
     for (const kind of KINDS) {
@@ -21,6 +22,6 @@ const throttle: Filter = {
   },
 };
 
-const copyOnRead: Filter = { name: 'copy-on-read', open: (child) => copyOnReadFilter(child) };
+const copyOnRead: FilterDriver = { open: (child) => copyOnReadFilter(child) };
 
-export const FILTER_DRIVERS: readonly Filter[] = [throttle, copyOnRead];
+export const FILTER_DRIVERS = { throttle, 'copy-on-read': copyOnRead } as const;

@@ -18,6 +18,11 @@ export function parseImageName(name: string, imageOpts = false): DriverOptions {
   ]);
 }
 
+/** True for a name that says how to reach the image instead of which file it is. */
+export function isProtocolName(name: string): boolean {
+  return PROTOCOLS.some(({ parse }) => parse?.(name) !== undefined);
+}
+
 function below(child: string, options: DriverOptions): DriverOptions {
   return new Map([...options].map(([key, value]) => [`${child}.${key}`, value]));
 }

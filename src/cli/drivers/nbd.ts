@@ -1,24 +1,16 @@
-/** Image names that are no files: NBD exports. */
+/** NBD exports as images. */
 import { UserError } from '../../base/index.ts';
 import { alignFilter, type NbdAddress, openNbd, parseNbdName } from '../../block/index.ts';
 import type { BlockNode, HostEndpoint } from '../../contract/index.ts';
 import { connectByteStream, systemClock } from '../../host/node/index.ts';
 import { type DriverOptions, take } from './options.ts';
-import type { OpenHow, Protocol } from './registry.ts';
+import type { OpenHow } from './registry.ts';
 
-export const nbdProtocol: Protocol = {
-  name: 'nbd',
-  parse: (name) => (parseNbdName(name) === undefined ? undefined : new Map([['uri', name]])),
-  open(options, how) {
-    const name = take(options, 'uri') ?? nbdNameOf(options);
-    const connection = Object.fromEntries(CONNECTION_KEYS.map((key) => [key, take(options, key)]));
-    return openExport(name, connection, how);
-  },
-};
-
-/** True for a name that says how to reach the image instead of which file it is. */
-export function isProtocolName(name: string): boolean {
-  return parseNbdName(name) !== undefined || /^https?:\/\//.test(name);
+/** Opens an export by its options. @throws UserError that names it */
+export function openNbdNode(options: DriverOptions, how: OpenHow): Promise<BlockNode> {
+  const name = take(options, 'uri') ?? nbdNameOf(options);
+  const connection = Object.fromEntries(CONNECTION_KEYS.map((key) => [key, take(options, key)]));
+  return openExport(name, connection, how);
 }
 
 const CONNECTION_KEYS = [
@@ -51,7 +43,7 @@ async function openExport(name: string, given: Connection, { objects, readOnly }
   const bitmap = given['x-dirty-bitmap'];
   const credentials = given['tls-creds'];
   if (address.useTls && credentials === undefined) throw new UserError(`${name}: TLS needs the option tls-creds`);
-  const tls = credentials === undefined ? undefined : objects.tls(credentials, 'client');
+  const tls = credentials === undefined ? undefined : await objects.tls(credentials, 'client');
   const hostname = given['tls-hostname'];
   const streamOptions = { ...(tls === undefined ? {} : { tls }), ...(hostname === undefined ? {} : { hostname }) };
   const reconnectNanos = seconds(name, 'reconnect-delay', given['reconnect-delay']);

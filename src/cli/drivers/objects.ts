@@ -1,7 +1,7 @@
 /** `--object` of the image programs: secrets and TLS credentials (QEMU, docs/system/secrets.rst and tls.rst). */
 import { readFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { loadTlsCredentials, type TlsCredentials, type TlsFiles } from '../../host/node/index.ts';
+import type { TlsCredentials, TlsFiles } from '../../host/node/index.ts';
 import { parseSwitch } from '../img/arguments.ts';
 import { parseKeyValues } from './options.ts';
 
@@ -9,7 +9,7 @@ export interface Objects {
   /** The bytes of a secret. @throws UserError when there is none of that id */
   secret(id: string): Uint8Array;
   /** @throws UserError when there are none of that id, or they are for the other side */
-  tls(id: string, endpoint: 'server' | 'client'): TlsCredentials;
+  tls(id: string, endpoint: 'server' | 'client'): Promise<TlsCredentials>;
 }
 
 interface Row {
@@ -41,13 +41,14 @@ export function parseObjects(texts: readonly string[]): Objects {
   };
   return {
     secret: (id) => secretOf(id, find(id, 'secret').values),
-    tls(id, endpoint) {
+    async tls(id, endpoint) {
       const { kind, values } = find(id, 'tls-creds');
       const given = values.get('endpoint') ?? 'client';
       if (given !== endpoint) throw new UserError(`Expecting TLS credentials with a ${endpoint} endpoint`);
       const folder = values.get('dir');
       if (folder === undefined) throw new UserError(`Object with id '${id}': dir=FOLDER is missing`);
       const username = values.get('username');
+      const { loadTlsCredentials } = await import('../../host/node/index.ts');
       return loadTlsCredentials({
         kind: kind.slice('tls-creds-'.length) as TlsFiles['kind'],
         folder,

@@ -2,20 +2,19 @@
 import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import { type BackingReference, type Format, type ImageNode, type OpenOptions, raw, vmdk } from '../../block/index.ts';
+import { type BackingReference, type Format, type ImageNode, type OpenOptions, raw } from '../../block/core.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import { nodeCompression, nodeCrypto } from '../../host/node/index.ts';
+import { nodeCompression, nodeCrypto } from '../../host/node/block.ts';
 import { parseImageName } from './names.ts';
 import { type Objects, parseObjects } from './objects.ts';
 import { type DriverOptions, refuseRest, take, takeChild } from './options.ts';
-import { type CacheMode, FORMATS, filterNamed, formatDriverNamed, type OpenHow, protocolNamed } from './registry.ts';
+import { probeFormat } from './probe.ts';
+import { type CacheMode, filterNamed, formatDriverNamed, type OpenHow, protocolNamed } from './registry.ts';
 
 /** Images that stand on one another, at most. */
 const CHAIN_MAX = 200;
 /** Nodes of one image's options inside one another, at most. */
 const NESTING_MAX = 32;
-/** What formats are told by. */
-const PROBE_BYTES = 2048;
 export const WRITE_BACK: CacheMode = { direct: false, noFlush: false, writeThrough: false };
 
 export interface OpenImageOptions {
@@ -159,13 +158,14 @@ async function openFormat(options: DriverOptions, link: Link, formatName: string
   const given = formatName === undefined ? undefined : formatDriverNamed(formatName);
   const file = await openChild(childOptions(options, link), link);
   return closeOnFailure(file, async () => {
-    const driver = given ?? formatDriverNamed((await probe(file, link.filename)).name);
-    const resolving = resolvers(options, link, given === undefined ? driver.format : undefined);
+    const driver = given ?? (await probeFormat(file, link.filename));
+    const format = await driver.load();
+    const resolving = resolvers(options, link, given === undefined ? format : undefined);
     const special = driver.openOptions?.(options, link.how) ?? {};
     take(options, 'read-only');
     take(options, 'discard');
     refuseRest(options, link.filename);
-    return driver.format.open(file, { ...resolving, ...special });
+    return format.open(file, { ...resolving, ...special });
   });
 }
 
@@ -197,7 +197,7 @@ function resolvers(options: DriverOptions, link: Link, probed: Format | undefine
     ...(snapshot === undefined ? {} : { snapshot }),
     async resolveDataFile(dataFile) {
       trust(dataFile);
-      if (probed === vmdk) refuseOutside(filename, dataFile);
+      if (probed?.name === 'vmdk') refuseOutside(filename, dataFile);
       return openChild(dataOptions ?? new Map([['filename', resolveName(filename, dataFile)]]), link);
     },
     async resolveBacking(reference) {
@@ -257,10 +257,4 @@ function realOf(filename: string): string {
   } catch {
     return filename;
   }
-}
-
-async function probe(file: BlockNode, name: string): Promise<Format> {
-  const head = new Uint8Array(Math.min(PROBE_BYTES, file.sizeBytes));
-  await file.read(0, head);
-  return FORMATS.reduce((best, format) => (format.probe(head, name) > best.probe(head, name) ? format : best));
 }

@@ -3,29 +3,10 @@
  * protocols and filters that every program opens images by.
  */
 import { UserError } from '../../base/index.ts';
-import {
-  bochs,
-  cloop,
-  cow,
-  dmg,
-  type Format,
-  luks,
-  type OpenOptions,
-  parallels,
-  qcow,
-  qcow2,
-  raw,
-  vdi,
-  vhd,
-  vhdx,
-  vmdk,
-} from '../../block/index.ts';
+import { type Format, type OpenOptions, qcow2, raw } from '../../block/core.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { parseBytes } from '../img/arguments.ts';
 import { fileProtocol } from './file.ts';
-import { FILTER_DRIVERS } from './filters.ts';
-import { httpProtocol, httpsProtocol } from './http.ts';
-import { nbdProtocol } from './nbd.ts';
 import type { Objects } from './objects.ts';
 import { type DriverOptions, take } from './options.ts';
 import { luksSecret, qcow2Secret, qcowSecret } from './secrets.ts';
@@ -70,7 +51,9 @@ export interface Filter {
 }
 
 export interface FormatDriver {
-  readonly format: Format;
+  readonly name: string;
+  /** Most images are of two formats: the code of the others is loaded when it is needed. */
+  readonly load: () => Promise<Format>;
   /** Takes the options that the format knows, beyond `file` and `backing`, out of `options`. */
   readonly openOptions?: (options: DriverOptions, how: OpenHow) => Partial<OpenOptions>;
 }
@@ -83,32 +66,48 @@ const rawWindow: FormatDriver['openOptions'] = (options) => {
   return { window: { offsetBytes, ...(size === undefined ? {} : { sizeBytes: parseBytes(size, 'size') }) } };
 };
 
+const allFormats = () => import('../../block/index.ts');
+
 export const FORMAT_DRIVERS: readonly FormatDriver[] = [
-  { format: qcow2, openOptions: qcow2Secret },
-  { format: vdi },
-  { format: vhd },
-  { format: vhdx },
-  { format: vmdk },
-  { format: qcow, openOptions: qcowSecret },
-  { format: luks, openOptions: luksSecret },
-  { format: cow },
-  { format: parallels },
-  { format: dmg },
-  { format: bochs },
-  { format: cloop },
-  { format: raw, openOptions: rawWindow },
+  { name: 'qcow2', load: async () => qcow2, openOptions: qcow2Secret },
+  { name: 'vdi', load: async () => (await allFormats()).vdi },
+  { name: 'vpc', load: async () => (await allFormats()).vhd },
+  { name: 'vhdx', load: async () => (await allFormats()).vhdx },
+  { name: 'vmdk', load: async () => (await allFormats()).vmdk },
+  { name: 'qcow', load: async () => (await allFormats()).qcow, openOptions: qcowSecret },
+  { name: 'luks', load: async () => (await allFormats()).luks, openOptions: luksSecret },
+  { name: 'cow', load: async () => (await allFormats()).cow },
+  { name: 'parallels', load: async () => (await allFormats()).parallels },
+  { name: 'dmg', load: async () => (await allFormats()).dmg },
+  { name: 'bochs', load: async () => (await allFormats()).bochs },
+  { name: 'cloop', load: async () => (await allFormats()).cloop },
+  { name: 'raw', load: async () => raw, openOptions: rawWindow },
 ];
-export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol, httpProtocol, httpsProtocol];
-export const FILTERS: readonly Filter[] = FILTER_DRIVERS;
 
-export const FORMATS: readonly Format[] = FORMAT_DRIVERS.map(({ format }) => format);
+const nbdProtocol: Protocol = {
+  name: 'nbd',
+  parse: (name) => (/^nbd(:|s?(\+(tcp|unix))?:\/\/)/.test(name) ? new Map([['uri', name]]) : undefined),
+  open: async (options, how) => (await import('./nbd.ts')).openNbdNode(options, how),
+};
 
-export function formatNamed(name: string): Format {
-  return formatDriverNamed(name).format;
+function httpProtocol(name: 'http' | 'https'): Protocol {
+  return {
+    name,
+    parse: (text) => (text.startsWith(`${name}://`) ? new Map([['url', text]]) : undefined),
+    open: async (options, how) => (await import('./http.ts')).openHttpNode(name, options, how),
+  };
 }
 
+export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol, httpProtocol('http'), httpProtocol('https')];
+
+/** Filters by name; their code is loaded when one is asked for. */
+export const FILTERS: readonly Filter[] = (['throttle', 'copy-on-read'] as const).map((name) => ({
+  name,
+  open: async (child, options, how) => (await import('./filters.ts')).FILTER_DRIVERS[name].open(child, options, how),
+}));
+
 export function formatDriverNamed(name: string): FormatDriver {
-  const found = FORMAT_DRIVERS.find(({ format }) => format.name === name);
+  const found = FORMAT_DRIVERS.find((driver) => driver.name === name);
   if (found === undefined) throw new UserError(`Unknown driver '${name}'`);
   return found;
 }

@@ -1,7 +1,7 @@
 /** How encrypted images get their secrets: `key-secret=ID` of a `--object secret`. */
 import { UserError } from '../../base/index.ts';
-import { legacyAesCipher, type OpenOptions } from '../../block/index.ts';
-import { nodeCrypto } from '../../host/node/index.ts';
+import { legacyAesCipher, type OpenOptions } from '../../block/core.ts';
+import { nodeCrypto } from '../../host/node/block.ts';
 import { type DriverOptions, take } from './options.ts';
 import type { FormatDriver, OpenHow } from './registry.ts';
 

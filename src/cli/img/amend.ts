@@ -1,6 +1,6 @@
 /** vireo-img amend. */
 import { UserError } from '../../base/index.ts';
-import { alignUp, type ImageChanges } from '../../block/index.ts';
+import { alignUp, type ImageChanges } from '../../block/core.ts';
 import { oneName, parseArguments, parseBytes, parseSwitch } from './arguments.ts';
 import { createValues } from './create.ts';
 import type { CreateValues } from './creators.ts';

@@ -1,6 +1,6 @@
 /** vireo-img bench: how fast an image answers. */
 import { UserError } from '../../base/index.ts';
-import type { ImageNode } from '../../block/index.ts';
+import type { ImageNode } from '../../block/core.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
 import { openOptions, withImage } from './images.ts';
 

@@ -1,6 +1,6 @@
 /** vireo-img bitmap. */
 import { UserError } from '../../base/index.ts';
-import type { Bitmaps } from '../../block/index.ts';
+import type { Bitmaps } from '../../block/core.ts';
 import { parseArguments, parseBytes } from './arguments.ts';
 import { openOptions, withImage } from './images.ts';
 

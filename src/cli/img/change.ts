@@ -2,10 +2,10 @@
 
 import { realpathSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { alignUp, type ImageNode, isZero, type Preallocation, readPadded, zeroRange } from '../../block/index.ts';
+import { alignUp, type ImageNode, isZero, type Preallocation, readPadded, zeroRange } from '../../block/core.ts';
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
 import { chainExtents } from './chain.ts';
-import { formatNamed, type OpenedImage, openImage, openOptions, resolveName, withImage } from './images.ts';
+import { formatDriverNamed, type OpenedImage, openImage, openOptions, resolveName, withImage } from './images.ts';
 import { progressBar, snapshotTable } from './text.ts';
 
 const SHRINK_WARNING =
@@ -113,7 +113,7 @@ export async function rebaseCommand(argv: readonly string[]): Promise<number> {
   const backing = args.get('b');
   if (backing === undefined && !args.has('u')) throw new UserError('Use backing_file (-b) option');
   const format = args.get('F');
-  if (format !== undefined) formatNamed(format);
+  if (format !== undefined) formatDriverNamed(format);
   const isUnsafe = args.has('u');
   const options = { ...openOptions(args), writable: true, withoutBacking: isUnsafe };
   return withImage(name, options, async (image) => {

@@ -1,6 +1,6 @@
 /** vireo-img check. */
 import { UserError } from '../../base/index.ts';
-import type { CheckResult, Repair } from '../../block/index.ts';
+import type { CheckResult, Repair } from '../../block/core.ts';
 import { oneName, parseArguments, wantsJson } from './arguments.ts';
 import { openOptions, withImage } from './images.ts';
 

@@ -1,11 +1,11 @@
 /** vireo-img compare and measure. */
 import { UserError } from '../../base/index.ts';
-import { alignDown, isZero, measureQcow2 } from '../../block/index.ts';
+import { alignDown, isZero, measureQcow2 } from '../../block/core.ts';
 import type { BlockNode } from '../../contract/index.ts';
 import { parseArguments, parseBytes, parseSwitch, wantsJson } from './arguments.ts';
 import { chainExtents, extentCursor } from './chain.ts';
 import { createValues } from './create.ts';
-import { formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
+import { formatDriverNamed, type OpenedImage, openImage, openOptions } from './images.ts';
 import { bufferPool, inOrder } from './pipeline.ts';
 import { progressBar } from './text.ts';
 
@@ -174,7 +174,7 @@ export async function measureCommand(argv: readonly string[]): Promise<number> {
   const args = parseArguments(specs, argv);
   const json = wantsJson(args);
   const formatName = args.get('O') ?? 'raw';
-  formatNamed(formatName);
+  formatDriverNamed(formatName);
   if (formatName !== 'raw' && formatName !== 'qcow2') {
     throw new UserError(`Format driver '${formatName}' does not support size measurement`);
   }

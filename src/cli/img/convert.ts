@@ -1,17 +1,17 @@
 /** vireo-img convert and dd. */
 import { existsSync, unlinkSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
-import { alignUp, type BitmapInfo } from '../../block/index.ts';
-import { fileCopier } from '../../host/node/index.ts';
+import { alignUp, type BitmapInfo } from '../../block/core.ts';
+import { fileCopier } from '../../host/node/block.ts';
 import { cacheModeNamed } from '../drivers/cache.ts';
-import { isProtocolName } from '../drivers/nbd.ts';
+import { isProtocolName } from '../drivers/names.ts';
 import { parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes } from './arguments.ts';
 import { type CopyOptions, copyImage } from './copy.ts';
 import { bitmapsToCopy, copyBitmaps } from './copy-bitmaps.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
-import { secretOptions } from './create-encrypted.ts';
-import { filenameOf, formatNamed, type OpenedImage, openImage, openOptions } from './images.ts';
+import { secretOptions } from './creators.ts';
+import { filenameOf, formatDriverNamed, type OpenedImage, openImage, openOptions } from './images.ts';
 import { progressBar } from './text.ts';
 
 const PARALLEL_MAX = 16;
@@ -53,12 +53,12 @@ export async function convertCommand(argv: readonly string[]): Promise<number> {
   if (args.has('target-is-zero') && !isTargetGiven) throw new UserError('--target-is-zero requires use of -n flag');
   const formatName = args.get('O') ?? 'raw';
   if (args.all('o').some((text) => text === 'help')) {
-    process.stdout.write(optionsHelp(formatName));
+    process.stdout.write(await optionsHelp(formatName));
     return 0;
   }
   checkFlags(args);
   if (args.names.length < 2 || targetName === undefined) throw new UserError('Must specify image file name');
-  formatNamed(formatName);
+  formatDriverNamed(formatName);
   const sources: OpenedImage[] = [];
   try {
     for (const name of args.names.slice(0, -1)) sources.push(await openImage(name, sourceOptions(args)));
@@ -92,7 +92,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
   const values = createValues(args, 'B');
   const given = values.get('size');
   values.delete('size');
-  checkCreateValues(formatName, values);
+  await checkCreateValues(formatName, values);
   const copied = sources.reduce((sum, { node }) => sum + node.sizeBytes, 0);
   const size = given === undefined ? alignUp(copied, 512) : alignUp(parseBytes(given), 512);
   const isMade = !args.has('n');

@@ -1,6 +1,6 @@
 /** Copying persistent bitmaps with an image's content (convert --bitmaps). */
 import { UserError } from '../../base/index.ts';
-import type { BitmapInfo, Bitmaps } from '../../block/index.ts';
+import type { BitmapInfo, Bitmaps } from '../../block/core.ts';
 import type { OpenedImage } from './images.ts';
 
 /** The bitmaps to copy. @throws UserError where one is broken, unless those are skipped, which is said */

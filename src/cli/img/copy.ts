@@ -1,6 +1,6 @@
 /** Copying one chain's content into a node: holes stay holes, and reading, compressing and writing overlap. */
-import { alignDown, alignUp, type ImageNode, isZero, zeroRange } from '../../block/index.ts';
-import type { FileCopier } from '../../host/node/index.ts';
+import { alignDown, alignUp, type ImageNode, isZero, zeroRange } from '../../block/core.ts';
+import type { FileCopier } from '../../host/node/block.ts';
 import { chainExtents } from './chain.ts';
 import type { OpenedImage } from './images.ts';
 import { bufferPool, inOrder, type Turn } from './pipeline.ts';
@@ -36,7 +36,9 @@ export async function copyImage(
   options: CopyOptions,
 ): Promise<void> {
   const unit = options.compress ? target.limits.preferredBytes : 1;
-  const buffers = bufferPool(options.parallel, Math.max(CHUNK_BYTES, unit));
+  // What is compressed takes long enough in smaller pieces.
+  const chunkBytes = options.compress ? CHUNK_BYTES / 4 : CHUNK_BYTES;
+  const buffers = bufferPool(options.parallel, Math.max(chunkBytes, unit));
   const turns = inOrder(options.anyOrder);
   for await (const piece of piecesOf(source, base, unit, buffers.bufferBytes, options)) {
     if (piece.place !== undefined && isCopied(piece, piece.place, base, options)) {

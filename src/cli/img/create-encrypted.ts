@@ -2,11 +2,11 @@
 import { UserError } from '../../base/index.ts';
 import { createLuks, type LuksOptions } from '../../block/index.ts';
 import type { HashName } from '../../contract/index.ts';
-import { nodeCrypto } from '../../host/node/index.ts';
+import { nodeCrypto } from '../../host/node/block.ts';
 import type { Objects } from '../drivers/objects.ts';
 import { parseSwitch } from './arguments.ts';
-import { makeFile } from './create-formats.ts';
 import type { CreateValues, Creator } from './creators.ts';
+import { makeFile } from './make-file.ts';
 
 const KEY_BITS = { 'aes-256': 256, 'aes-192': 192, 'aes-128': 128 } as const;
 
@@ -58,10 +58,3 @@ export const luksCreator: Creator = {
     makeFile(path, (file) => createLuks(file, sizeBytes, luksOptions(values, '', objects))),
   describe: (values, sizeBytes) => `size=${sizeBytes}${[...values].map(([key, value]) => ` ${key}=${value}`).join('')}`,
 };
-
-/** The options that open an image which was made with these. */
-export function secretOptions(formatName: string, values: CreateValues): ReadonlyMap<string, string> {
-  const key = formatName === 'luks' ? 'key-secret' : 'encrypt.key-secret';
-  const id = values.get(key);
-  return new Map(id === undefined ? [] : [[key, id]]);
-}

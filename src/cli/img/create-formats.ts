@@ -18,29 +18,16 @@ import {
   type VmdkCreateOptions,
   vhdGeometrySize,
 } from '../../block/index.ts';
-import type { BlockNode } from '../../contract/index.ts';
-import { openFileNode } from '../../host/node/index.ts';
+import { openFileNode } from '../../host/node/block.ts';
 import { parseBytes, parseSwitch } from './arguments.ts';
 import type { Creator } from './creators.ts';
 import { openImage, resolveName } from './images.ts';
+import { makeFile } from './make-file.ts';
 
 type Values = ReadonlyMap<string, string>;
 
 /** An option with what it is when it was not given; without that, it is only shown when given. */
 type Shown = readonly [key: string, standard?: string];
-
-/** Makes a file and fills it; a failure leaves none behind. */
-export async function makeFile(path: string, fill: (file: BlockNode) => Promise<void>): Promise<void> {
-  const file = openFileNode(path, { create: true, io: 'blocking' });
-  try {
-    await fill(file);
-  } catch (error) {
-    unlinkSync(path);
-    throw error;
-  } finally {
-    await file.close();
-  }
-}
 
 /** The options of an image about to be made, in this order. */
 function describing(shown: readonly Shown[]): Creator['describe'] {

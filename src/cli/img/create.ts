@@ -1,11 +1,11 @@
 /** vireo-img create, and making the target of other commands. */
 import { UserError } from '../../base/index.ts';
-import { alignUp } from '../../block/index.ts';
-import { isProtocolName } from '../drivers/nbd.ts';
+import { alignUp } from '../../block/core.ts';
+import { isProtocolName } from '../drivers/names.ts';
 import { type Objects, parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes, parseKeyValues } from './arguments.ts';
 import { type CreateValues, creatorFor } from './creators.ts';
-import { filenameOf, formatNamed, openImage, resolveName } from './images.ts';
+import { filenameOf, formatDriverNamed, openImage, resolveName } from './images.ts';
 
 /** Joins the `-o` options of a command line, `-b` and `-F` as they are meant. */
 export function createValues(args: Arguments, backingLetter: 'b' | 'B'): CreateValues {
@@ -19,8 +19,8 @@ export function createValues(args: Arguments, backingLetter: 'b' | 'B'): CreateV
 }
 
 /** Refuses options that the format does not have. */
-export function checkCreateValues(formatName: string, values: CreateValues): void {
-  const { createOptions } = formatNamed(formatName);
+export async function checkCreateValues(formatName: string, values: CreateValues): Promise<void> {
+  const { createOptions } = await formatDriverNamed(formatName).load();
   for (const key of values.keys()) {
     if (!createOptions.some(({ name }) => name === key)) throw new UserError(`Invalid parameter '${key}'`);
   }
@@ -34,9 +34,9 @@ export async function createImage(
   sizeBytes: number,
   objects: Objects = parseObjects([]),
 ): Promise<void> {
-  checkCreateValues(formatName, values);
+  await checkCreateValues(formatName, values);
   if (isProtocolName(path)) await useExport(path, formatName, sizeBytes);
-  else await creatorFor(formatName).create(path, values, sizeBytes, objects);
+  else await (await creatorFor(formatName)).create(path, values, sizeBytes, objects);
 }
 
 /** An export cannot be made, but one that is there and large enough can be used. */
@@ -49,17 +49,18 @@ async function useExport(name: string, formatName: string, sizeBytes: number): P
 }
 
 /** The list that `-o help` prints. */
-export function optionsHelp(formatName: string): string {
-  const rows = formatNamed(formatName).createOptions.map(({ name, help }) => `  ${name.padEnd(21)} - ${help}\n`);
+export async function optionsHelp(formatName: string): Promise<string> {
+  const { createOptions } = await formatDriverNamed(formatName).load();
+  const rows = createOptions.map(({ name, help }) => `  ${name.padEnd(21)} - ${help}\n`);
   return `Supported options:\n${rows.join('')}`;
 }
 
 export async function createCommand(argv: readonly string[]): Promise<number> {
   const args = parseArguments({ f: 'value', b: 'value', F: 'value', u: 'flag', o: 'list', q: 'flag' }, argv);
   const formatName = args.get('f') ?? 'raw';
-  formatNamed(formatName);
+  formatDriverNamed(formatName);
   if (args.all('o').some((text) => text === 'help' || text === '?')) {
-    process.stdout.write(optionsHelp(formatName));
+    process.stdout.write(await optionsHelp(formatName));
     return 0;
   }
   const [name, sizeText, extra] = args.names;
@@ -69,12 +70,10 @@ export async function createCommand(argv: readonly string[]): Promise<number> {
   const values = createValues(args, 'b');
   const givenSize = sizeText ?? values.get('size');
   values.delete('size');
-  checkCreateValues(formatName, values);
+  await checkCreateValues(formatName, values);
   const sizeBytes = await sizeFor(path, givenSize, values, args.has('u'));
-  if (!args.has('q'))
-    process.stdout.write(
-      `Formatting '${path}', fmt=${formatName} ${creatorFor(formatName).describe(values, sizeBytes)}\n`,
-    );
+  const { describe } = await creatorFor(formatName);
+  if (!args.has('q')) process.stdout.write(`Formatting '${path}', fmt=${formatName} ${describe(values, sizeBytes)}\n`);
   await createImage(path, formatName, values, sizeBytes, parseObjects(args.all('object')));
   return 0;
 }

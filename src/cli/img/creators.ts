@@ -1,12 +1,11 @@
 /** How images of each format are made, and the line that tells of it. */
 import { UserError } from '../../base/index.ts';
-import { createQcow2, type Preallocation, type Qcow2CreateOptions, qcow2, zeroRange } from '../../block/index.ts';
-import { openFileNode } from '../../host/node/index.ts';
+import { createQcow2, type Preallocation, type Qcow2CreateOptions, qcow2, zeroRange } from '../../block/core.ts';
+import { openFileNode } from '../../host/node/block.ts';
 import type { Objects } from '../drivers/objects.ts';
 import { parseBytes, parseSwitch } from './arguments.ts';
-import { luksCreator, qcow2Encryption } from './create-encrypted.ts';
-import { FORMAT_CREATORS, makeFile } from './create-formats.ts';
 import { openImage, resolveName } from './images.ts';
+import { makeFile } from './make-file.ts';
 
 /** The `-o` options, without `size`. */
 export type CreateValues = Map<string, string>;
@@ -18,22 +17,24 @@ export interface Creator {
   readonly describe: (values: CreateValues, sizeBytes: number) => string;
 }
 
+/** The others are loaded when they are asked for. */
 const CREATORS: Readonly<Record<string, Creator>> = {
   raw: {
     create: (path, values, sizeBytes) => createRaw(path, sizeBytes, preallocationOf(values, ['off', 'falloc', 'full'])),
     describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['preallocation'])}`,
   },
   qcow2: { create: makeQcow2, describe: describeQcow2 },
-  luks: luksCreator,
-  ...FORMAT_CREATORS,
 };
 
 /** @throws UserError for formats that cannot be made */
-export function creatorFor(formatName: string): Creator {
-  if (!Object.hasOwn(CREATORS, formatName)) {
+export async function creatorFor(formatName: string): Promise<Creator> {
+  if (Object.hasOwn(CREATORS, formatName)) return CREATORS[formatName];
+  if (formatName === 'luks') return (await import('./create-encrypted.ts')).luksCreator;
+  const { FORMAT_CREATORS } = await import('./create-formats.ts');
+  if (!Object.hasOwn(FORMAT_CREATORS, formatName)) {
     throw new UserError(`Format driver '${formatName}' does not support image creation`);
   }
-  return CREATORS[formatName];
+  return FORMAT_CREATORS[formatName];
 }
 
 /** Options as they were given, in this order. */
@@ -81,7 +82,8 @@ function preallocationOf(values: CreateValues, allowed: readonly Preallocation[]
 
 async function makeQcow2(path: string, values: CreateValues, sizeBytes: number, objects: Objects): Promise<void> {
   const { preallocation, ...plain } = qcow2Options(values, sizeBytes);
-  const encryption = qcow2Encryption(values, objects);
+  const isEncrypted = [...values.keys()].some((key) => key.startsWith('encrypt'));
+  const encryption = isEncrypted ? (await import('./create-encrypted.ts')).qcow2Encryption(values, objects) : undefined;
   const options = encryption === undefined ? plain : { ...plain, encryption };
   if (encryption !== undefined && preallocation !== 'off') {
     throw new UserError('Encryption and preallocation cannot be used together');
@@ -130,4 +132,11 @@ function describeQcow2(values: CreateValues, sizeBytes: number): string {
     `refcount_bits=${refcountBits}`,
   ];
   return parts.join(' ');
+}
+
+/** The options that open an image which was made with these. */
+export function secretOptions(formatName: string, values: CreateValues): ReadonlyMap<string, string> {
+  const key = formatName === 'luks' ? 'key-secret' : 'encrypt.key-secret';
+  const id = values.get(key);
+  return new Map(id === undefined ? [] : [[key, id]]);
 }

@@ -5,7 +5,7 @@ import { type OpenedImage, type OpenImageOptions, openImage } from '../drivers/o
 import type { Arguments } from './arguments.ts';
 
 export { filenameOf, type OpenedImage, type OpenImageOptions, openImage, resolveName } from '../drivers/open.ts';
-export { FORMATS, formatNamed } from '../drivers/registry.ts';
+export { formatDriverNamed } from '../drivers/registry.ts';
 
 /** Options of commands that open one image. */
 export function openOptions(args: Arguments): OpenImageOptions {

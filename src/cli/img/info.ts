@@ -1,7 +1,7 @@
 /** vireo-img info. */
 import { existsSync } from 'node:fs';
-import type { ImageInfo, SnapshotInfo } from '../../block/index.ts';
-import { allocatedBytes } from '../../host/node/index.ts';
+import type { ImageInfo, SnapshotInfo } from '../../block/core.ts';
+import { allocatedBytes } from '../../host/node/block.ts';
 import { oneName, parseArguments, wantsJson } from './arguments.ts';
 import { type OpenedImage, openImage, openOptions, resolveName } from './images.ts';
 import { sizeText, snapshotTable, specificText } from './text.ts';

@@ -77,9 +77,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 };
 
 async function help(): Promise<string> {
-  const { FORMATS } = await import('../drivers/registry.ts');
+  const { FORMAT_DRIVERS } = await import('../drivers/registry.ts');
   const commands = Object.entries(COMMANDS).map(([name, { usage }]) => `  ${name} ${usage}\n`);
-  const formats = FORMATS.map(({ name }) => name).toSorted();
+  const formats = FORMAT_DRIVERS.map(({ name }) => name).toSorted();
   return `usage: vireo-img command [command options]\n\nCommand syntax:\n${commands.join('')}\nSupported formats: ${formats.join(' ')}\n`;
 }
 

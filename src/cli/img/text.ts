@@ -1,5 +1,5 @@
 /** How qemu-img writes sizes, dates and tables for people. */
-import type { SnapshotInfo } from '../../block/index.ts';
+import type { SnapshotInfo } from '../../block/core.ts';
 
 const UNITS = ['', 'K', 'M', 'G', 'T', 'P', 'E'];
 

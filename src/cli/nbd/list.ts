@@ -11,7 +11,7 @@ export async function listCommand(args: NbdArguments, objects: Objects): Promise
   const credentials = args.get('tls-creds');
   const hostname = args.get('tls-hostname');
   const stream = await connectByteStream(endpoint, {
-    ...(credentials === undefined ? {} : { tls: objects.tls(credentials, 'client') }),
+    ...(credentials === undefined ? {} : { tls: await objects.tls(credentials, 'client') }),
     ...(hostname === undefined ? {} : { hostname }),
   });
   try {

@@ -20,7 +20,7 @@ export async function serveCommand(args: NbdArguments, objects: Objects): Promis
   const endpoint = endpointOf(args, '0.0.0.0', NBD_PORT);
   const shared = args.number('shared', 0, 2 ** 31, 1);
   const credentials = args.get('tls-creds');
-  const tls = credentials === undefined ? undefined : objects.tls(credentials, 'server');
+  const tls = credentials === undefined ? undefined : await objects.tls(credentials, 'server');
   const opened = await openExport(args, objects, shared !== 1);
   const pidFile = args.get('pid-file');
   let listener: HostListener | undefined;

@@ -1,6 +1,7 @@
 /** The block room's compression joint on Node's zlib; the work runs in libuv's threads. */
 import { promisify } from 'node:util';
 import { constants, createZstdCompress, deflateRaw, inflateRaw, zstdDecompress } from 'node:zlib';
+import { type CodecPool, codecPool } from './block-codec-pool.ts';
 
 const deflate = promisify(deflateRaw);
 const inflate = promisify(inflateRaw);
@@ -73,12 +74,27 @@ async function inTurn<T>(action: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Started when it is first asked for: most programs never meet a compressed cluster. */
+let pool: CodecPool | undefined;
+
 export const nodeCompression = {
   async compress(kind: 'zlib' | 'zstd', source: Uint8Array): Promise<Uint8Array | undefined> {
+    pool ??= codecPool();
+    const pooled = pool.compress(kind, source);
+    if (pooled !== undefined) return pooled;
     const packed = await inTurn(() => (kind === 'zlib' ? toZlib(source) : toZstd(source)));
     return packed.length < source.length ? packed : undefined;
   },
+  giveBack(packed: Uint8Array): void {
+    pool?.giveBack(packed);
+  },
   async decompress(kind: 'zlib' | 'zstd', source: Uint8Array, target: Uint8Array): Promise<void> {
+    pool ??= codecPool();
+    const pooled = pool.decompress(kind, source, target);
+    if (pooled !== undefined) {
+      if (!(await pooled)) throw new Error(`the stream is broken, or not of ${target.length} bytes`);
+      return;
+    }
     const options = { maxOutputLength: target.length, chunkSize: Math.max(64, target.length) };
     const unpacked = kind === 'zlib' ? await inflate(source, options) : await fromZstd(source, options);
     if (unpacked.length !== target.length) throw new Error(`${unpacked.length} bytes instead of ${target.length}`);

@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), 'vireo-test-'));
 after(() => rmSync(folder, { recursive: true }));
 const withoutQemu = spawnSync('qemu-io', ['--version']).status === 0 ? false : 'qemu-io is not installed';
 
-for (const io of ['threads', 'blocking', 'cached'] as const) {
+for (const io of ['threads', 'blocking', 'cached', 'mixed'] as const) {
   const path = join(folder, io);
   blockNodeSuite(`file, ${io}`, {
     async create(size) {
@@ -23,6 +23,19 @@ for (const io of ['threads', 'blocking', 'cached'] as const) {
     reopen: async () => openFileNode(path, { io }),
   });
 }
+
+test('large writes under way at once all arrive, those that neighbour each other in one call', async () => {
+  const node = openFileNode(join(folder, 'queue'), { create: true, io: 'mixed' });
+  const piece = 256 * 1024;
+  const writes = Array.from({ length: 40 }, (_, i) => [(i * 7) % 40, new Uint8Array(piece).fill(i + 1)] as const);
+  await Promise.all(writes.map(([place, bytes]) => node.write(place * piece, bytes)));
+  for (const [place, bytes] of writes) {
+    const found = new Uint8Array(piece);
+    await node.read(place * piece, found);
+    assert.deepEqual(found, bytes);
+  }
+  await node.close();
+});
 
 test('complaints name the file and the reason', () => {
   assert.throws(() => openFileNode(join(folder, 'none')), /Could not open '.*none': No such file or directory/);

@@ -3,6 +3,7 @@ import { fdatasync, fdatasyncSync, read as readCallback, readSync, write as writ
 import { promisify } from 'node:util';
 import type { BlockImmediate } from '../../contract/index.ts';
 import { immediateTransfer } from './block-immediate.ts';
+import { writeQueue } from './block-write-queue.ts';
 import { loadFfi } from './ffi.ts';
 
 /** Each returns undefined when it is done already; failures are thrown or rejected. */
@@ -27,22 +28,20 @@ export function transferFor(fd: number, io: TransferIo): Transfer {
   if (io === 'threads') return threadTransfer(fd);
   if (io === 'cached') return cachedTransfer(fd, threadTransfer(fd));
   const here = blockingTransfer(fd);
-  if (io === 'blocking') return here;
-  const there = threadTransfer(fd);
-  // Writes to one file wait for one another in the kernel: this thread must not be the one that waits.
-  let writing = 0;
-  const writeThere = async (offset: number, source: Uint8Array) => {
-    writing += 1;
-    try {
-      await there.write(offset, source);
-    } finally {
-      writing -= 1;
-    }
-  };
+  return io === 'blocking' ? here : mixedTransfer(fd, here, threadTransfer(fd));
+}
+
+/**
+ * Reads of what is in the page cache take less time than sending them; a large write does not, and keeps the
+ * kernel from others to the same file meanwhile: this thread must not be the one that waits.
+ */
+function mixedTransfer(fd: number, here: Transfer, there: Transfer): Transfer {
+  const cached = cachedTransfer(fd, there);
+  const queue = writeQueue(fd, async (offset, source) => there.write(offset, source));
   return {
-    read: (offset, target) => (target.length < LARGE_BYTES ? here : there).read(offset, target),
+    read: (offset, target) => (target.length < LARGE_BYTES ? here : cached).read(offset, target),
     write: (offset, source) =>
-      source.length < LARGE_BYTES && writing === 0 ? here.write(offset, source) : writeThere(offset, source),
+      source.length < LARGE_BYTES && !queue.busy ? here.write(offset, source) : queue.write(offset, source),
     flush: () => there.flush(),
   };
 }

@@ -1,10 +1,7 @@
 /** Adapters to the outside for programs that run in Node. */
 
-export { nodeCompression } from './block-compression.ts';
-export { nodeCrypto } from './block-crypto.ts';
-export { allocatedBytes, type FileNodeOptions, openFileNode } from './block-file.ts';
+export * from './block.ts';
 export { type HttpSource, type HttpSourceOptions, openHttpSource } from './block-http.ts';
-export { type FileCopier, fileCopier } from './block-offload.ts';
 export { openCharBackend } from './char-backends.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
 export { defaultGuest } from './guest/default-guest.ts';
