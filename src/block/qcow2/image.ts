@@ -6,7 +6,7 @@ import { u32be, u64be } from '../layout.ts';
 import type { RwLock } from '../lock.ts';
 import type { Bitmap } from './bitmaps.ts';
 import type { Encryption } from './data.ts';
-import { INCOMPATIBLE, LIMITS, type Qcow2Header } from './header.ts';
+import { COMPATIBLE, INCOMPATIBLE, LIMITS, type Qcow2Header } from './header.ts';
 import { type MetadataCache, metadataCache } from './metadata-cache.ts';
 import type { Refcounts } from './refcounts.ts';
 import type { StoredSnapshot } from './snapshots.ts';
@@ -53,6 +53,8 @@ export interface Image {
   sizeBytes: number;
   /** Set once the bitmaps were marked as in use and loaded. */
   bitmapsLoaded?: Promise<void>;
+  /** The mark of lazy reference counts is ours, and not what a crash left. */
+  isDirtyByUs?: boolean;
   /** Buffers that packed clusters were read into, to be used again. */
   readonly scratch: Uint8Array[];
   /** Where the next compressed cluster goes, or 0. */
@@ -148,9 +150,9 @@ export function encodeL1(table: Pick<L1Table, 'tables' | 'copied'>): Uint8Array<
  * at every moment (leaked clusters at most): counts up before what uses them,
  * data and tables before what points to them, counts down last.
  */
-export async function commit(image: Image): Promise<void> {
+export async function commit(image: Image, counts: 'now' | 'later' = 'now'): Promise<void> {
   const { file, l2, l1, refcounts } = image;
-  await refcounts.writeDirty();
+  if (counts === 'now') await refcounts.writeDirty();
   if (l2.dirtyCount > 0 || l1.dirty.size > 0) {
     await barrier(image);
     await l2.writeDirty();
@@ -165,6 +167,34 @@ export async function commit(image: Image): Promise<void> {
   }
   await barrier(image);
   await refcounts.applyFrees();
+}
+
+/**
+ * The same, for writes to the disk: with lazy reference counts these stay in memory, and the image is marked as
+ * dirty until it is closed. Whoever opens one that was not closed counts everything again.
+ */
+export async function commitDisk(image: Image): Promise<void> {
+  const { header, refcounts, l2, l1 } = image;
+  if ((header.compatible & COMPATIBLE.lazyRefcounts) === 0n) return commit(image);
+  const isChanged = refcounts.dirtyCount > 0 || l2.dirtyCount > 0 || l1.dirty.size > 0;
+  if (isChanged && (header.incompatible & INCOMPATIBLE.dirty) === 0n) {
+    header.incompatible |= INCOMPATIBLE.dirty;
+    await writeFlags(image);
+    image.isDirtyByUs = true;
+  }
+  const isMuch = refcounts.dirtyCount * l2.pageBytes > DIRTY_BYTES_MAX / 2;
+  await commit(image, isMuch ? 'now' : 'later');
+}
+
+/** Brings everything to the file, and takes the mark of \`commitDisk\` away. */
+export async function settle(image: Image): Promise<void> {
+  await commit(image);
+  // Counts that went down after the last barrier.
+  if (image.refcounts.dirtyCount > 0) await commit(image);
+  if (image.isDirtyByUs !== true) return;
+  image.header.incompatible &= ~INCOMPATIBLE.dirty;
+  await writeFlags(image);
+  image.isDirtyByUs = false;
 }
 
 async function barrier(image: Image): Promise<void> {
@@ -189,5 +219,5 @@ const FREES_MAX = 4096;
 export async function commitWhenFull(image: Image): Promise<void> {
   const { l2, refcounts } = image;
   const dirtyBytes = (l2.dirtyCount + refcounts.dirtyCount) * l2.pageBytes;
-  if (dirtyBytes > DIRTY_BYTES_MAX || refcounts.pendingFrees > FREES_MAX) await commit(image);
+  if (dirtyBytes > DIRTY_BYTES_MAX || refcounts.pendingFrees > FREES_MAX) await commitDisk(image);
 }

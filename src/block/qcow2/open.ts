@@ -20,7 +20,7 @@ import {
   readHeader,
   unknownAutoclear,
 } from './header.ts';
-import { cacheFor, commit, corrupt, geometryOf, type Image, readL1, writeFlags } from './image.ts';
+import { cacheFor, commit, commitDisk, corrupt, geometryOf, type Image, readL1, settle, writeFlags } from './image.ts';
 import { preallocate, resizeDisk } from './l1.ts';
 import { diskExtents, readDisk } from './read.ts';
 import { openRefcounts, readRefcountTable } from './refcounts.ts';
@@ -208,7 +208,7 @@ function nodeOf(image: Image): ImageNode {
       await writeDisk(image, offset, source);
     },
     async flush() {
-      if (!readOnly) await lock.exclusive(() => commit(image));
+      if (!readOnly) await lock.exclusive(() => commitDisk(image));
     },
     async extents(offset, length) {
       within(offset, length);
@@ -291,6 +291,5 @@ async function amend(image: Image, { version, lazyRefcounts }: ImageChanges): Pr
 async function closeForWriting(image: Image): Promise<void> {
   await commit(image);
   await storeBitmaps(image);
-  // Counts that went down after the last barrier.
-  if (image.refcounts.dirtyCount > 0) await commit(image);
+  await settle(image);
 }

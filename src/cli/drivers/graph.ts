@@ -33,11 +33,11 @@ import { parseImageName } from './names.ts';
 import { nullProtocols } from './null.ts';
 import { type Objects, parseObjects } from './objects.ts';
 import { resolveName } from './open.ts';
-import { FORMAT_DRIVERS, FORMATS, filterNamed, formatDriverNamed, type OpenHow, protocolNamed } from './registry.ts';
+import { probeFormat } from './probe.ts';
+import { FORMAT_DRIVERS, filterNamed, formatDriverNamed, type OpenHow, protocolNamed } from './registry.ts';
 
 /** QEMU has drivers of several names that open files here. */
 const FILE_DRIVERS = ['host_device', 'host_cdrom'];
-const PROBE_BYTES = 2048;
 
 /** The block nodes of one machine; lives where the machine's devices do. */
 export async function openBlockService(
@@ -108,22 +108,18 @@ function graphDrivers(objects: () => Objects): GraphDrivers {
     kindOf(driver) {
       if (protocol(driver) !== undefined) return 'protocol';
       if (filterNamed(driver) !== undefined) return 'filter';
-      return FORMAT_DRIVERS.some(({ format }) => format.name === driver) ? 'format' : undefined;
+      return FORMAT_DRIVERS.some(({ name }) => name === driver) ? 'format' : undefined;
     },
     openProtocol: async (driver, options, given) => protocol(driver)!.open(options, how(given)),
     openFilter: async (driver, child, options, given) => filterNamed(driver)!.open(child, options, how(given)),
     async openFormat(driver, file, options, given, resolving) {
-      const { format, openOptions } = formatDriverNamed(driver);
+      const { load, openOptions } = formatDriverNamed(driver);
       const special = openOptions?.(options, how(given)) ?? {};
       for (const name of IGNORED) options.delete(name);
       const common = { compression: nodeCompression, crypto: nodeCrypto };
-      return format.open(file, { ...common, ...resolving, ...special });
+      return (await load()).open(file, { ...common, ...resolving, ...special });
     },
-    async probe(file, name) {
-      const head = new Uint8Array(Math.min(PROBE_BYTES, file.sizeBytes));
-      await file.read(0, head);
-      return FORMATS.reduce((best, format) => (format.probe(head, name) > best.probe(head, name) ? format : best)).name;
-    },
+    probe: async (file, name) => (await probeFormat(file, name)).name,
     parseName: (name) => parseImageName(name),
     resolveName,
     async createImage(driver, path, sizeBytes, options) {
@@ -141,8 +137,8 @@ function graphDrivers(objects: () => Objects): GraphDrivers {
     breathe: () => setImmediate(),
     nowSeconds: () => Date.now() / 1000,
     temporaryFile,
-    listen: (at, accept, tls) =>
-      listenByteStreams(at, accept, tls === undefined ? {} : { tls: objects().tls(tls, 'server') }),
+    listen: async (at, accept, tls) =>
+      listenByteStreams(at, accept, tls === undefined ? {} : { tls: await objects().tls(tls, 'server') }),
   };
 }
 

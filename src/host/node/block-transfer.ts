@@ -23,6 +23,8 @@ export type TransferIo = 'threads' | 'blocking' | 'mixed' | 'cached';
 
 /** From here on a request is worth a thread. */
 const LARGE_BYTES = 128 * 1024;
+/** As much as is read at once in one call. */
+const IMMEDIATE_BYTES = 512 * 1024;
 
 export function transferFor(fd: number, io: TransferIo): Transfer {
   if (io === 'threads') return threadTransfer(fd);
@@ -36,10 +38,17 @@ export function transferFor(fd: number, io: TransferIo): Transfer {
  * kernel from others to the same file meanwhile: this thread must not be the one that waits.
  */
 function mixedTransfer(fd: number, here: Transfer, there: Transfer): Transfer {
-  const cached = cachedTransfer(fd, there);
+  const { immediate } = cachedTransfer(fd, there);
   const queue = writeQueue(fd, async (offset, source) => there.write(offset, source));
   return {
-    read: (offset, target) => (target.length < LARGE_BYTES ? here : cached).read(offset, target),
+    read(offset, target) {
+      if (target.length < LARGE_BYTES) return here.read(offset, target);
+      for (let done = 0; done < target.length; done += IMMEDIATE_BYTES) {
+        const part = target.subarray(done, done + IMMEDIATE_BYTES);
+        if (immediate?.read(offset + done, [part]) !== true) return there.read(offset + done, target.subarray(done));
+      }
+      return undefined;
+    },
     write: (offset, source) =>
       source.length < LARGE_BYTES && !queue.busy ? here.write(offset, source) : queue.write(offset, source),
     flush: () => there.flush(),
