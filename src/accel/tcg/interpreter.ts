@@ -337,12 +337,8 @@ function emitRun(links: Links, inline: readonly HotCase[], delivery: number): Fu
 
 /** Engine address of the execute TLB entry for a linear address, from its low half. */
 function executeEntry(f: FunctionEmitter, low: Expr): Expr {
-  const folded = and(
-    shrU(low, i32(tlb.foldShift - tlb.executeShift)),
-    i32((tlb.executeEntries - 2) << tlb.executeShift),
-  );
-  const page = shrU(low, i32(12 - tlb.executeShift));
-  const index = and(xor(page, folded), i32((tlb.executeEntries - 1) << tlb.executeShift));
+  const folded = shrU(xor(low, shrU(low, i32(tlb.foldShift))), i32(12 - tlb.executeShift));
+  const index = and(folded, i32((tlb.executeEntries - 1) << tlb.executeShift));
   return f.let(add(index, f.loadRaw(zero, stateBase + state.tlbBase.offset, 'i32', 4)));
 }
 

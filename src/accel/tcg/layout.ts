@@ -29,10 +29,10 @@ export const tlb = {
   entries: 4096,
   entryShift: 5,
   /**
-   * The index is the page number, with higher address bits folded in, so that arrays a power of two apart do not evict
-   * each other. The fold leaves bit 0 alone: so neighbouring pages always have different entries, which `hit` needs.
+   * The index is the page number, with address bits this much higher folded in, so that arrays a power of two apart do
+   * not evict each other. Neighbouring pages always have different entries (tlb.test.ts), which `hit` needs.
    */
-  foldShift: 21,
+  foldShift: 9,
   readTag: 0,
   writeTag: 8,
   addend: 16,

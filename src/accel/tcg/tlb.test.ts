@@ -149,3 +149,9 @@ test('a page that gets code loses write permission in every set', () => {
     assert.equal(view.getBigInt64(set + entryOffset(page) + tlb.readTag, true), BigInt(page));
   }
 });
+
+test('neighbouring pages have different entries, so that an access across both misses', () => {
+  for (let number = 0; number < 2 ** 20; number++) {
+    if (entryOffset((number << 12) | 0) === entryOffset(((number + 1) << 12) | 0)) assert.fail(`page ${number}`);
+  }
+});

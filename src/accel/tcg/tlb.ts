@@ -266,15 +266,12 @@ export const setBase = (set: number): number => tlb.base + set * tlb.stride;
 
 /** Byte offset of the data entry for a linear address in its set; generated code computes the same (emit/builder.ts). */
 export function entryOffset(low: number): number {
-  return (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.entries - 2))) & (tlb.entries - 1)) << tlb.entryShift;
+  return ((low ^ (low >>> tlb.foldShift)) >>> (12 - tlb.entryShift)) & ((tlb.entries - 1) << tlb.entryShift);
 }
 
 /** The same for execute entries (interpreter.ts). */
 function executeOffset(low: number): number {
-  return (
-    (((low >>> 12) ^ ((low >>> tlb.foldShift) & (tlb.executeEntries - 2))) & (tlb.executeEntries - 1)) <<
-    tlb.executeShift
-  );
+  return ((low ^ (low >>> tlb.foldShift)) >>> (12 - tlb.executeShift)) & ((tlb.executeEntries - 1) << tlb.executeShift);
 }
 
 const pageNumber = (low: number, high: number): number => (high & 0x1ff_ffff) * 0x10_0000 + (low >>> 12);

@@ -325,8 +325,8 @@ export class WasmBuilder implements Builder {
   /** Engine address (i32) of the TLB entry for linear address `a`. */
   protected tlbEntry(a: Expr): Expr {
     const low = this.f.let(toI32(a));
-    const folded = and(shrU(low, i32(tlb.foldShift - tlb.entryShift)), i32((tlb.entries - 2) << tlb.entryShift));
-    const index = and(xor(shrU(low, i32(12 - tlb.entryShift)), folded), i32((tlb.entries - 1) << tlb.entryShift));
+    const folded = shrU(xor(low, shrU(low, i32(tlb.foldShift))), i32(12 - tlb.entryShift));
+    const index = and(folded, i32((tlb.entries - 1) << tlb.entryShift));
     return this.f.let(add(index, this.tlbSet()));
   }
 
@@ -337,9 +337,9 @@ export class WasmBuilder implements Builder {
 
   /** An access that crosses a page misses: its last byte's page has another entry. */
   protected hit(entry: Expr, tagOffset: number, a: Expr, size: number): Expr {
-    const tag = this.f.loadRaw(entry, tagOffset, 'i64', 8);
     const last = size === 1 ? a : add(a, i64(size - 1));
-    return eq(tag, and(last, i64(-4096)));
+    const page = this.f.let(and(last, i64(-4096)));
+    return eq(this.f.loadRaw(entry, tagOffset, 'i64', 8), page);
   }
 
   protected host(entry: Expr, a: Expr): Expr {

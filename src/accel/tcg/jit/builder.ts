@@ -17,11 +17,13 @@ import {
   type Field,
   type FloatLanes,
   fastRounding,
+  geU,
   type IntSize,
   i32,
   i64,
   lane,
   ltS,
+  ltU,
   ne,
   op,
   or,
@@ -38,9 +40,10 @@ import {
 } from '../../../target/index.ts';
 import type { Links } from '../emit/builder.ts';
 import { fillWrite, status } from '../emit/core-types.ts';
-import { type Completion, HandlerBuilder, type Sequence, tameBits } from '../emit/handler.ts';
+import { type Completion, HandlerBuilder, noKnowledge, type Sequence, tameBits } from '../emit/handler.ts';
 import { codeChanges, record, stateBase, tlb } from '../layout.ts';
 import type { FunctionEmitter, Label } from '../wasm/function.ts';
+import { type LocalPair, type Place, placeOf, Reached } from './reached.ts';
 
 /** Thrown while emitting semantics that the translator can not run. */
 export class Untranslatable extends Error {}
@@ -61,6 +64,9 @@ export class RegionFrame {
   private readonly locals = new Map<number, Variable>();
   private readonly written = new Set<number>();
   private readonly constants = new Map<Expr, Variable>();
+  /** For the engine addresses that are known at a time. */
+  readonly reaches: readonly LocalPair[];
+  readonly names = { next: 0 };
 
   constructor(f: FunctionEmitter) {
     this.f = f;
@@ -69,6 +75,7 @@ export class RegionFrame {
     this.tlb = f.lasting('i32');
     this.budget = f.lasting('i32');
     this.roundsFast = f.lasting('i32');
+    this.reaches = Array.from({ length: knownReaches }, () => [f.lasting('i32'), f.lasting('i32')] as const);
   }
 
   /** The local of a slot (a state offset where a cached register starts). */
@@ -109,12 +116,38 @@ export class RegionFrame {
   }
 }
 
+/** What is known along a path of a region. */
+export interface RegionSequence extends Sequence {
+  readonly reached: Reached;
+}
+
+/** Where nothing is known, as in front of a loop. */
+export const startOfPath = (frame: RegionFrame): RegionSequence => ({
+  ...noKnowledge(),
+  reached: new Reached(frame.names),
+});
+
+/** For one of several ways that the path goes on. */
+export const branchOfPath = ({ known, tame, reached }: RegionSequence): RegionSequence => ({
+  known,
+  tame: new Map(tame),
+  reached: reached.copy(),
+});
+
+/** An engine address, and a constant to add to it. */
+interface HostAddress {
+  readonly at: Expr;
+  readonly offset: number;
+}
+
 /** Where control goes from a block of the region. */
 export interface RegionControl {
   readonly frame: RegionFrame;
   readonly exit: Label;
   /** Linear distance of the instruction's page from the entry's. */
   readonly delta: number;
+  /** What is known of addresses is used, which takes longer to translate. */
+  readonly isFinal: boolean;
   /** Emits the way to a place (see region.ts): a branch within the region, or the way out. */
   goTo(offset: number): void;
   /** Places in the region where the instruction, an indirect branch, may go. */
@@ -131,6 +164,9 @@ export const seenSlots = 16;
 /** Up to so many targets are compared one after the other. */
 const comparedTargets = 4;
 const maxTable = 256;
+/** Engine addresses that are known at a time. */
+const knownReaches = 6;
+const pageBytes = 4096;
 
 const firstGpr = state.gpr[0].offset;
 const lastGpr = state.gpr[15].offset + 8;
@@ -176,6 +212,10 @@ export class RegionBuilder extends HandlerBuilder {
   private readonly leaveAddress: LeaveAddress;
   private readonly view: DataView;
   private readonly control: RegionControl;
+  private readonly reached: Reached;
+  private readonly places = new Map<Expr, Place>();
+  /** How deep within conditional parts of the semantics. */
+  private depth = 0;
   /** What is known of values, and the vector registers that they were read from. */
   private readonly tame = new Map<Expr, number>();
   private readonly slots = new Map<Expr, number>();
@@ -194,9 +234,10 @@ export class RegionBuilder extends HandlerBuilder {
     recordAddress: number,
     leaveAddress: LeaveAddress,
     control: RegionControl,
-    sequence: Sequence,
+    sequence: RegionSequence,
   ) {
     super(f, links, parsed, v, i32(recordAddress), 0, never, sequence);
+    this.reached = sequence.reached;
     this.view = view;
     this.recordAddress = recordAddress;
     this.leaveAddress = leaveAddress;
@@ -231,7 +272,11 @@ export class RegionBuilder extends HandlerBuilder {
     if (at === state.zero.offset) return i64(0);
     if (at === state.page.offset) return add(frame.page, i64(this.control.delta));
     if (flagFields.has(at)) return this.f.let(frame.slot(at, type));
-    if (at >= firstGpr && at < lastGpr) return this.f.let(this.readGpr(at, type, bytes));
+    if (at >= firstGpr && at < lastGpr) {
+      const value = this.f.let(this.readGpr(at, type, bytes));
+      if (bytes === 8 && this.control.isFinal) this.places.set(value, this.reached.register(at));
+      return value;
+    }
     if (at >= firstVector && at < lastVector) {
       const value = this.f.let(this.readVectorSlot(at, type, bytes));
       if (type === 'v128') {
@@ -251,7 +296,10 @@ export class RegionBuilder extends HandlerBuilder {
     }
     const at = (offset.value as number) + displacement;
     if (!harmless.has(at)) this.changed = true;
-    if (at === state.tlbBase.offset) this.f.set(this.control.frame.tlb, e);
+    if (at === state.tlbBase.offset) {
+      this.f.set(this.control.frame.tlb, e);
+      this.reached.forget();
+    }
     if (at === state.budget.offset) {
       this.f.set(this.control.frame.budget, e);
       return;
@@ -269,6 +317,7 @@ export class RegionBuilder extends HandlerBuilder {
 
   private setSlot(offset: number, e: Expr): void {
     const { frame } = this.control;
+    if (this.control.isFinal) this.reached.write(offset, this.depth === 0 ? this.place(e) : undefined);
     this.f.set(frame.slot(offset, e.type), e);
     frame.markWritten(offset);
   }
@@ -338,6 +387,8 @@ export class RegionBuilder extends HandlerBuilder {
 
   override let(e: Expr): Expr {
     const value = super.let(e);
+    const place = this.control.isFinal ? this.place(e) : undefined;
+    if (place) this.places.set(value, place);
     const bits = this.tame.get(e);
     const slot = this.slots.get(e);
     if (bits !== undefined) this.tame.set(value, bits);
@@ -374,50 +425,119 @@ export class RegionBuilder extends HandlerBuilder {
     return this.control.frame.tlb;
   }
 
+  private place(e: Expr): Place | undefined {
+    return placeOf(e, (leaf) =>
+      leaf === this.control.frame.page ? { key: 'page', displacement: 0 } : this.places.get(leaf),
+    );
+  }
+
+  /** Like `place`; those near the code are known to be in different pages or not. */
+  private accessPlace(address: Expr): Place | undefined {
+    const place = this.place(address);
+    if (place?.key !== 'page') return place;
+    const inPage = place.displacement & (pageBytes - 1);
+    return { key: `page${place.displacement - inPage}`, displacement: inPage };
+  }
+
+  /** What is in a condition's arm is not known behind it. */
+  private conditionally(body: () => void): void {
+    this.depth++;
+    body();
+    this.depth--;
+  }
+
+  override if(cond: Expr, then: () => void, otherwise?: () => void): void {
+    this.conditionally(() => super.if(cond, then, otherwise));
+  }
+
+  override ifUnlikely(cond: Expr, then: () => void): void {
+    this.conditionally(() => super.ifUnlikely(cond, then));
+  }
+
+  override loop(body: (again: () => void) => void): void {
+    this.conditionally(() => super.loop(body));
+  }
+
   /** Engine address (i32) of an access that hits, or away. */
-  private reach(address: Expr, tag: number, size: number): Expr {
+  private reach(address: Expr, write: boolean, size: number): HostAddress {
     if (this.changed && !this.probed) throw new Untranslatable();
-    const a = this.f.let(address);
+    const place = this.control.isFinal && this.depth === 0 && this.long64 ? this.accessPlace(address) : undefined;
+    const near = place && this.nearby(place, address, write, size);
+    if (near) return near;
+    const host = this.lookUp(this.f.let(address), write, size);
+    if (!place) return { at: this.f.let(host), offset: 0 };
+    const { host: local, inPage } = this.reached.add(place, size, write, this.control.frame.reaches);
+    this.f.set(local, host);
+    this.f.set(inPage, and(local, i32(pageBytes - 1)));
+    return { at: this.f.let(local), offset: 0 };
+  }
+
+  /** By the TLB, or away. */
+  private lookUp(a: Expr, write: boolean, size: number): Expr {
     const entry = this.tlbEntry(a);
-    this.f.ifUnlikely(eqz(this.hit(entry, tag, a, size)), () => {
-      const access = i32(tag === tlb.writeTag ? size | fillWrite : size);
+    this.f.ifUnlikely(eqz(this.hit(entry, write ? tlb.writeTag : tlb.readTag, a, size)), () => {
+      const access = i32(write ? size | fillWrite : size);
       const fill = () => this.f.call(this.links.runtime.fill, [a, access], 'i32') as Expr;
       this.if(this.control.frame.fillsTlb ? fill() : i32(1), () => this.leaveHere());
     });
-    return this.f.let(this.host(entry, a));
+    return this.host(entry, a);
+  }
+
+  /** By an access that was looked up, if this one is in the same page. */
+  private nearby(place: Place, address: Expr, write: boolean, size: number): HostAddress | undefined {
+    const known = this.reached.near(place);
+    if (!known || (write && !known.isWritable)) return undefined;
+    const distance = place.displacement - known.displacement;
+    if (Math.abs(distance) > pageBytes - size) return undefined;
+    const at = this.f.let(distance < 0 ? add(known.host, i32(distance)) : known.host) as Variable;
+    const offset = Math.max(distance, 0);
+    if (distance >= 0 && distance + size <= known.size) return { at, offset };
+    const beyond =
+      distance >= 0
+        ? geU(known.inPage, i32(pageBytes + 1 - size - distance))
+        : distance + size <= known.size
+          ? ltU(known.inPage, i32(-distance))
+          : geU(add(known.inPage, i32(distance)), i32(pageBytes + 1 - size));
+    this.f.ifUnlikely(beyond, () => {
+      const host = this.lookUp(this.f.let(address), write, size);
+      this.f.set(at, sub(host, i32(offset)));
+    });
+    return { at, offset };
   }
 
   override load(address: Expr, size: IntSize): Expr {
-    return this.f.loadRaw(this.reach(address, tlb.readTag, size), 0, size === 8 ? 'i64' : 'i32', size);
+    const { at, offset } = this.reach(address, false, size);
+    return this.f.loadRaw(at, offset, size === 8 ? 'i64' : 'i32', size);
   }
 
   override load128(address: Expr): Expr {
-    return this.f.loadRaw(this.reach(address, tlb.readTag, 16), 0, 'v128', 16);
+    const { at, offset } = this.reach(address, false, 16);
+    return this.f.loadRaw(at, offset, 'v128', 16);
   }
 
   override store(address: Expr, size: IntSize, value: Expr): void {
     const v = this.f.let(value);
-    const host = this.reach(address, tlb.writeTag, size);
-    this.f.storeRaw(host, 0, v, size);
+    const { at, offset } = this.reach(address, true, size);
+    this.f.storeRaw(at, offset, v, size);
     this.changed = true;
   }
 
   override store128(address: Expr, value: Expr): void {
     const v = this.f.let(value);
-    const host = this.reach(address, tlb.writeTag, 16);
-    this.f.storeRaw(host, 0, v, 16);
+    const { at, offset } = this.reach(address, true, 16);
+    this.f.storeRaw(at, offset, v, 16);
     this.changed = true;
   }
 
   override probeWrite(address: Expr, size: number): void {
-    this.reach(address, tlb.writeTag, size);
+    this.reach(address, true, size);
     this.probed = true;
   }
 
   override modifyMemory(address: Expr, size: IntSize, change: (old: Expr) => Expr): void {
-    const host = this.reach(address, tlb.writeTag, size);
-    const value = this.f.let(change(this.f.loadRaw(host, 0, size === 8 ? 'i64' : 'i32', size)));
-    this.f.storeRaw(host, 0, value, size);
+    const { at, offset } = this.reach(address, true, size);
+    const value = this.f.let(change(this.f.loadRaw(at, offset, size === 8 ? 'i64' : 'i32', size)));
+    this.f.storeRaw(at, offset, value, size);
     this.changed = true;
   }
 
@@ -563,6 +683,7 @@ export class RegionBuilder extends HandlerBuilder {
       });
     });
     this.sequence.known = undefined;
+    this.reached.forget();
   }
 
   /** No interrupt comes up within a region but by what leaves it. */

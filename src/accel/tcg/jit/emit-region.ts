@@ -17,12 +17,20 @@ import {
 } from '../../../target/index.ts';
 import type { Links } from '../emit/builder.ts';
 import { handlerType, status } from '../emit/core-types.ts';
-import { noKnowledge, type Sequence } from '../emit/handler.ts';
 import { emitInstruction, emitLookup, isMapped, ops } from '../interpreter.ts';
 import { record, recordIn, stateBase } from '../layout.ts';
 import { FunctionEmitter, type Label } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/writer.ts';
-import { type LeaveAddress, RegionBuilder, type RegionControl, RegionFrame, Untranslatable } from './builder.ts';
+import {
+  branchOfPath,
+  type LeaveAddress,
+  RegionBuilder,
+  type RegionControl,
+  RegionFrame,
+  type RegionSequence,
+  startOfPath,
+  Untranslatable,
+} from './builder.ts';
 import { pageOf, type Region, type RegionInstruction } from './region.ts';
 import type { Dispatch } from './structure.ts';
 
@@ -50,7 +58,7 @@ export interface Plan {
 interface BlockFrame {
   readonly frame: RegionFrame;
   readonly exit: Label;
-  goTo(from: number, offset: number, sequence: Sequence): void;
+  goTo(from: number, offset: number, sequence: RegionSequence): void;
 }
 
 export interface EmitterParts {
@@ -77,8 +85,8 @@ export class RegionEmitter {
     const leave = { record: at.record };
     try {
       f.block((exit) => {
-        const control = { frame, exit, delta: 0, goTo: () => {}, targets: [], seen: 0 };
-        this.emitOne(f, links, at, leave, control, noKnowledge());
+        const control = { frame, exit, delta: 0, isFinal: false, goTo: () => {}, targets: [], seen: 0 };
+        this.emitOne(f, links, at, leave, control, startOfPath(frame));
       });
       return true;
     } catch (e) {
@@ -93,7 +101,7 @@ export class RegionEmitter {
     at: RegionInstruction,
     leaveAddress: LeaveAddress,
     control: RegionControl,
-    sequence: Sequence,
+    sequence: RegionSequence,
   ): void {
     const { parsed, variant } = at.instruction;
     const { variant: normal, key } = normalVariant(parsed, variant);
@@ -177,7 +185,7 @@ export class RegionEmitter {
       }
       f.branch(exit);
     };
-    const goTo = (from: number, offset: number, sequence: Sequence): void => {
+    const goTo = (from: number, offset: number, sequence: RegionSequence): void => {
       const to = region.blockAt.get(offset);
       const here = pageOf(region.blocks[from].offset);
       if (to === undefined || !region.successors[from].includes(to)) {
@@ -196,11 +204,11 @@ export class RegionEmitter {
         f.branch(loops.get(dispatch.dispatcher) as Label);
       } else if (structure.isBackEdge(from, to)) f.branch(loops.get(to) as Label);
       else if (structure.isMerge[to]) f.branch(labels.get(to) as Label);
-      else tree(to, { known: sequence.known, tame: new Map(sequence.tame) });
+      else tree(to, branchOfPath(sequence));
     };
-    const tree = (node: number, sequence: Sequence): void => {
+    const tree = (node: number, sequence: RegionSequence): void => {
       const isLoop = structure.isLoopHeader[node];
-      const body = () => within(node, structure.mergeChildren[node].length - 1, isLoop ? noKnowledge() : sequence);
+      const body = () => within(node, structure.mergeChildren[node].length - 1, isLoop ? startOfPath(frame) : sequence);
       if (isLoop) {
         f.loop((label) => {
           loops.set(node, label);
@@ -208,7 +216,7 @@ export class RegionEmitter {
         });
       } else body();
     };
-    const within = (node: number, last: number, sequence: Sequence): void => {
+    const within = (node: number, last: number, sequence: RegionSequence): void => {
       if (last < 0) {
         block(node, sequence);
         return;
@@ -218,9 +226,9 @@ export class RegionEmitter {
         labels.set(merge, label);
         within(node, last - 1, sequence);
       });
-      tree(merge, noKnowledge());
+      tree(merge, startOfPath(frame));
     };
-    const block = (node: number, sequence: Sequence): void => {
+    const block = (node: number, sequence: RegionSequence): void => {
       if (node === dispatch.dispatcher) {
         const choices = dispatch.targets.map((to) => labels.get(to) as Label);
         f.branchTable(choice, choices, choices[0]);
@@ -228,7 +236,7 @@ export class RegionEmitter {
       }
       f.inScope(() => this.emitBlock(f, links, plan, node, sequence, { frame, exit, goTo }));
     };
-    tree(Math.max(dispatch.dispatcher, 0), noKnowledge());
+    tree(Math.max(dispatch.dispatcher, 0), startOfPath(frame));
   }
 
   private emitBlock(
@@ -236,7 +244,7 @@ export class RegionEmitter {
     links: Links,
     plan: Plan,
     node: number,
-    sequence: Sequence,
+    sequence: RegionSequence,
     { frame, exit, goTo }: BlockFrame,
   ): void {
     const { counts } = plan;
@@ -250,7 +258,15 @@ export class RegionEmitter {
     for (const at of block.instructions) {
       const isLast = at === block.instructions.at(-1);
       const targets = isLast ? block.targets : [];
-      const control = { frame, exit, delta, goTo: follow, targets, seen: isLast ? plan.seenAt(at) : 0 };
+      const control = {
+        frame,
+        exit,
+        delta,
+        isFinal: !counts,
+        goTo: follow,
+        targets,
+        seen: isLast ? plan.seenAt(at) : 0,
+      };
       this.emitOne(f, links, at, plan.leaveAt(at), control, sequence);
     }
     if (block.fallThrough !== undefined) follow(block.fallThrough);
