@@ -287,6 +287,12 @@ export class Mmu implements MemoryPorts {
 
   // --- Accesses of any size, between guest memory and engine memory at `at`.
 
+  private copy(to: number, from: number, size: number): void {
+    const { bytes } = this;
+    if (size > 16) bytes.copyWithin(to, from, from + size);
+    else for (let i = 0; i < size; i++) bytes[to + i] = bytes[from + i];
+  }
+
   private read(low: number, high: number, size: number, by: Rights, at: number): void {
     const first = 0x1000 - (low & 0xfff);
     if (size > first) {
@@ -296,7 +302,7 @@ export class Mmu implements MemoryPorts {
       return;
     }
     this.translate(low, high, false, by);
-    if (this.host >= 0) this.bytes.copyWithin(at, this.host, this.host + size);
+    if (this.host >= 0) this.copy(at, this.host, size);
     else this.mmioRead(this.physical, size, at);
   }
 
@@ -315,7 +321,7 @@ export class Mmu implements MemoryPorts {
       this.mmioWrite(this.physical, size, from);
       return;
     }
-    this.bytes.copyWithin(this.host, from, from + size);
+    this.copy(this.host, from, size);
     this.noteWrite(low, high, size, by);
   }
 

@@ -80,7 +80,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
 
   interruptRequest(): void {
     const { engine } = this.parts;
-    engine.stateOf(this).set(state.interruptPending, 1);
+    engine.stateOf(this).set(state.interruptPending, state.pendingKinds.interrupt | state.pendingKinds.nmi);
     engine.interrupt(this);
   }
 
@@ -246,7 +246,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
         cpu.set(state.modeDirty, 0);
         return 0;
       default:
-        // A region that ends for want of budget leaves another branch to count.
+        // A region that ends for want of budget leaves another branch to count; less: it was taken away for an interrupt.
         if (cpu.get(state.budget) >= -2 && !this.parts.engine.wasCutShort) this.sample();
         return 0;
     }
@@ -303,11 +303,20 @@ export class TcgVcpu implements Vcpu, EngineCpu {
       return undefined;
     }
     const vector = environment.apic.pendingVector();
-    system.cpu.set(state.interruptPending, vector >= 0 || this.pendingNmi ? 1 : 0);
+    this.noteInterrupts(vector);
     const isOpen = system.interruptsEnabled && !system.isWaitingForStartup && !system.stepsForDebugger;
-    if (vector >= 0 && isOpen) system.deliverInterrupt(environment.apic.acknowledge());
+    if (vector >= 0 && isOpen) {
+      system.deliverInterrupt(environment.apic.acknowledge());
+      this.noteInterrupts(environment.apic.pendingVector());
+    }
     if (system.halted || system.isWaitingForStartup) return { kind: 'halt' };
     return undefined;
+  }
+
+  /** Whether generated code is to look for interrupts where it may be interrupted again. */
+  private noteInterrupts(vector: number): void {
+    const { interrupt, nmi } = state.pendingKinds;
+    this.parts.system.cpu.set(state.interruptPending, (vector >= 0 ? interrupt : 0) | (this.pendingNmi ? nmi : 0));
   }
 
   private deliverFault(): void {

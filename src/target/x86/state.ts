@@ -73,8 +73,9 @@ export const mode = field('mode', 'i32');
 export const cpl = field('cpl', 'i32');
 /** Set when `mode` or the TLB set changed: the block ends after this instruction. */
 export const modeDirty = field('modeDirty', 'i32');
-/** Nonzero: an interrupt waits; looked at where the interrupt flag may have been set. */
+/** What waits, or may: bits of `pendingKinds`; looked at where the interrupt flag may have been set. */
 export const interruptPending = field('interruptPending', 'i32');
+export const pendingKinds = { interrupt: 1, nmi: 2 } as const;
 /** RIP of the running and of the next instruction, as offsets in CS; set before a helper runs. */
 export const currentIp = field('currentIp', 'i64');
 export const nextIp = field('nextIp', 'i64');

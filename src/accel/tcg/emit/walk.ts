@@ -267,6 +267,19 @@ class WalkEmitter extends WasmBuilder {
   }
 }
 
+/** A write across two pages may be done when both may be written. */
+function emitProbeAcross(f: FunctionEmitter, links: Links, address: Expr, size: Expr): void {
+  const next = f.let(and(add(address, toI64(sub(size, i32(1)))), i64(-4096)));
+  f.if(ne(next, and(address, i64(-4096))), () => {
+    const fill = (at: Expr, isThere: () => void): void => {
+      const answer = f.let(f.call(links.runtime.fill, [at, i32(fillWrite | 1)], 'i32') as Expr);
+      f.if(eq(answer, i32(filled.fault)), () => f.return(i32(1)));
+      f.if(eqz(answer), isThere);
+    };
+    fill(address, () => fill(next, () => f.return(i32(0))));
+  });
+}
+
 /** What `loadSlow`, `storeSlow` and `probeSlow` do before they ask the engine's function of the same name. */
 export function emitSlowAccess(
   name: 'loadSlow' | 'storeSlow' | 'probeSlow',
@@ -278,6 +291,7 @@ export function emitSlowAccess(
   const [low, high, size] = [f.param(0), f.param(1), f.param(2)];
   const address = b.let(or(toI64(low), shl(toI64(high), i64(32))));
   const access = name === 'loadSlow' ? size : or(size, i32(fillWrite));
+  if (name === 'probeSlow') emitProbeAcross(f, links, address, size);
   const answer = b.let(f.call(links.runtime.fill, [address, access], 'i32') as Expr);
   f.if(eq(answer, i32(filled.fault)), () => f.return(i32(1)));
   f.if(eq(answer, i32(filled.unknown)), () => f.return(f.call(engineFunction, [low, high, size], 'i32') as Expr));

@@ -42,6 +42,7 @@ import {
   lstar,
   mode,
   nmiBlocked,
+  pendingKinds,
   type SegmentFields,
   sfmask,
   ss,
@@ -79,11 +80,16 @@ export function putFlat(b: Builder, segment: SegmentFields, selector: Expr, righ
   b.put(segment.base, i64(0));
 }
 
+/** Less than a budget that was used up: where it ends does not tell what is hot. */
+const budgetTaken = -8;
+
 const notStepping = (b: X86Builder): Expr => isClear(b.get(mode), modeBits.step);
 
 /** Goes on at `ip`; an interrupt that waited for the flags or the privilege is seen there. */
 function leaveTo(b: X86Builder, ip: Expr): void {
-  b.if(b.get(interruptPending), () => b.put(budget, i32(0)));
+  const pending = b.get(interruptPending);
+  const isOpen = or(and(pending, i32(pendingKinds.nmi)), and(b.get(eflags), i32(flag.IF)));
+  b.if(pending, () => b.if(isOpen, () => b.put(budget, i32(budgetTaken))));
   b.jump(ip);
 }
 
