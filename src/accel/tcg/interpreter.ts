@@ -15,7 +15,9 @@ import {
   eqz,
   i32,
   i64,
+  leU,
   ltS,
+  ne,
   type ParsedRow,
   shl,
   shrU,
@@ -32,7 +34,7 @@ import { type Completion, HandlerBuilder, noKnowledge } from './emit/handler.ts'
 import { buildFunctionModule, findLibrary, libraryType, type ModuleShape } from './emit/module.ts';
 import { emitFill, emitSlowAccess, type WalkOptions } from './emit/walk.ts';
 import type { HotCase } from './hot.ts';
-import { entryTable, record, stateBase, tlb } from './layout.ts';
+import { departures, entryTable, record, stateBase, tlb } from './layout.ts';
 import { FunctionEmitter, type Label } from './wasm/function.ts';
 import { type FunctionBody, ModuleBuilder } from './wasm/writer.ts';
 
@@ -69,6 +71,12 @@ export interface InterpreterOptions {
   readonly runtime: RuntimeFunctions;
   readonly walk: WalkOptions;
 }
+
+/**
+ * So often a place is come to from regions before one begins there too: as often as makes up for translating it. Slices
+ * end too seldom to find the many such places of a kernel.
+ */
+const hotDepartures = 1024;
 
 /** Most functions there can be: a record names one in 16 bits. */
 const tableLimit = 0x1_0000;
@@ -214,6 +222,8 @@ function emitRun(links: Links, inline: readonly HotCase[], delivery: number): Fu
   const f = new FunctionEmitter(['i32']);
   const rec = f.param(0);
   const answer = f.local('i32');
+  /** A region was left since the last taken branch. */
+  const left = f.local('i32');
   const get = (field: { offset: number; type: 'i32' | 'i64' | 'f32' | 'f64' | 'v128' }) =>
     f.loadRaw(zero, stateBase + field.offset, field.type, 8);
   const put = (field: { offset: number }, e: Expr) => f.storeRaw(zero, stateBase + field.offset, e, 8);
@@ -230,6 +240,16 @@ function emitRun(links: Links, inline: readonly HotCase[], delivery: number): Fu
           put(state.linear, ownLinear());
           f.return(i32(exit.slice));
         });
+      });
+      f.if(left, () => {
+        f.set(left, zero);
+        f.inScope(() =>
+          emitDeparture(f, rec, () => {
+            put(state.record, rec);
+            put(state.linear, ownLinear());
+            f.return(i32(exit.hot));
+          }),
+        );
       });
       f.loop((next) => {
         const fault = () => {
@@ -306,6 +326,7 @@ function emitRun(links: Links, inline: readonly HotCase[], delivery: number): Fu
               [rec],
               'i32',
             ) as Expr;
+            f.set(left, i32(1));
             f.if(eq(value, i32(status.jump)), toLookup);
             f.set(rec, value);
             // Two regions that leave to each other must not go on for ever.
@@ -333,6 +354,19 @@ function emitRun(links: Links, inline: readonly HotCase[], delivery: number): Fu
   });
   f.unreachable();
   return f.finish();
+}
+
+/** Counts how often the place of a record, where no region begins, is come to from one; `hot` when it is often. */
+function emitDeparture(f: FunctionEmitter, rec: Expr, hot: () => void): void {
+  f.if(ne(f.loadRaw(rec, record.op, 'i32', 2), i32(ops.region)), () => {
+    const counter = f.let(and(shrU(rec, i32(Math.log2(record.size) - 2)), i32(departures.size - 4)));
+    const count = f.let(add(f.loadRaw(counter, departures.base, 'i32', 4), i32(1)));
+    f.storeRaw(counter, departures.base, count, 4);
+    f.if(leU(i32(hotDepartures), count), () => {
+      f.storeRaw(counter, departures.base, zero, 4);
+      hot();
+    });
+  });
 }
 
 /** Engine address of the execute TLB entry for a linear address, from its low half. */

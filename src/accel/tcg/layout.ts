@@ -72,6 +72,9 @@ export const walk = { count: codeChanges + 4, off: codeChanges + 8, largePages: 
 /** A bit for each page of the engine's memory: it may have decoded code. */
 export const codePages = { base: 0x2a_0000, size: 0x2_0000 } as const;
 
+/** An i32 for each of some hashes of records: how often the interpreter came there from a region (interpreter.ts). */
+export const departures = { base: 0x2c_0000, size: 0x4000 } as const;
+
 /** Decoded code: entry tables and records, handed out from the bottom, given back all at once. */
 export const code = { base: 0x30_0000, size: 60 << 20 } as const;
 /** What translated code keeps in memory (see compiler.ts); it is forgotten together with the decoded code. */
@@ -148,4 +151,4 @@ export const record = {
 
 if (stateBase + stateSize > copyBuffer.base) throw new Error('the CPU state does not fit before the copy buffer');
 if (walk.largePages + 32 > codePages.base) throw new Error('the TLB does not fit before the bits of code pages');
-if (codePages.base + codePages.size > code.base) throw new Error('the bits of code pages do not fit before the code');
+if (departures.base + departures.size > code.base) throw new Error('the counters do not fit before the code');

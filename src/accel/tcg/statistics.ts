@@ -31,6 +31,7 @@ export type TcgStatistics = {
   readonly exitsForFault: number;
   readonly exitsForCode: number;
   readonly exitsForSystem: number;
+  readonly exitsForTranslation: number;
   /** Where slices were when they ended: how much of the time is spent where. */
   readonly samplesInRegions: number;
   readonly samplesInInterpreter: number;
@@ -39,7 +40,7 @@ export type TcgStatistics = {
 /** Counted by the vCPUs of an engine. */
 export class EngineCounters {
   /** By `exit`. */
-  readonly exits: Record<(typeof exit)[keyof typeof exit], number> = { 0: 0, 1: 0, 2: 0, 3: 0 };
+  readonly exits: Record<(typeof exit)[keyof typeof exit], number> = { 0: 0, 1: 0, 2: 0, 3: 0, 4: 0 };
   samplesInRegions = 0;
   samplesInInterpreter = 0;
 }

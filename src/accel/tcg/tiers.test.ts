@@ -292,4 +292,19 @@ describe('statistics', () => {
     assert.ok(after.exitsForSlice - before.exitsForSlice >= 200_000 / branchesPerLook);
     assert.ok(after.samplesInInterpreter > before.samplesInInterpreter);
   });
+
+  it('a place that a region leads to again and again is translated', async () => {
+    const guest = await smallGuest('auto');
+    const behind = at + 0x1000;
+    const jump = (from: number, to: number) => dword(to - from - 4);
+    // mov ecx, 40000; loop: dec ecx; jmp behind … behind: jnz loop; hlt
+    guest.write(at, [...hex('B9 40 9C 00 00 FF C9 E9'), ...jump(at + 8, behind)]);
+    guest.write(behind, [...hex('0F 85'), ...jump(behind + 2, at + 5), 0xf4]);
+    guest.setEntry(at);
+    const before = guest.vcpu.statistics?.() ?? {};
+    assert.equal(guest.run().kind, 'halt');
+    const after = guest.vcpu.statistics?.() ?? {};
+    assert.equal(after.exitsForTranslation - before.exitsForTranslation, 1);
+    assert.equal(guest.gpr(1), 0);
+  });
 });

@@ -71,6 +71,7 @@ export class TcgVcpu implements Vcpu, EngineCpu {
       exitsForFault: exits[exit.fault],
       exitsForCode: exits[exit.fetch],
       exitsForSystem: exits[exit.leave],
+      exitsForTranslation: exits[exit.hot],
       samplesInRegions,
       samplesInInterpreter,
     };
@@ -245,6 +246,9 @@ export class TcgVcpu implements Vcpu, EngineCpu {
       case exit.leave:
         cpu.set(state.modeDirty, 0);
         return 0;
+      case exit.hot:
+        if (!this.makeRoom() && this.parts.translator?.isMissing(cpu.get(state.record))) this.translateHere();
+        return 0;
       default:
         // A region that ends for want of budget leaves another branch to count; less: it was taken away for an interrupt.
         if (cpu.get(state.budget) >= -2 && !this.parts.engine.wasCutShort) this.sample();
@@ -264,19 +268,22 @@ export class TcgVcpu implements Vcpu, EngineCpu {
 
   /** A whole slice was spent: what it ended at may be worth translating. */
   private sample(): void {
-    const { system, translator, mmu } = this.parts;
     if (this.makeRoom()) return;
-    const { cpu } = system;
-    const { code, counters } = this.parts;
-    const at = cpu.get(state.record);
+    const { code, counters, system, translator } = this.parts;
+    const at = system.cpu.get(state.record);
     if (code.regionAt(at)) counters.samplesInRegions++;
     else counters.samplesInInterpreter++;
-    if (!translator?.sample(at)) return;
+    if (translator?.sample(at)) this.translateHere();
+  }
+
+  private translateHere(): void {
+    const { system, translator, mmu } = this.parts;
+    const { cpu } = system;
     try {
       const page = mmu.fetchPage(cpu.get(state.linear), cpu.high(state.linear));
       // A page that changed just now is not guarded against writes until it is fetched from again.
       if (page >= 0 && this.parts.code.hasCode(page))
-        translator.translate(page, cpu.get(state.mode), cpu.get(state.linear), cpu.high(state.linear));
+        translator?.translate(page, cpu.get(state.mode), cpu.get(state.linear), cpu.high(state.linear));
     } catch (e) {
       // The page went away meanwhile: its next fetch will fault in order.
       if (!(e instanceof CpuFault)) throw e;

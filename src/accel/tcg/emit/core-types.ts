@@ -25,6 +25,8 @@ export const exit = {
   fetch: 2,
   /** A helper asked to leave; state `linear` says where to go on. */
   leave: 3,
+  /** Regions lead again and again to the place of state `record` and `linear`, where none begins. */
+  hot: 4,
 } as const;
 
 /** Functions of the engine that generated code calls; all take and give i32. */

@@ -95,6 +95,11 @@ export class Translator {
     return count === (this.atOnce ? 1 : region ? hotSamples + hotterSamples : hotSamples);
   }
 
+  /** Whether there is no region at a record, and none is on its way. */
+  isMissing(entryRecord: number): boolean {
+    return !this.parts.code.regionAt(entryRecord) && !this.pending.has(entryRecord);
+  }
+
   /** All code is gone. */
   forget(): void {
     this.samples.clear();
