@@ -14,7 +14,10 @@ import { createMachine } from './create-machine.ts';
 
 export interface ExecOptions
   extends DefaultGuestOptions,
-    Pick<MachineOptions, 'accel' | 'cpus' | 'ram' | 'kernelIrqchip' | 'console' | 'input' | 'bridges' | 'virtio'> {
+    Pick<
+      MachineOptions,
+      'accel' | 'cpus' | 'ram' | 'kernelIrqchip' | 'console' | 'input' | 'balloon' | 'bridges' | 'virtio'
+    > {
   /** RAM of the guest; default `DEFAULT_MEMORY_BYTES`. */
   readonly memoryBytes?: number;
   /** CPU model by QEMU's name. */
@@ -82,6 +85,7 @@ export async function createExecMachine(command: string, options: ExecOptions): 
     vsock,
     console,
     input,
+    balloon,
     bridges,
     virtio,
   } = options;
@@ -103,6 +107,7 @@ export async function createExecMachine(command: string, options: ExecOptions): 
     vsock,
     console,
     input,
+    balloon,
     bridges,
     virtio,
   });

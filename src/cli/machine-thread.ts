@@ -1,7 +1,7 @@
 /** What a machine's thread runs: one machine. */
 import { randomFillSync } from 'node:crypto';
 import type { ThreadContext } from '../contract/index.ts';
-import { nodeSockets, openSharedFolder } from '../host/node/index.ts';
+import { nodeDiscard, nodeSockets, openSharedFolder } from '../host/node/index.ts';
 import { serveMachine } from '../machine/index.ts';
 import { createAccelerator } from './create-accelerator.ts';
 import { openDisk } from './open-disk.ts';
@@ -15,6 +15,7 @@ export function serve(context: ThreadContext): void {
     openNetwork,
     openShare: async ({ folder }) => openSharedFolder(folder),
     sockets: nodeSockets,
+    discard: nodeDiscard(),
     fillRandom: (target) => randomFillSync(target),
   });
 }

@@ -43,6 +43,7 @@ export const RUN_OPTIONS = {
     repeats: true,
     help: 'a virtio terminal, hvc0 and so on, as a unix socket at PATH',
   },
+  balloon: { help: 'a memory balloon: what the guest gives up, and what is free in it, goes back to this computer' },
   input: { value: 'KIND', repeats: true, help: 'a virtio keyboard, mouse or tablet' },
   virtio: { value: 'MODE', help: 'interfaces of virtio devices: modern (default), transitional or legacy' },
   share: { value: SHARE_VALUE, repeats: true, help: 'a folder of the host; the default guest has it at /mnt/TAG' },
@@ -80,7 +81,7 @@ export type RunOptions = OptionValues<typeof RUN_OPTIONS>;
 
 export type Devices = Pick<
   MachineOptions,
-  'disks' | 'networks' | 'shares' | 'vsock' | 'console' | 'input' | 'bridges' | 'virtio'
+  'disks' | 'networks' | 'shares' | 'vsock' | 'console' | 'input' | 'balloon' | 'bridges' | 'virtio'
 >;
 
 function channelsOf(options: RunOptions): Channel[] {
@@ -98,6 +99,7 @@ export function devicesOf(options: RunOptions): Devices {
     vsock: vsock === undefined ? undefined : parseVsock(vsock),
     console: ports.length > 0 ? { ports } : undefined,
     input: input.map(parseInput),
+    balloon: options.balloon ? { freePageReporting: true } : undefined,
     bridges: bridge.map(parseBridge),
     virtio: virtio === undefined ? undefined : parseVirtioMode('--virtio', virtio),
   };

@@ -1,6 +1,15 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
 import { UserError } from '../base/index.ts';
-import type { BlockNode, CharPort, Clock, CpuSignals, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
+import type {
+  BlockNode,
+  CharPort,
+  Clock,
+  CpuSignals,
+  GuestMemory,
+  SharedNode,
+  ThreadContext,
+  Vcpu,
+} from '../contract/index.ts';
 import {
   createPcBoard,
   ELCR_INITIAL,
@@ -38,6 +47,7 @@ import type {
   MachineBackends,
   Network,
   SlicedAccelerator,
+  ThreadedAccelerator,
 } from './parts.ts';
 import { type PciPlaces, pciPlaces } from './pci-places.ts';
 import { SERIAL_PORTS } from './protocol.ts';
@@ -122,8 +132,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   if (config.rng) places.add(virtioRng({ name: 'rng0', fillRandom }), config.rng, SLOT.rng);
   const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
   const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
-  const giveUp = (base: number, length: number) => threaded?.memory.giveBack(base, length);
-  const balloon = config.balloon && virtioBalloon({ name: 'balloon0', giveUp });
+  const giveUp = giveUpOf(memory, threaded, outside.backends);
+  const balloon = config.balloon && virtioBalloon({ ...config.balloon, name: 'balloon0', giveUp });
   const gathered = new GatheredWork(
     () => thread.monotonicNanos(),
     () => pins[0].stop(),
@@ -231,6 +241,21 @@ interface Attached {
   block?: BlockService;
   /** What is to be done when a disk, by its number, has another size or medium. */
   readonly onChange: (() => void)[];
+}
+
+/** Lets go of pages that the guest has given up, as far as they are RAM. */
+function giveUpOf(
+  memory: GuestMemory,
+  threaded: ThreadedAccelerator | undefined,
+  { discard }: MachineBackends,
+): (base: number, length: number) => void {
+  if (threaded !== undefined) return (base, length) => threaded.memory.giveBack(base, length);
+  return (base, length) => {
+    const range = memory.ranges.find((one) => base >= one.base && base + length <= one.base + one.size);
+    if (range === undefined || discard === undefined) return;
+    discard(memory.buffer, range.offset + base - range.base, length);
+    memory.written(base, length);
+  };
 }
 
 /** All or none: when one cannot be opened, the others are closed again. */

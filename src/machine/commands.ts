@@ -70,6 +70,8 @@ export interface DiskState {
 export interface BalloonState {
   /** What the guest has left of its memory. */
   readonly actualBytes: number;
+  /** What it has reported as free by itself since its driver started; the same page may count again. */
+  readonly reportedBytes: number;
   /** As the guest counts them, by VIRTIO's names (5.5.6.4). */
   readonly statistics: Readonly<Record<string, number>>;
 }

@@ -4,6 +4,7 @@ import type { SecurityModelName, VirtioPciMode } from '../hw/index.ts';
 import { GUEST_CID, SECURITY_MODELS, sizeText } from '../hw/index.ts';
 import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
 import {
+  type BalloonOptions,
   type BridgeOptions,
   type ConsoleOptions,
   checkPlaced,
@@ -37,7 +38,7 @@ export interface MachineOptions {
   /** The virtio source of random bytes; false: none. Default: there is one. */
   readonly rng?: PciPlace | false;
   /** A virtio memory balloon. */
-  readonly balloon?: PciPlace;
+  readonly balloon?: BalloonOptions;
   /** Ports of a virtio console: hvc0 and so on, and channels by name. */
   readonly console?: ConsoleOptions;
   /** Virtio keyboards, mice and tablets; the command `send-input` names them by their number here. */
@@ -180,7 +181,7 @@ export interface MachineConfig {
   readonly networks: readonly NetworkOptions[];
   readonly shares: readonly ShareOptions[];
   readonly rng: PciPlace | false;
-  readonly balloon: PciPlace | undefined;
+  readonly balloon: BalloonOptions | undefined;
   readonly console: ConsoleOptions | undefined;
   readonly input: readonly InputOptions[];
   readonly bridges: readonly BridgeOptions[];

@@ -206,8 +206,8 @@ export class MachineControl implements RunControl {
         return machine.block.execute(name, args);
       },
       balloon: () => {
-        const { actualBytes, statistics } = balloon();
-        return { actualBytes: memory.size - actualBytes, statistics };
+        const { actualBytes, reportedBytes, statistics } = balloon();
+        return { actualBytes: memory.size - actualBytes, reportedBytes, statistics };
       },
       'set-balloon': ({ bytes }) => {
         balloon().setTarget(Math.max(0, memory.size - bytes));

@@ -4,7 +4,7 @@ import type { DeviceRecord, DeviceValue } from '../contract/index.ts';
 import { damaged, type RamView } from '../migration/index.ts';
 import type { MachineConfig } from './config.ts';
 import type { Machine } from './machine.ts';
-import type { PciPlace } from './pci-options.ts';
+import type { BalloonOptions, PciPlace } from './pci-options.ts';
 
 type Plain = { readonly [field: string]: DeviceValue | undefined };
 
@@ -35,7 +35,7 @@ export function hardwareOf({
     }),
     networks: networks.map((network) => plain({ mac: network.mac, queues: network.queues, ...placeOf(network) })),
     ...(rng ? { rng: plain(placeOf(rng)) } : {}),
-    ...(balloon ? { balloon: plain(placeOf(balloon)) } : {}),
+    ...(balloon ? { balloon: balloonOf(balloon) } : {}),
     ...(vsock ? { vsock: plain({ guestCid: vsock.guestCid, ...placeOf(vsock) }) } : {}),
     ...(console
       ? { console: { ...plain(placeOf(console)), ports: console.ports.map((port) => plain({ ...port })) } }
@@ -44,6 +44,11 @@ export function hardwareOf({
     ...(bridges.length > 0 ? { bridges: bridges.map((bridge) => plain({ ...bridge })) } : {}),
     ...(virtio === 'modern' ? {} : { virtio }),
   };
+}
+
+function balloonOf(balloon: BalloonOptions): DeviceRecord {
+  const { freePageHints, freePageReporting } = balloon;
+  return plain({ freePageHints, freePageReporting, ...placeOf(balloon) });
 }
 
 function placeOf({ slot, behind, virtio }: PciPlace) {

@@ -46,7 +46,14 @@ export type {
   Network,
   OpenDiskHow,
 } from './parts.ts';
-export type { BridgeOptions, ConsoleOptions, ConsolePortOptions, InputOptions, PciPlace } from './pci-options.ts';
+export type {
+  BalloonOptions,
+  BridgeOptions,
+  ConsoleOptions,
+  ConsolePortOptions,
+  InputOptions,
+  PciPlace,
+} from './pci-options.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
 export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';

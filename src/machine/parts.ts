@@ -130,6 +130,8 @@ export interface MachineBackends {
   readonly sockets: HostSockets;
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
+  /** Lets go of what lies in the buffer there; zeros are found instead. Absent: memory that guests give up is kept. */
+  discard?(buffer: SharedArrayBuffer, offset: number, length: number): void;
 }
 
 export interface OpenDiskHow {

@@ -26,6 +26,14 @@ export interface ConsolePortOptions {
   readonly isConsole?: boolean;
 }
 
+/** A memory balloon. What the guest gives up goes back to the host. */
+export interface BalloonOptions extends PciPlace {
+  /** The guest tells which pages are free when it is asked, as by a migration; default false. */
+  readonly freePageHints?: boolean;
+  /** The guest reports pages that stay free, and they go back to the host at once; default false. */
+  readonly freePageReporting?: boolean;
+}
+
 export interface InputOptions extends PciPlace {
   readonly kind: InputKind;
 }

@@ -3,6 +3,7 @@
 export * from './block.ts';
 export { type HttpSource, type HttpSourceOptions, openHttpSource } from './block-http.ts';
 export { openCharBackend } from './char-backends.ts';
+export { type Discard, nodeDiscard } from './discard.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
 export { defaultGuest } from './guest/default-guest.ts';
 export { READY_TEXT } from './guest/init-script.ts';

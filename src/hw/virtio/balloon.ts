@@ -1,22 +1,24 @@
-/** The memory balloon: VIRTIO 1.2, section 5.5, with statistics. */
+/** The memory balloon: VIRTIO 1.2, section 5.5, with statistics, free page hinting and free page reporting. */
 
-import { stateTable, u32 } from '../../base/index.ts';
+import { added, stateTable, u32 } from '../../base/index.ts';
 import type { Chain } from './chain.ts';
-import type { DevicePort, VirtioDevice } from './device.ts';
+import type { DevicePort, Negotiated, VirtioDevice } from './device.ts';
 import { layout } from './layout.ts';
 import type { Virtqueue } from './queue.ts';
 
-const FEATURE = { statistics: 1, deflateOnOom: 2 } as const;
-/** Both in pages of 4 KiB: what the device asks for, what the driver has given. */
-const CONFIG = layout({ wanted: 'u32', actual: 'u32' });
+const FEATURE = { statistics: 1, deflateOnOom: 2, freePageHint: 3, pagePoison: 4, pageReporting: 5 } as const;
+/** In pages of 4 KiB what the device asks for and what the driver has given; which hints are wanted; what free pages hold. */
+const CONFIG = layout({ wanted: 'u32', actual: 'u32', hintCommand: 'u32', poison: 'u32' });
+const CONFIG_BYTES_WITHOUT_HINTS = 8;
 const PAGE_BYTES = 4096;
 const PAGE_NUMBER_BYTES = 4;
 /** Page numbers looked at in one request; Linux sends 256. */
 const PAGES_MAX = 65_536;
 const STATISTIC = layout({ tag: 'u16', value: 'u64' });
 const STATISTICS_MAX = 64;
-const STATISTICS_QUEUE = 2;
 const QUEUE_SIZE = 128;
+/** Commands of free page hinting (5.5.6.5): end of the driver's list, end of the device's interest; others are lists. */
+const HINT = { stop: 0, done: 1, first: 2 } as const;
 
 /** What the guest says of its memory (5.5.6.4), by tag. Bytes, pages or events; as the guest counts them. */
 export const BALLOON_STATISTICS = [
@@ -35,8 +37,20 @@ export type BalloonStatistics = { [Name in (typeof BALLOON_STATISTICS)[number]]?
 
 export interface BalloonOptions {
   readonly name: string;
-  /** Told about each page that the guest gives up, as guest physical ranges of 4 KiB: their content is no longer needed. */
+  /** Told about pages that the guest gives up, as guest physical ranges: zeros may be found there from now on. */
   readonly giveUp?: (base: number, length: number) => void;
+  /** Lets the driver tell which pages are free when it is asked; default false. */
+  readonly freePageHints?: boolean;
+  /** Lets the driver report pages that are free for long by itself, to be given up; default false. */
+  readonly freePageReporting?: boolean;
+}
+
+/** Who wants to know which pages are free, as a migration does. */
+export interface HintReceiver {
+  /** The guest uses these pages for nothing until `doneWithHints`. */
+  free(base: number, length: number): void;
+  /** All of them have been told. */
+  end(): void;
 }
 
 export interface VirtioBalloon extends VirtioDevice {
@@ -47,42 +61,90 @@ export interface VirtioBalloon extends VirtioDevice {
   /** Asks the guest for its statistics; `statistics` has them once it has answered. */
   refreshStatistics(): void;
   readonly statistics: BalloonStatistics;
+  /** How much the guest has reported as free since its driver started, in bytes; the same page may count again. */
+  readonly reportedBytes: number;
+  /** Asks which pages are free now; false when the driver does not tell. */
+  askForHints(receiver: HintReceiver): boolean;
+  /** The guest may use the pages again that it has told about. */
+  doneWithHints(): void;
 }
 
-const STATE = stateTable({ wanted: u32(), actual: u32() });
+const STATE = stateTable({ wanted: u32(), actual: u32(), hintCommand: added(u32()), poison: added(u32()) });
 
-export function virtioBalloon({ name, giveUp = () => {} }: BalloonOptions): VirtioBalloon {
+/** The queues in their order; those of features that were not negotiated are left out (5.5.2). */
+type QueueRole = 'inflate' | 'deflate' | 'statistics' | 'hints' | 'reports';
+const NEEDS: Readonly<Partial<Record<QueueRole, number>>> = {
+  statistics: FEATURE.statistics,
+  hints: FEATURE.freePageHint,
+  reports: FEATURE.pageReporting,
+};
+
+export function virtioBalloon(options: BalloonOptions): VirtioBalloon {
+  const { name, giveUp = () => {}, freePageHints = false, freePageReporting = false } = options;
+  const queues: readonly QueueRole[] = [
+    ...(['inflate', 'deflate', 'statistics'] as const),
+    ...(freePageHints ? (['hints'] as const) : []),
+    ...(freePageReporting ? (['reports'] as const) : []),
+  ];
+  const { statistics: hasStatistics, deflateOnOom, freePageHint, pagePoison, pageReporting } = FEATURE;
+  const configBytes = freePageHints || freePageReporting ? CONFIG.length : CONFIG_BYTES_WITHOUT_HINTS;
   let state = STATE.initial();
   let port: DevicePort | undefined;
-  let hasStatistics = false;
+  let roles: readonly QueueRole[] = [];
   let statistics: BalloonStatistics = {};
+  let reportedBytes = 0;
+  let receiver: HintReceiver | undefined;
+  /** The list that the driver is sending. */
+  let told: number = HINT.stop;
+  let lastCommand: number = HINT.done;
+
+  const handlers: Readonly<Record<QueueRole, (queue: Virtqueue) => void>> = {
+    inflate: (queue) => queue.pump((chain) => inflate(queue, chain)),
+    // The guest uses these pages again: memory that was given up is simply touched.
+    deflate: (queue) => queue.pump((chain) => queue.complete(chain, 0)),
+    statistics: readStatistics,
+    hints: (queue) => queue.pump((chain) => takeHint(queue, chain)),
+    reports: (queue) => queue.pump((chain) => takeReport(queue, chain)),
+  };
+  const setHintCommand = (command: number) => {
+    state.hintCommand = command;
+    port?.configChanged();
+  };
 
   return {
     name,
     id: 5,
     pciClass: 0x00_ff_00,
-    features: Object.values(FEATURE),
-    queues: [
-      { maxSize: QUEUE_SIZE, onNotify: (queue) => queue.pump((chain) => inflate(queue, chain)) },
-      // The guest uses these pages again: memory that was given up is simply touched.
-      { maxSize: QUEUE_SIZE, onNotify: (queue) => queue.pump((chain) => queue.complete(chain, 0)) },
-      { maxSize: QUEUE_SIZE, onNotify: (queue) => readStatistics(queue) },
+    features: [
+      ...[hasStatistics, deflateOnOom],
+      ...(freePageHints ? [freePageHint] : []),
+      ...(freePageReporting ? [pageReporting] : []),
+      ...(freePageHints || freePageReporting ? [pagePoison] : []),
     ],
+    queues: queues.map((_, index) => ({
+      maxSize: QUEUE_SIZE,
+      onNotify: (queue) => handlers[roles[index]]?.(queue),
+    })),
     attach(given) {
       port = given;
     },
-    start(negotiated) {
-      hasStatistics = negotiated(FEATURE.statistics);
+    start(negotiated: Negotiated) {
+      roles = queues.filter((role) => NEEDS[role] === undefined || negotiated(NEEDS[role]));
     },
-    config: () => CONFIG.encode(state),
+    config: () => CONFIG.encode(state).subarray(0, configBytes),
     writeConfig(offset, bytes) {
-      if (offset !== CONFIG.offsets.actual || bytes.length !== 4) return;
-      state.actual = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+      if (bytes.length !== 4) return;
+      const value = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+      if (offset === CONFIG.offsets.actual) state.actual = value;
+      else if (offset === CONFIG.offsets.poison) state.poison = value;
     },
     reset() {
       state = STATE.initial();
       statistics = {};
-      hasStatistics = false;
+      roles = [];
+      reportedBytes = 0;
+      told = HINT.stop;
+      receiver = undefined;
     },
     snapshot: () => STATE.save(state),
     restore(record) {
@@ -96,22 +158,42 @@ export function virtioBalloon({ name, giveUp = () => {} }: BalloonOptions): Virt
       return state.actual * PAGE_BYTES;
     },
     refreshStatistics() {
-      if (!hasStatistics) return;
+      if (!roles.includes('statistics')) return;
       // Giving the buffer back asks for a new one (5.5.6.3).
-      const queue = port?.queue(STATISTICS_QUEUE);
+      const queue = port?.queue(roles.indexOf('statistics'));
       const chain = queue?.take();
       if (queue && chain) queue.complete(chain, 0);
     },
     get statistics() {
       return statistics;
     },
+    get reportedBytes() {
+      return reportedBytes;
+    },
+    askForHints(given) {
+      if (!roles.includes('hints')) return false;
+      receiver = given;
+      lastCommand = lastCommand === 0xffff_ffff ? HINT.first : lastCommand + 1;
+      setHintCommand(lastCommand);
+      return true;
+    },
+    doneWithHints() {
+      receiver = undefined;
+      if (roles.includes('hints')) setHintCommand(HINT.done);
+    },
   };
 
   function inflate(queue: Virtqueue, chain: Chain): void {
     const numbers = new Uint8Array(Math.min(chain.readableBytes, PAGES_MAX * PAGE_NUMBER_BYTES));
     const view = new DataView(numbers.buffer, 0, chain.read(0, numbers));
-    for (let at = 0; at + PAGE_NUMBER_BYTES <= view.byteLength; at += PAGE_NUMBER_BYTES) {
-      giveUp(view.getUint32(at, true) * PAGE_BYTES, PAGE_BYTES);
+    const pages = new Uint32Array(view.byteLength / PAGE_NUMBER_BYTES);
+    for (let i = 0; i < pages.length; i++) pages[i] = view.getUint32(i * PAGE_NUMBER_BYTES, true);
+    pages.sort();
+    for (let from = 0; from < pages.length; ) {
+      let to = from + 1;
+      while (to < pages.length && pages[to] <= pages[to - 1] + 1) to++;
+      giveUp(pages[from] * PAGE_BYTES, (pages[to - 1] - pages[from] + 1) * PAGE_BYTES);
+      from = to;
     }
     queue.complete(chain, 0);
   }
@@ -131,5 +213,31 @@ export function virtioBalloon({ name, giveUp = () => {} }: BalloonOptions): Virt
       if (known !== undefined) found[known] = value;
     }
     statistics = found;
+  }
+
+  /** 5.5.6.5: which list begins or ends, or pages of the list, whose content the driver keeps off until it is done. */
+  function takeHint(queue: Virtqueue, chain: Chain): void {
+    const isOfInterest = told >= HINT.first && told === state.hintCommand;
+    if (chain.readableBytes >= 4) {
+      const command = new Uint8Array(4);
+      chain.read(0, command);
+      told = new DataView(command.buffer).getUint32(0, true);
+      if (told === HINT.stop && isOfInterest) receiver?.end();
+    } else if (isOfInterest) {
+      for (const { address, bytes } of chain.writable) receiver?.free(address, bytes.length);
+    }
+    queue.complete(chain, 0);
+  }
+
+  /** 5.5.6.6: pages that are free while the device has the request. Ones that must keep a pattern are left as they are. */
+  function takeReport(queue: Virtqueue, chain: Chain): void {
+    if (state.poison === 0) {
+      for (const { address, bytes } of chain.writable) {
+        if (address % PAGE_BYTES !== 0 || bytes.length % PAGE_BYTES !== 0) continue;
+        reportedBytes += bytes.length;
+        giveUp(address, bytes.length);
+      }
+    }
+    queue.complete(chain, 0);
   }
 }

@@ -27,6 +27,8 @@ export class Chain {
   readonly writableBytes: number;
   /** Set by the queue when the device gives the chain back. */
   completed = false;
+  /** How much of its writable part was filled, once it is completed. */
+  written = 0;
   readonly #memory: GuestMemory;
 
   constructor(builder: ChainBuilder, id: number, slots: number) {

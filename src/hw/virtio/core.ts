@@ -75,7 +75,8 @@ export class VirtioCore implements Device {
   constructor({ device, memory, onGuestError = () => {} }: VirtioCoreOptions) {
     this.name = `${device.name}.virtio`;
     this.device = device;
-    this.offered = featureWords([...COMMON_FEATURES, ...device.features]);
+    const order = device.answersOutOfOrder ? [] : [FEATURE.inOrder];
+    this.offered = featureWords([...COMMON_FEATURES, ...order, ...device.features]);
     this.#legacyOffered = featureWords([...LEGACY_FEATURES, ...device.features]).low;
     this.#memory = memory;
     this.#onGuestError = onGuestError;
@@ -166,7 +167,7 @@ export class VirtioCore implements Device {
       return;
     }
     queue.state.enabled = true;
-    queue.connect(ring);
+    queue.connect(ring, this.negotiated(FEATURE.inOrder));
   }
 
   /** Takes a queue out of use; its registers get their first values (2.6.1). */
@@ -272,7 +273,7 @@ export class VirtioCore implements Device {
       if (!queue.state.enabled) continue;
       const ring = this.#ringOf(queue.state);
       if (typeof ring === 'string') queue.fail(ring);
-      else queue.connect(ring);
+      else queue.connect(ring, this.negotiated(FEATURE.inOrder));
     }
   }
 

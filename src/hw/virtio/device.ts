@@ -34,6 +34,8 @@ export interface VirtioDevice extends Device {
   /** Bits of the device's own features that it offers. */
   readonly features: readonly number[];
   readonly queues: readonly QueueSpec[];
+  /** Its requests take longer or shorter, so that one should not wait for those before it: in-order use is not offered. */
+  readonly answersOutOfOrder?: boolean;
   /** Says once, before anything else happens, whom the device talks to. */
   attach(port: DevicePort): void;
   /** The driver is ready (DRIVER_OK), or a restored state says that it was. */

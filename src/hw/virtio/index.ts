@@ -5,6 +5,7 @@ export {
   BALLOON_STATISTICS,
   type BalloonOptions,
   type BalloonStatistics,
+  type HintReceiver,
   type VirtioBalloon,
   virtioBalloon,
 } from './balloon.ts';

@@ -25,6 +25,7 @@ export class Virtqueue {
   #ring: Ring | undefined;
   #inFlight = new Set<Chain>();
   #pumping = false;
+  #isInOrder = false;
 
   constructor(index: number, state: QueueState, port: QueuePort) {
     this.index = index;
@@ -48,9 +49,10 @@ export class Virtqueue {
     this.#inFlight = new Set();
   }
 
-  /** From here on chains can be taken. */
-  connect(ring: Ring): void {
+  /** From here on chains can be taken. @param isInOrder they must be given back in the order of being taken (2.7.9) */
+  connect(ring: Ring, isInOrder = false): void {
     this.#ring = ring;
+    this.#isInOrder = isInOrder;
   }
 
   /** The next available chain; undefined when there is none, or the queue is not in use. */
@@ -80,9 +82,26 @@ export class Virtqueue {
   complete(chain: Chain, written: number): void {
     invariant(!chain.completed, 'virtio: a chain is completed twice');
     chain.completed = true;
-    if (!this.#inFlight.delete(chain) || this.#ring === undefined || !this.#port.running()) return;
-    this.#ring.give(chain, written);
+    chain.written = written;
+    if (this.#isInOrder ? !this.#giveInOrder(chain) : !this.#give(chain)) return;
     if (!this.#pumping) this.#interrupt();
+  }
+
+  #give(chain: Chain): boolean {
+    if (!this.#inFlight.delete(chain) || this.#ring === undefined || !this.#port.running()) return false;
+    this.#ring.give(chain, chain.written);
+    return true;
+  }
+
+  /** Gives back the oldest chains as far as they are completed; false when that was none. */
+  #giveInOrder(completed: Chain): boolean {
+    if (!this.#inFlight.has(completed)) return false;
+    let gave = false;
+    for (const chain of this.#inFlight) {
+      if (!chain.completed || !this.#give(chain)) break;
+      gave = true;
+    }
+    return gave;
   }
 
   /** Puts back the chains that were taken last, all of them, so that they are available again. */

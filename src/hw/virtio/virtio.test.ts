@@ -85,6 +85,57 @@ for (const [name, options] of RINGS) {
   });
 }
 
+for (const ring of [[], [FEATURE.ringPacked]]) {
+  test(`2.7.9, 2.8.13: in-order use gives chains back as they came, features ${ring}`, () => {
+    const { driver, device, complaints, irq, mmio } = setUp({ features: [FEATURE.inOrder, ...ring] });
+    const queue = driver.queues[1];
+    for (let round = 0; round < 30; round++) {
+      for (const word of ['a', 'bb', 'ccc', 'dddd']) queue.add([text(word)], [8]);
+      queue.notify();
+      device.answer(2, 3);
+      assert.deepEqual([queue.collect(), irq.level], [[], false]);
+      device.answer(0);
+      const words = () => queue.collect().map(({ data, written }) => string(data.subarray(0, written)));
+      assert.deepEqual([words(), mmio.read(0xc000_1000, 1)], [['a'], 1]);
+      device.answer(0);
+      assert.deepEqual([words(), mmio.read(0xc000_1000, 1)], [['bb', 'ccc', 'dddd'], 1]);
+    }
+    assert.deepEqual([complaints, device.port().queue(1).inFlight], [[], 0]);
+  });
+}
+
+test('2.7.9: a device whose requests should not wait for each other does not offer in-order use', () => {
+  const { transport } = rig({ ...echoDevice(), answersOutOfOrder: true });
+  assert.equal(transport.readFeatures(1) & (1 << (FEATURE.inOrder - 32)), 0);
+});
+
+test('4.1.5.2: a notification may carry where the ring stands; one for another queue, or none, is nothing', () => {
+  const { driver, mmio, device } = setUp({ features: [FEATURE.notificationData, FEATURE.ringPacked] });
+  const queue = driver.queues[1];
+  const notify = (address: number, value: number) => mmio.write(0xc000_3000 + address, 4, value);
+  queue.add([text('x')]);
+  notify(4, 0x8001_0002);
+  notify(0, 0x8001_0001);
+  notify(0x400, 0x8001_0100);
+  assert.equal(device.held.length, 0);
+  notify(4, 0x8001_0001);
+  assert.equal(device.held.length, 1);
+});
+
+test('notifications are asked for by the place in the ring alone, and not while the device looks by itself', () => {
+  const packed = setUp({ features: [FEATURE.ringPacked, FEATURE.eventIndex] });
+  const [ring] = packed.driver.queues;
+  ring.send([text('a')], [1]);
+  assert.deepEqual([ring.deviceArea.getUint16(0, true), ring.deviceArea.getUint16(2, true)], [0x8000 | 2, 2]);
+  packed.device.port().queue(0).ignoreNotifications();
+  assert.equal(ring.deviceArea.getUint16(2, true), 1);
+
+  const split = setUp({ features: [FEATURE.eventIndex] });
+  const [queue] = split.driver.queues;
+  queue.send([text('a')], [1]);
+  assert.equal(queue.deviceArea.getUint16(4 + 8 * queue.size, true), 1);
+});
+
 test('MSI-X: each queue has its vector; masked ones wait in the pending bits', () => {
   const { driver, mmio, msi, parts, irq } = setUp();
   const table = 0xc001_0000;

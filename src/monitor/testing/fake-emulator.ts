@@ -84,7 +84,7 @@ export function fakeMachine(config: SystemConfig): FakeMachine {
       readOnly: false,
       counters: BLANK,
     })),
-    balloon: { actualBytes: 64 * 1024 * 1024, statistics: { freeMemory: 4096 } },
+    balloon: { actualBytes: 64 * 1024 * 1024, reportedBytes: 0, statistics: { freeMemory: 4096 } },
     'read-memory': new Uint8Array(4096),
     'describe-cpu': 'RIP=0',
   };

@@ -41,6 +41,7 @@ export function virtio9p(options: ShareOptions): Virtio9p {
   return {
     name,
     id: 9,
+    answersOutOfOrder: true,
     pciClass: 0x00_02_00,
     features: [MOUNT_TAG_FEATURE],
     queues: [{ maxSize: QUEUE_SIZE, onNotify: (queue) => queue.pump((chain) => request(queue, chain)) }],

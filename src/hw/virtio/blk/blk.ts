@@ -87,6 +87,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1, gather }: B
   return {
     name,
     id: 2,
+    answersOutOfOrder: true,
     pciClass: 0x01_00_00,
     features: featuresOf(node, canDiscard, queues),
     queues: Array.from({ length: queues }, () => ({ maxSize: QUEUE_SIZE, onNotify: notified() })),

@@ -66,6 +66,7 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
   return {
     name: options.name,
     id: 8,
+    answersOutOfOrder: true,
     pciClass: 0x01_00_00,
     features: [],
     queues: [

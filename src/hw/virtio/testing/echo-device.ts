@@ -46,7 +46,7 @@ export function echoDevice(queueSize = 16): EchoDevice {
     held,
     answer(...order) {
       const chains = order.map((index) => held[index]);
-      held.length = 0;
+      held.splice(0, held.length, ...held.filter((chain) => !chains.includes(chain)));
       for (const chain of chains) port?.queue(1).complete(chain, echo(chain));
     },
     port() {
