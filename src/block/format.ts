@@ -156,14 +156,34 @@ export interface ImageNode extends BlockNode {
   changeBacking?(reference: BackingReference | undefined): Promise<void>;
   /** Changes how an existing image is laid out. @throws UserError for what cannot be changed */
   amend?(changes: ImageChanges): Promise<void>;
+  /**
+   * Changes which passphrases open an image encrypted with LUKS. `force` allows what may lose all data.
+   * @throws UserError for what cannot be done
+   */
+  amendKeys?(change: KeySlotChange, force: boolean): Promise<void>;
   /** Forgets all that is allocated, so that everything comes from the backing file again. */
   makeEmpty?(): Promise<void>;
 }
 
 export interface ImageChanges {
-  /** The version of a qcow2 image; it can only go up. */
+  /** The version of a qcow2 image. */
   readonly version?: 2 | 3;
   readonly lazyRefcounts?: boolean;
+  /** How wide a reference count is: 1, 2, 4 … 64. */
+  readonly refcountBits?: number;
+  /** The external data file is a raw image too. */
+  readonly rawDataFile?: boolean;
+}
+
+/** QAPI's QCryptoBlockAmendOptionsLUKS. */
+export interface KeySlotChange {
+  readonly state: 'active' | 'inactive';
+  /** Of the slot that becomes active. */
+  readonly newSecret?: Uint8Array;
+  /** Of the slots that become inactive. */
+  readonly oldSecret?: Uint8Array;
+  readonly keySlot?: number;
+  readonly iterationMillis?: number;
 }
 
 export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full';

@@ -47,15 +47,25 @@ function uuidText(bytes: Uint8Array): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
+/** Rounds that make opening a slot take so long on this machine. */
+export async function iterationsFor(
+  crypto: BlockCrypto,
+  hash: HashName,
+  keyBytes: number,
+  iterationMillis: number,
+): Promise<number> {
+  if (!(iterationMillis > 0) || iterationMillis > 3_600_000)
+    throw new UserError('iter-time must be at least 1 millisecond');
+  const rate = await crypto.pbkdf2Rate(hash, keyBytes);
+  return Math.min(2 ** 32 - 1, Math.max(ITERATIONS_MIN, Math.floor((rate * iterationMillis) / 1000)));
+}
+
 /** Writes a header with one key slot at `offset` of `file`; what lies between it and the data is zeros. */
 export async function writeLuksHeader(file: BlockNode, offset: number, options: LuksOptions): Promise<void> {
   const { crypto, secret, cipher = DEFAULT_CIPHER, hash = 'sha256', iterationMillis = 2000 } = options;
   if (secret.length === 0) throw new UserError('the secret of an encrypted image may not be empty');
-  if (!(iterationMillis > 0) || iterationMillis > 3_600_000)
-    throw new UserError('iter-time must be at least 1 millisecond');
   const keyBytes = keyBytesOf(options);
-  const rate = await crypto.pbkdf2Rate(hash, keyBytes);
-  const wanted = Math.min(2 ** 32 - 1, Math.max(ITERATIONS_MIN, Math.floor((rate * iterationMillis) / 1000)));
+  const wanted = await iterationsFor(crypto, hash, keyBytes, iterationMillis);
   const masterKey = crypto.random(keyBytes);
   const slots = Array.from({ length: SLOTS }, (_, i): KeySlot => {
     const sector = SLOTS_OFFSET / SECTOR_BYTES + i * slotSectors(keyBytes);

@@ -4,6 +4,7 @@ import type { BlockNode } from '../../contract/index.ts';
 import { cryptoOf, encryptedIo, lockedIo, SECTOR_BYTES, sectorCipher } from '../crypto/sectors.ts';
 import type { Format, ImageNode, OpenOptions } from '../format.ts';
 import { checkRange, checkWritable } from '../request.ts';
+import { amendKeySlots } from './amend.ts';
 import { isLuks, type LuksHeader, readLuksHeader } from './header.ts';
 import { unlock } from './keys.ts';
 
@@ -83,6 +84,11 @@ async function openLuks(file: BlockNode, options: OpenOptions): Promise<ImageNod
     async extents(offset, length) {
       checkRange(name, size(), offset, length);
       return [{ offset, length, allocated: true, zero: false, data: true, childOffset: payload + offset }];
+    },
+    amendKeys: async (change, force) => {
+      checkWritable(name, readOnly);
+      const { crypto } = options;
+      await amendKeySlots({ file, offset: 0, name, crypto: cryptoOf(name, crypto) }, secret, change, force);
     },
     close: () => file.close(),
   };

@@ -69,7 +69,8 @@ export async function sealSlot(
   return (await slotCipher(crypto, header, slot, secret)).encrypt(0, sectors);
 }
 
-async function openSlot(
+/** The master key, when the passphrase is this slot's. */
+export async function openSlot(
   crypto: BlockCrypto,
   file: BlockNode,
   offset: number,

@@ -69,7 +69,7 @@ function brokenRefcounts({ image, found }: Survey): number {
   return broken;
 }
 
-async function surveyImage(image: Image, withRefcounts = true): Promise<Survey> {
+export async function surveyImage(image: Image, withRefcounts = true): Promise<Survey> {
   const { clusterBytes } = image.geometry;
   const clusters = Math.ceil(image.file.sizeBytes / clusterBytes);
   const result: CheckResult = {

@@ -300,6 +300,12 @@ export function zeroEntry(image: Image, place: { host: number; copied: boolean }
 
 export const EMPTY_ENTRY: Entry = EMPTY;
 
+/** Puts an entry at `at` in a page, and leaves what the old one referred to alone. */
+export function putEntry(image: Image, page: Page, at: number, entry: Entry): void {
+  encodeEntry(image, page.view, at, entry);
+  image.l2.markDirty(page);
+}
+
 /** Changes the "copied" flag of the entry at `at` in a page. */
 export function setCopied(image: Image, page: Page, at: number, copied: boolean): void {
   encodeEntry(image, page.view, at, { ...decodeEntry(image, page.view, at), copied });

@@ -1,10 +1,11 @@
 /** Opens a qcow2 image as a node. */
 import { IoError, UserError } from '../../base/index.ts';
 import type { BlockNode } from '../../contract/index.ts';
-import type { BackingReference, ImageChanges, ImageInfo, ImageNode, OpenOptions } from '../format.ts';
+import type { BackingReference, ImageInfo, ImageNode, OpenOptions } from '../format.ts';
 import { rwLock } from '../lock.ts';
 import { checkRange, checkWritable } from '../request.ts';
 import { decodeUtf8 } from '../text.ts';
+import { amendImage, amendImageKeys, rewriteHeader } from './amend.ts';
 import { bitmapInfo, bitmapsOf, readBitmaps, storeBitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
 import { luksPlace, openEncryption } from './data.ts';
@@ -13,8 +14,6 @@ import {
   COMPATIBLE,
   compressionOf,
   EXTENSION,
-  encodeHeader,
-  featureNames,
   INCOMPATIBLE,
   type Qcow2Header,
   readHeader,
@@ -44,7 +43,7 @@ export async function openQcow2(file: BlockNode, options: OpenOptions): Promise<
     const image = await assemble({ ...options, readOnly }, file, dataFile, backing, header);
     if (options.snapshot !== undefined) await showSnapshot(image, options.snapshot);
     if (!readOnly) await prepareForWriting(image, forCheck);
-    return nodeOf(image);
+    return nodeOf(image, options);
   } catch (error) {
     await backing?.close();
     if (dataFile !== file) await dataFile.close();
@@ -181,7 +180,7 @@ function infoOf(image: Image): ImageInfo {
   };
 }
 
-function nodeOf(image: Image): ImageNode {
+function nodeOf(image: Image, options: OpenOptions): ImageNode {
   const { name, readOnly, lock, header } = image;
   const within = (offset: number, length: number) => checkRange(name, image.sizeBytes, offset, length);
   const changes = (offset: number, length: number) => {
@@ -248,7 +247,11 @@ function nodeOf(image: Image): ImageNode {
     },
     async amend(changes) {
       checkWritable(name, readOnly);
-      await lock.exclusive(() => amend(image, changes));
+      await lock.exclusive(() => amendImage(image, changes));
+    },
+    async amendKeys(change, force) {
+      checkWritable(name, readOnly);
+      await lock.exclusive(() => amendImageKeys(image, options, change, force));
     },
     async makeEmpty() {
       checkWritable(name, readOnly);
@@ -262,30 +265,6 @@ function nodeOf(image: Image): ImageNode {
       await image.file.close();
     },
   };
-}
-
-async function rewriteHeader(image: Image): Promise<void> {
-  await commit(image);
-  await image.file.write(0, encodeHeader(image.header));
-  await image.file.flush();
-}
-
-async function amend(image: Image, { version, lazyRefcounts }: ImageChanges): Promise<void> {
-  const { header, name } = image;
-  const wanted = version ?? header.version;
-  if (wanted < header.version)
-    throw new UserError(`${name}: going back to an older version of the format is not supported`);
-  if (lazyRefcounts === true && wanted < 3) {
-    throw new UserError(
-      `${name}: Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)`,
-    );
-  }
-  if (lazyRefcounts !== undefined) header.compatible = lazyRefcounts ? COMPATIBLE.lazyRefcounts : 0n;
-  if (wanted > header.version) {
-    header.version = wanted;
-    if (image.geometry.clusterBytes >= 2048) header.extensions.push(featureNames());
-  }
-  await rewriteHeader(image);
 }
 
 async function closeForWriting(image: Image): Promise<void> {

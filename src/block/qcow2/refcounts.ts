@@ -31,7 +31,7 @@ export interface Refcounts {
   applyFrees(): Promise<void>;
   /** Sets a count to any value, for repairs. */
   set(cluster: number, value: number): Promise<void>;
-  /** Forgets all that is known of counts and goes on with a table that was written elsewhere. */
+  /** Forgets all that is known of counts and goes on with a table that was written elsewhere, as wide as the header says. */
   replaceTable(table: number[]): void;
   /** Called with each cluster whose count became 0. */
   onFreed: (cluster: number) => void;
@@ -92,16 +92,19 @@ export function maxCountOf(order: number): number {
 export function openRefcounts(initialTable: number[], options: RefcountsOptions): Refcounts {
   const { file, header, name, isMetadata, onCorrupt } = options;
   const clusterBytes = 2 ** header.clusterBits;
-  const codec = countCodec(header.refcountOrder);
-  const maxCount = maxCountOf(header.refcountOrder);
-  const perBlock = (clusterBytes * 8) / 2 ** header.refcountOrder;
   let cache = cacheFor(file, clusterBytes);
-  const perPage = (cache.pageBytes * 8) / 2 ** header.refcountOrder;
+  let { codec, maxCount, perBlock, perPage } = shapeOf(header.refcountOrder);
   let table = initialTable;
   const dirtyTable = new Set<number>();
   let frees: { readonly first: number; count: number }[] = [];
   /** No cluster below it is free. */
   let firstFree = 0;
+
+  function shapeOf(order: number) {
+    const bits = 2 ** order;
+    const perBlock = (clusterBytes * 8) / bits;
+    return { codec: countCodec(order), maxCount: maxCountOf(order), perBlock, perPage: (cache.pageBytes * 8) / bits };
+  }
 
   const pageOf = (cluster: number): Page | Promise<Page> | undefined => {
     const block = table[Math.floor(cluster / perBlock)] ?? 0;
@@ -264,7 +267,9 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
   };
 
   const refcounts: Refcounts = {
-    maxCount,
+    get maxCount() {
+      return maxCount;
+    },
     get table() {
       return table;
     },
@@ -297,6 +302,7 @@ export function openRefcounts(initialTable: number[], options: RefcountsOptions)
     },
     replaceTable(written) {
       table = written;
+      ({ codec, maxCount, perBlock, perPage } = shapeOf(header.refcountOrder));
       cache = cacheFor(file, clusterBytes);
       dirtyTable.clear();
       frees = [];
