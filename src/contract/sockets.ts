@@ -46,6 +46,11 @@ export interface HostDatagramSocket {
   readonly endpoint: HostEndpoint;
   /** Borrows nothing: the bytes belong to the socket. A full queue drops, as the network does. */
   send(bytes: Uint8Array, to: HostEndpoint): void;
+  /**
+   * From now on datagrams come from this peer only, and `failed` tells when it refuses what is sent to it; undefined:
+   * from all again. Absent where hosts cannot.
+   */
+  connect?(to: HostEndpoint | undefined): void;
   close(): void;
 }
 

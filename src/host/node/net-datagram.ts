@@ -7,6 +7,8 @@ import { cannotListen, failureOf } from './net-failure.ts';
 /** What waits to be sent; beyond it the network drops, and so do we. */
 const SEND_QUEUE_MAX_BYTES = 1024 * 1024;
 const BUFFER_BYTES = 1024 * 1024;
+/** Datagrams that wait for the socket to be connected. */
+const WAITING_MAX = 64;
 
 export async function openDatagramSocket(
   at: HostEndpoint,
@@ -27,18 +29,68 @@ export async function openDatagramSocket(
     if (!isClosed) events.failed(failureOf(error));
   });
   const { address, port } = socket.address();
+  const peer = peerOf(socket);
   return {
     endpoint: { kind: 'inet', address, port },
     send(bytes, to) {
       if (isClosed || to.kind === 'unix' || socket.getSendQueueSize() > SEND_QUEUE_MAX_BYTES) return;
-      socket.send(bytes, to.port, to.address, (error) => {
-        if (error && !isClosed) events.failed(failureOf(error));
+      peer.whenSettled((connectedTo) => {
+        if (isClosed) return;
+        const sent = (error: Error | null) => {
+          if (error && !isClosed) events.failed(failureOf(error));
+        };
+        if (connectedTo?.port === to.port && connectedTo.address === to.address) socket.send(bytes, sent);
+        else socket.send(bytes, to.port, to.address, sent);
       });
+    },
+    connect(to) {
+      if (!isClosed && to?.kind !== 'unix') peer.connect(to);
     },
     close() {
       if (isClosed) return;
       isClosed = true;
       socket.close();
+    },
+  };
+}
+
+type InetEndpoint = HostEndpoint & { readonly kind: 'inet' };
+
+/** Whom a socket is connected to; that takes a turn of the event loop, for which what is to be sent waits. */
+function peerOf(socket: Socket) {
+  let wanted: InetEndpoint | undefined;
+  let connected: InetEndpoint | undefined;
+  let isConnecting = false;
+  let waiting: ((connectedTo: InetEndpoint | undefined) => void)[] = [];
+  const settle = () => {
+    if (isConnecting) return;
+    if (connected !== undefined && connected !== wanted) {
+      socket.disconnect();
+      connected = undefined;
+    }
+    if (wanted !== connected) {
+      const to = wanted!;
+      isConnecting = true;
+      socket.connect(to.port, to.address, (error?: Error) => {
+        isConnecting = false;
+        if (error === undefined) connected = to;
+        else wanted = undefined;
+        settle();
+      });
+      return;
+    }
+    const ready = waiting;
+    waiting = [];
+    for (const action of ready) action(connected);
+  };
+  return {
+    connect(to: InetEndpoint | undefined) {
+      wanted = to;
+      settle();
+    },
+    whenSettled(action: (connectedTo: InetEndpoint | undefined) => void) {
+      if (!isConnecting) action(connected);
+      else if (waiting.length < WAITING_MAX) waiting.push(action);
     },
   };
 }

@@ -59,6 +59,7 @@ export class FakeDatagram implements HostDatagramSocket {
   readonly events: HostDatagramEvents;
   readonly sent: { bytes: Uint8Array; to: HostEndpoint }[] = [];
   isClosed = false;
+  peer: HostEndpoint | undefined;
 
   constructor(endpoint: HostEndpoint, events: HostDatagramEvents) {
     this.endpoint = endpoint;
@@ -67,6 +68,10 @@ export class FakeDatagram implements HostDatagramSocket {
 
   send(bytes: Uint8Array, to: HostEndpoint): void {
     this.sent.push({ bytes, to });
+  }
+
+  connect(to: HostEndpoint | undefined): void {
+    this.peer = to;
   }
 
   close(): void {

@@ -2,16 +2,20 @@
  * UDP to the outside: a host socket for each port the guest sends from. What
  * comes back is taken only from where the guest has sent to.
  */
-import type { HostDatagramSocket, HostEndpoint, HostSockets } from '../../contract/index.ts';
+import type { HostDatagramSocket, HostEndpoint, HostFailure, HostSockets } from '../../contract/index.ts';
 import { SECOND_NANOS, type StackTimer, type Timers } from '../timers.ts';
 import { copyOf } from '../wire/bytes.ts';
+import { buildIpPackets, type IpPacket, PROTOCOL } from '../wire/ip.ts';
 import { type IpAddress, ipKey } from '../wire/ip-address.ts';
+import { buildUdp } from '../wire/udp.ts';
 import type { Flow } from './ip-output.ts';
 
 const IDLE_NANOS = 240 * SECOND_NANOS;
 const PEERS_MAX = 256;
 /** Datagrams that wait for the socket to be opened. */
 const EARLY_MAX = 16;
+const MTU_MIN_BYTES = 576;
+const HOP_LIMIT = 64;
 
 interface Association {
   readonly key: string;
@@ -29,6 +33,8 @@ export interface UdpNatPorts {
   readonly associationsMax: number;
   /** Sends a datagram to the guest. */
   deliver(flow: Flow, payload: Uint8Array): void;
+  /** Whom the guest sends to does not take it. */
+  refused(flow: Flow): void;
 }
 
 export class UdpNat {
@@ -54,6 +60,8 @@ export class UdpNat {
     const { peers, socket, early } = association;
     const peerKey = `${to.address} ${to.port}`;
     if (!peers.has(peerKey)) {
+      // Of one peer the host tells what it refuses; with several it could not say whose refusal it was.
+      if (peers.size === 1) socket?.connect?.(undefined);
       if (peers.size >= PEERS_MAX) peers.delete(peers.keys().next().value!);
       peers.set(peerKey, { ...flow, guest: copyOf(flow.guest), local: copyOf(flow.local) });
     }
@@ -74,7 +82,10 @@ export class UdpNat {
     const at: HostEndpoint = { kind: 'inet', address: guest.length === 4 ? '0.0.0.0' : '::', port: 0 };
     const events = {
       message: (bytes: Uint8Array, from: HostEndpoint | undefined) => this.#receive(association, bytes, from),
-      failed: () => {}, // an ICMP error: which datagram it was about, the host does not say
+      failed: (failure: HostFailure) => {
+        const [peer] = association.peers.values();
+        if (failure === 'refused' && association.peers.size === 1) this.#ports.refused(peer);
+      },
     };
     sockets.openDatagram(at, events).then(
       (socket) => {
@@ -83,6 +94,7 @@ export class UdpNat {
           return;
         }
         association.socket = socket;
+        if (association.peers.size === 1) socket.connect?.(association.early[0]?.to);
         for (const { bytes, to } of association.early.splice(0)) socket.send(bytes, to);
       },
       () => this.#close(association),
@@ -103,4 +115,13 @@ export class UdpNat {
     association.socket?.close();
     this.#associations.delete(association.key);
   }
+}
+
+/** What the guest has sent, for an error to quote: its content is gone. */
+export function emptyDatagram({ guest, guestPort, local, localPort }: Flow): IpPacket {
+  const context = { source: guest, destination: local };
+  const datagram = { sourcePort: guestPort, destinationPort: localPort, payload: new Uint8Array(0) };
+  const payload = buildUdp(datagram, context);
+  const [bytes] = buildIpPackets({ ...context, protocol: PROTOCOL.udp }, payload, MTU_MIN_BYTES, 0);
+  return { ...context, hopLimit: HOP_LIMIT, protocol: PROTOCOL.udp, payload, bytes };
 }

@@ -144,6 +144,30 @@ test('UDP goes out and comes back, and only from where the guest has sent to', a
   );
 });
 
+test('a refused datagram is told by ICMP, with the ports that it was sent between (RFC 1122, 4.1.3.1)', async () => {
+  for (const [to, type, code, headerBytes] of [
+    ['192.0.2.7', 3, 3, 20],
+    ['2001:db8::7', 1, 4, 40],
+  ] as const) {
+    const { guest, sockets } = createWorld();
+    guest.sendUdp(to, 5000, 4000, bytes('there'));
+    await settle();
+    const [socket] = sockets.datagrams;
+    assert.deepEqual(socket.peer, { kind: 'inet', address: to, port: 5000 });
+    socket.events.failed('refused');
+    const quote = (message: { body: Uint8Array }) => {
+      const udpHeader = message.body.subarray(4 + headerBytes);
+      assert.deepEqual([...udpHeader.subarray(0, 4)], [4000 >> 8, 4000 & 0xff, 5000 >> 8, 5000 & 0xff]);
+    };
+    expectFrame(guest.next(), ip({ source: to }, icmp({ type, code }, quote)));
+    // From the second peer on nobody knows whose refusal it is.
+    guest.sendUdp(to, 5001, 4000, bytes('there too'));
+    assert.equal(socket.peer, undefined);
+    socket.events.failed('refused');
+    assert.equal(guest.next(), undefined);
+  }
+});
+
 test('a UDP association ends after it was idle', async () => {
   const { guest, sockets, clock, net } = createWorld();
   guest.sendUdp('192.0.2.7', 5000, 4000, bytes('x'));
@@ -240,6 +264,29 @@ test('a resolver that is silent makes the next one be asked, and then a failure'
     ),
   );
   assert.equal(net.statistics().dnsQueries, 0);
+});
+
+test('a port of the host where nobody listens is told by ICMP', async () => {
+  const gone = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(gone, 'listening');
+  const { port } = gone.address();
+  gone.close();
+  const net = createUserNet({}, { clock: systemClock(), sockets: nodeSockets, resolver: NO_NAMES, random: () => 1 });
+  try {
+    const guest = new TestGuest(net.link);
+    const arrived = new Promise<void>((resolve) => {
+      const receive = guest.receive.bind(guest);
+      guest.receive = (frame) => {
+        resolve();
+        return receive(frame);
+      };
+    });
+    guest.sendUdp('10.0.2.2', port, 4000, bytes('hello'));
+    await arrived;
+    expectFrame(guest.next(), ip({ source: '10.0.2.2' }, icmp({ type: 3, code: 3 })));
+  } finally {
+    net.close();
+  }
 });
 
 test('a real UDP server on the host is reached through the gateway', async () => {

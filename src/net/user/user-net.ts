@@ -34,7 +34,7 @@ import { type Flow, IpOutput } from './ip-output.ts';
 import { hostAddress, type Route, routeOf } from './route.ts';
 import { type OpenStream, type TcpDecision, TcpNat } from './tcp-nat.ts';
 import { TftpServer } from './tftp-server.ts';
-import { UdpNat } from './udp-nat.ts';
+import { emptyDatagram, UdpNat } from './udp-nat.ts';
 
 /** What the network needs of the world around it. */
 export interface UserNetPorts {
@@ -141,6 +141,7 @@ class UserNetwork implements UserNet {
       timers,
       associationsMax: limits.udpAssociations,
       deliver: sendUdp,
+      refused: (flow) => this.#input.unreachable(emptyDatagram(flow), 'port'),
     });
     this.#hostForwards = new HostForwards({
       config,
