@@ -92,7 +92,10 @@ export interface SnapshotRequest {
 
 export interface Snapshots {
   list(): readonly SnapshotInfo[];
-  create(request: SnapshotRequest): Promise<SnapshotInfo>;
+  /** @param state of the machine, to be kept in the snapshot; the disk may not be written to meanwhile */
+  create(request: SnapshotRequest, state?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<SnapshotInfo>;
+  /** Fills `target` from the machine's state in a snapshot, whose length is `vmStateBytes`. */
+  readState(idOrName: string, offset: number, target: Uint8Array): Promise<void>;
   /** Makes the disk what it was. */
   apply(idOrName: string): Promise<void>;
   delete(idOrName: string): Promise<void>;

@@ -35,6 +35,7 @@ import { VirtualClock } from './clock.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
 import { firstOf } from './first-vcpu.ts';
 import { GatheredWork } from './gathered-work.ts';
+import { hardwareOf } from './hardware.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
 import { type OwnedDisk, openGraphDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
@@ -180,6 +181,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     vcpus,
     cpus: vcpus ?? savedCpus(sliced!.members),
     accelerator: { name: accelerator.name, note: accelerator.note },
+    hardware: hardwareOf(config),
     memory,
     balloon,
     devices: board.devices,

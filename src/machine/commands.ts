@@ -76,6 +76,26 @@ export interface BalloonState {
   readonly statistics: Readonly<Record<string, number>>;
 }
 
+/** What is to be done with a snapshot of the machine in its disks. */
+export interface VmSnapshotOrder {
+  readonly name: string;
+  /** The node that has the machine's state, and those that are part of it; default: the first, and all. */
+  readonly scope: { readonly vmstate?: string; readonly devices?: readonly string[] };
+  /** Saving: one of that name goes away first. */
+  readonly replaces: boolean;
+  /** The id of the job that it is to be. */
+  readonly job?: string;
+}
+
+export interface VmSnapshotRow {
+  readonly id: string;
+  readonly name: string;
+  readonly vmStateBytes: number;
+  readonly dateSeconds: number;
+  readonly vmClockNanos: number;
+  readonly instructionCount?: number;
+}
+
 /** Argument and result of each command. */
 export interface MachineCommands {
   pause: [undefined, undefined];
@@ -118,6 +138,14 @@ export interface MachineCommands {
   'write-memory': [{ readonly address: number; readonly bytes: Uint8Array }, undefined];
   /** In the order of the configuration. */
   disks: [undefined, readonly DiskState[]];
+  /**
+   * Saves the machine into its disks, or makes it what it was, and lets it go on if it ran; with a job, as one of the
+   * node graph's, and the answer comes at once.
+   */
+  'save-vm': [VmSnapshotOrder, undefined];
+  'load-vm': [VmSnapshotOrder, undefined];
+  'delete-vm': [VmSnapshotOrder, undefined];
+  'list-vms': [undefined, readonly VmSnapshotRow[]];
   /** A QMP command on block nodes; rejects when the disks do not stand on nodes. */
   block: [{ readonly name: string; readonly args: unknown }, BlockAnswer];
   /** Rejects when there is no balloon. */

@@ -2,10 +2,18 @@
 import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import { PAGE_BYTES } from '../migration/index.ts';
-import type { MachineActions, MachineCommandName, MachineCommands, MachineEvent, RunState } from './commands.ts';
+import type {
+  MachineActions,
+  MachineCommandName,
+  MachineCommands,
+  MachineEvent,
+  RunState,
+  VmSnapshotOrder,
+} from './commands.ts';
 import { BREAKPOINTS_MAX, DEFAULT_ACTIONS, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 import { loadMachineRecord, saveMachineRecord } from './machine-record.ts';
 import type { AssembledMachine } from './parts.ts';
+import { deleteVm, loadVm, saveVm } from './vm-snapshots.ts';
 
 /** What the run loop asks and tells. */
 export interface RunControl {
@@ -201,6 +209,14 @@ export class MachineControl implements RunControl {
         return undefined;
       },
       disks: () => machine.disks(),
+      'save-vm': (order) => this.#vmWork(machine, 'snapshot-save', order, 'save-vm', () => saveVm(machine, order)),
+      'load-vm': (order) => this.#vmWork(machine, 'snapshot-load', order, 'restore-vm', () => loadVm(machine, order)),
+      'delete-vm': (order) =>
+        this.#vmWork(machine, 'snapshot-delete', order, undefined, () => deleteVm(machine, order)),
+      'list-vms': () =>
+        machine.block?.vm.list().map(({ id, name, vmStateBytes, dateSeconds, vmClockNanos, instructionCount }) => {
+          return { id, name, vmStateBytes, dateSeconds, vmClockNanos, instructionCount };
+        }) ?? [],
       block: ({ name, args }) => {
         if (machine.block === undefined) throw new UserError('the disks of this machine do not stand on block nodes');
         return machine.block.execute(name, args);
@@ -229,5 +245,34 @@ export class MachineControl implements RunControl {
         return undefined;
       },
     };
+  }
+
+  /** Work on the machine while it stands still in `during`, if it is to; then it is what it was before. */
+  async #vmWork(
+    machine: AssembledMachine,
+    type: 'snapshot-save' | 'snapshot-load' | 'snapshot-delete',
+    { job }: VmSnapshotOrder,
+    during: RunState | undefined,
+    work: () => Promise<void>,
+  ): Promise<undefined> {
+    const whole = async () => {
+      const before = this.#state;
+      if (before === 'inmigrate' || before === 'finish-migrate' || before === 'postmigrate')
+        throw new UserError('the machine is on its way to or from another process');
+      if (during !== undefined) this.enter(during);
+      try {
+        await work();
+      } finally {
+        if (during !== undefined) {
+          machine.release();
+          this.enter(before);
+          this.#thread.wake();
+        }
+      }
+    };
+    if (job === undefined) await whole();
+    else if (machine.block === undefined) throw new UserError('No block device can accept snapshots');
+    else machine.block.startJob(job, type, whole);
+    return undefined;
   }
 }

@@ -10,6 +10,8 @@ export type {
   MachineEvent,
   RunState,
   StandingState,
+  VmSnapshotOrder,
+  VmSnapshotRow,
 } from './commands.ts';
 export { BREAKPOINTS_MAX, MEMORY_TRANSFER_MAX_BYTES } from './commands.ts';
 export type {

@@ -4,6 +4,7 @@ import type {
   Bus,
   Clock,
   Device,
+  DeviceRecord,
   Doorbells,
   GuestMemory,
   HostSockets,
@@ -17,7 +18,7 @@ import type {
 } from '../contract/index.ts';
 import type { InputEvent, Region, VirtioBalloon } from '../hw/index.ts';
 import type { VirtualClock } from './clock.ts';
-import type { DiskState } from './commands.ts';
+import type { DiskState, VmSnapshotOrder, VmSnapshotRow } from './commands.ts';
 import type {
   AcceleratorChoice,
   AcceleratorName,
@@ -106,6 +107,21 @@ export interface BlockService {
   /** Opens them again, all or none; throws UserError when one cannot be. */
   take(): Promise<void>;
   close(): Promise<void>;
+  /** Work of the machine's own as a job of that id; throws UserError when there cannot be one. */
+  startJob(id: string, type: 'snapshot-save' | 'snapshot-load' | 'snapshot-delete', work: () => Promise<void>): void;
+  /** Snapshots of the whole machine: one in every disk, its state in one of them. */
+  readonly vm: {
+    list(): readonly VmSnapshotRow[];
+    save(
+      request: { readonly name: string; readonly vmClockNanos: number; readonly replaces: boolean },
+      scope: VmSnapshotOrder['scope'],
+      state: Iterable<Uint8Array>,
+    ): Promise<void>;
+    /** The machine's state in pieces, which are used again. */
+    read(name: string, scope: VmSnapshotOrder['scope']): AsyncIterable<Uint8Array>;
+    apply(name: string, scope: VmSnapshotOrder['scope']): Promise<void>;
+    delete(name: string, scope: VmSnapshotOrder['scope']): Promise<void>;
+  };
 }
 
 /** A result, or what was wrong, with QMP's class of errors. */
@@ -159,6 +175,8 @@ export interface AssembledMachine {
   /** All CPUs, where they run in threads of their own. */
   readonly vcpus?: VcpuThreads;
   readonly accelerator: { readonly name?: AcceleratorName; readonly note?: string };
+  /** What it is made of (hardwareOf), to be compared with a snapshot's. */
+  readonly hardware: DeviceRecord;
   readonly memory: GuestMemory;
   readonly balloon: VirtioBalloon | undefined;
   /** All CPUs, for snapshots. */

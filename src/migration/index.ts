@@ -12,4 +12,4 @@ export {
 export { DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 export { type RamView, SnapshotReader } from './reader.ts';
 export { type DeviceSection, recordFromText, recordToText } from './record-text.ts';
-export { type SnapshotParts, snapshotBytes } from './writer.ts';
+export { isZeroPage, type SnapshotParts, snapshotBytes } from './writer.ts';

@@ -9,12 +9,14 @@ import { GraphError, noNode } from './error.ts';
 import { exportCommands, NbdServers } from './exports.ts';
 import { infoCommands } from './info.ts';
 import { jobCommands } from './job-commands.ts';
-import { JobTable } from './job-table.ts';
+import { JobTable, type JobType } from './job-table.ts';
 import { flatOptions, type GraphNode, nodeOf, type Root, rootOf } from './node.ts';
 import { findNode, giveUp, type NodeTable, openNode, release, takeBack } from './open.ts';
+import { runOnce } from './run-once.ts';
 import { snapshotCommands } from './snapshot-commands.ts';
 import { temporaryOver } from './temporary.ts';
 import { transaction } from './transaction.ts';
+import { VmSnapshots } from './vm-snapshots.ts';
 
 /** Tells of QMP's events. */
 export type TellEvent = (name: string, data: Readonly<Record<string, unknown>>) => void;
@@ -69,6 +71,7 @@ const FIRST_NAME = 1000;
 export class BlockGraph {
   readonly #state: GraphState;
   readonly #commands: GraphCommands;
+  readonly vm: VmSnapshots;
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param isElsewhere another process has the images: they are only looked at until `take` */
@@ -88,6 +91,7 @@ export class BlockGraph {
       },
     };
     this.#state = state;
+    this.vm = new VmSnapshots(state);
     this.#commands = {
       ...nodeCommands(state),
       ...infoCommands(state),
@@ -128,6 +132,12 @@ export class BlockGraph {
     const result = this.#turn.then(() => command(args));
     this.#turn = result.catch(() => {});
     return result;
+  }
+
+  /** Work of the machine's own as a job. @throws GraphError unless a job may be called so */
+  startJob(id: string, type: JobType, work: () => Promise<void>): void {
+    this.#state.jobs.check(id);
+    this.#state.jobs.add({ id, type, isBlockJob: false, autoDismiss: false }, runOnce(work));
   }
 
   /** Jobs or clients are at work: their progress is a matter of the host's event loop. */

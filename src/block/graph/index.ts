@@ -3,3 +3,4 @@ export type { DriverKind, GraphDrivers, NodeCache, NodeHow, NodeOptions } from '
 export { GraphError, type GraphErrorClass } from './error.ts';
 export { type AttachedNode, type AttachOptions, BlockGraph, type Limits, type TellEvent } from './graph.ts';
 export { flatOptions } from './node.ts';
+export type { VmSnapshotRequest, VmSnapshotScope } from './vm-snapshots.ts';

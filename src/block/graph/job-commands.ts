@@ -8,6 +8,7 @@ import { type Arguments, driveOf, findRoot, type GraphCommands, type GraphState,
 import type { JobSpec, JobType } from './job-table.ts';
 import { chainOfNode, cut, type Edge, edgeTo, type GraphNode, imageOf, type Root, rootOf } from './node.ts';
 import { findNode, openNode, release, reopenNode } from './open.ts';
+import { runOnce } from './run-once.ts';
 
 export function jobCommands(state: GraphState): GraphCommands {
   const { jobs } = state;
@@ -446,40 +447,3 @@ async function createNow(state: GraphState, { driver, ...given }: Arguments): Pr
 
 /** QAPI's names for what -o names otherwise. */
 const CREATE_NAMES: Readonly<Record<string, string>> = { version: 'compat', 'data-file-raw': 'data_file_raw' };
-
-/** Work that cannot be steered, as a job. */
-function runOnce(work: () => Promise<void>): Job {
-  let state: Job['state'] = 'running';
-  const done = (async () => {
-    await Promise.resolve();
-    try {
-      await work();
-      state = 'completed';
-      return 'completed' as const;
-    } catch (error) {
-      state = 'failed';
-      throw error;
-    }
-  })();
-  done.catch(() => {}); // who follows the job hears of it
-  return {
-    get state() {
-      return state;
-    },
-    get progress() {
-      return { doneBytes: state === 'completed' ? 1 : 0, totalBytes: 1 };
-    },
-    pause() {},
-    resume() {},
-    setSpeed() {},
-    cancel: async () => {
-      await done.catch(() => {});
-    },
-    ready: done.then(
-      () => {},
-      () => {},
-    ),
-    complete() {},
-    done,
-  };
-}

@@ -13,7 +13,15 @@ export type JobStatus =
   | 'aborting'
   | 'concluded'
   | 'null';
-export type JobType = 'commit' | 'stream' | 'mirror' | 'backup' | 'create';
+export type JobType =
+  | 'commit'
+  | 'stream'
+  | 'mirror'
+  | 'backup'
+  | 'create'
+  | 'snapshot-save'
+  | 'snapshot-load'
+  | 'snapshot-delete';
 
 export interface JobSpec {
   readonly id: string;

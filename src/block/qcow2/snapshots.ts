@@ -8,6 +8,7 @@ import { headerFieldOffsets, LIMITS } from './header.ts';
 import { commit, commitWhenFull, encodeL1, type Image, type L1Table, readL1 } from './image.ts';
 import { l1EntriesFor, switchL1 } from './l1.ts';
 import { clustersOf, decodeEntry, setCopied } from './mapping.ts';
+import { dropVmState, readVmState, writeVmState } from './vm-state.ts';
 
 const row = layout({
   l1Offset: u64be,
@@ -202,7 +203,7 @@ export async function showSnapshot(image: Image, idOrName: string): Promise<void
   image.sizeBytes = snapshot.diskBytes;
 }
 
-async function createSnapshot(image: Image, request: SnapshotRequest): Promise<SnapshotInfo> {
+async function createSnapshot(image: Image, request: SnapshotRequest, vmStateBytes = 0): Promise<SnapshotInfo> {
   const { clusterBytes } = image.geometry;
   const { file, l1, refcounts } = image;
   if (image.snapshots.length >= LIMITS.snapshots)
@@ -219,7 +220,7 @@ async function createSnapshot(image: Image, request: SnapshotRequest): Promise<S
     ...request,
     vmClockNanos: request.vmClockNanos ?? 0,
     id: String(Math.max(0, ...used) + 1),
-    vmStateBytes: 0,
+    vmStateBytes,
     instructionCount: 0,
     diskBytes: image.sizeBytes,
     l1Offset: first * clusterBytes,
@@ -229,6 +230,30 @@ async function createSnapshot(image: Image, request: SnapshotRequest): Promise<S
   await writeSnapshots(image, [...image.snapshots, snapshot]);
   await commit(image);
   return snapshot;
+}
+
+async function createWithState(
+  image: Image,
+  request: SnapshotRequest,
+  state: Parameters<Snapshots['create']>[1],
+): Promise<SnapshotInfo> {
+  // What a snapshot that was gone back to left there must not become part of the new one.
+  await image.lock.exclusive(() => dropVmState(image, (table) => freeReferences(image, table)));
+  if (state === undefined) return image.lock.exclusive(() => createSnapshot(image, request));
+  try {
+    const vmStateBytes = await writeVmState(image, state);
+    return await image.lock.exclusive(() => createSnapshot(image, request, vmStateBytes));
+  } finally {
+    await image.lock.exclusive(async () => {
+      await dropVmState(image, (table) => freeReferences(image, table));
+      await refreshCopied(image);
+      await commit(image);
+    });
+  }
+}
+
+function freeReferences(image: Image, table: L1Table): Promise<void> {
+  return eachReference(image, table, (first, count) => image.refcounts.free(first, count));
 }
 
 async function applySnapshot(image: Image, idOrName: string): Promise<void> {
@@ -271,7 +296,12 @@ async function deleteSnapshot(image: Image, idOrName: string): Promise<void> {
 export function snapshotsOf(image: Image): Snapshots {
   return {
     list: () => [...image.snapshots],
-    create: (request) => image.lock.exclusive(() => createSnapshot(image, request)),
+    create: (request, state) => createWithState(image, request, state),
+    readState: (idOrName, offset, target) =>
+      image.lock.shared(async () => {
+        const snapshot = find(image, idOrName);
+        await readVmState(image, await l1Of(image, snapshot), snapshot.diskBytes, offset, target);
+      }),
     apply: (idOrName) => image.lock.exclusive(() => applySnapshot(image, idOrName)),
     delete: (idOrName) => image.lock.exclusive(() => deleteSnapshot(image, idOrName)),
   };

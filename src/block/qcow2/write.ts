@@ -30,6 +30,11 @@ import { readDisk } from './read.ts';
 /** Writes. The caller checked the range. */
 export async function writeDisk(image: Image, offset: number, source: Uint8Array): Promise<void> {
   await recordInBitmaps(image, offset, source.length);
+  await writeClusters(image, offset, source);
+}
+
+/** The same where no bitmap has a bit: behind the disk. */
+export async function writeClusters(image: Image, offset: number, source: Uint8Array): Promise<void> {
   let done = await image.lock.shared(() => writeInPlace(image, offset, source));
   while (done < source.length) {
     const place = await image.lock.exclusive(async () => {

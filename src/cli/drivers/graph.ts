@@ -90,6 +90,8 @@ export async function openBlockService(
     release: () => graph.release(),
     take: () => graph.take(),
     close: () => graph.close(),
+    startJob: (id, type, work) => graph.startJob(id, type, work),
+    vm: graph.vm,
   };
 }
 

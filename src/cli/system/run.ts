@@ -21,6 +21,7 @@ export async function runEmulator(config: SystemConfig): Promise<number> {
     if (machine === undefined && config.blockNodes.length > 0) await emulator.blockCommand('query-node-tree', {});
     const lines = await openLines(emulator);
     if (config.daemonize) daemonIsReady();
+    if (config.loadVm !== undefined) await emulator.loadVm(config.loadVm);
     if (config.incoming !== undefined) await emulator.migration.listen(config.incoming, !config.startPaused);
     else if (!config.startPaused) await emulator.cont();
     const { exitCode, message } = await emulator.ended;

@@ -12,6 +12,7 @@ import { miscHandlers } from './misc.ts';
 import { netHandlers } from './net.ts';
 import { qomHandlers } from './qom.ts';
 import { runStateHandlers } from './run-state.ts';
+import { vmSnapshotHandlers } from './vm-snapshots.ts';
 
 const handlers: Handlers = {
   ...controlHandlers,
@@ -23,6 +24,7 @@ const handlers: Handlers = {
   ...blockHandlers,
   ...miscHandlers,
   ...migrationHandlers,
+  ...vmSnapshotHandlers,
 };
 
 /** Runs a command whose arguments fit its schema; rejects with a QmpError or UserError when it fails. */

@@ -159,6 +159,13 @@ export class Emulator {
     await this.machine?.command('pause');
   }
 
+  /** Makes the machine what it was when a snapshot in its disks was taken. */
+  async loadVm(name: string): Promise<void> {
+    const { machine } = this;
+    if (machine === undefined) throw new UserError('there is no machine (-machine none)');
+    await machine.command('load-vm', { name, scope: {}, replaces: false });
+  }
+
   /** Ends without a word to clients: what the emulator was started for has failed. */
   async end(end: EmulatorEnd): Promise<void> {
     this.#ended.resolve(end);

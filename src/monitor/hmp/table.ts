@@ -6,6 +6,7 @@ import { QEMU_VERSION_TEXT } from '../emulator/version.ts';
 import { QmpError } from '../qmp/errors.ts';
 import { dumpMemory } from './dump.ts';
 import { MIGRATION_HMP, MIGRATION_INFO } from './migration.ts';
+import { VM_SNAPSHOT_HMP, VM_SNAPSHOT_INFO } from './vm-snapshots.ts';
 
 export interface HmpCommand {
   readonly args?: string;
@@ -37,6 +38,7 @@ const MIB = 1024 * 1024;
 
 export const INFO: Readonly<Record<string, HmpCommand>> = {
   ...MIGRATION_INFO,
+  ...VM_SNAPSHOT_INFO,
   status: {
     help: 'whether the guest runs',
     async run(emulator) {
@@ -142,6 +144,7 @@ export const INFO: Readonly<Record<string, HmpCommand>> = {
 
 export const HMP: Readonly<Record<string, HmpCommand>> = {
   ...MIGRATION_HMP,
+  ...VM_SNAPSHOT_HMP,
   help: {
     args: '[command]',
     aliases: ['?'],
@@ -226,9 +229,6 @@ export const HMP: Readonly<Record<string, HmpCommand>> = {
       return '';
     },
   },
-  savevm: { args: '[name]', help: 'not there yet', run: notThere('saving a machine') },
-  loadvm: { args: 'name', help: 'not there yet', run: notThere('loading a machine') },
-  delvm: { args: 'name', help: 'not there yet', run: notThere('deleting a saved machine') },
   ringbuf_read: {
     args: 'device size',
     help: 'takes bytes out of a ring buffer',
@@ -247,13 +247,6 @@ export const HMP: Readonly<Record<string, HmpCommand>> = {
     },
   },
 };
-
-/** Clients run these and look for `Error:` in what is printed: silence would mean that a state was saved. */
-function notThere(what: string) {
-  return (): never => {
-    throw new QmpError(`${what} is not there yet`);
-  };
-}
 
 function silent(name: 'stop' | 'cont' | 'quit' | 'system_reset' | 'system_powerdown' | 'system_wakeup' | 'inject-nmi') {
   return async (emulator: Emulator): Promise<string> => {

@@ -93,6 +93,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     fdsets: given.all('add-fd').map((option) => forOption(option, () => readFdset(option.params))),
     gdb,
     startPaused: given.has('S'),
+    ...(given.has('loadvm') ? { loadVm: given.value('loadvm')! } : {}),
     ...(given.has('incoming') ? { incoming: given.value('incoming')! } : {}),
     noReboot: given.has('no-reboot'),
     actions: readActions(given),

@@ -111,6 +111,8 @@ export interface SystemConfig {
   readonly startPaused: boolean;
   /** Where the machine comes from; `defer`: a command will say. */
   readonly incoming?: string;
+  /** The snapshot in its disks that the machine begins as. */
+  readonly loadVm?: string;
   readonly noReboot: boolean;
   readonly actions: Partial<MachineActions>;
   readonly pidFile?: string;

@@ -138,6 +138,7 @@ export const OPTIONS = {
     help: 'the machine comes from another process; defer: a monitor says from where',
     group: 'Machine',
   },
+  loadvm: { value: 'NAME', help: 'the machine begins as it was when savevm saved it into its disks', group: 'Machine' },
   'only-migratable': { help: 'accepted: what cannot be moved is refused when it is to be', group: 'Machine' },
   kernel: { value: 'FILE', help: 'boot this: a Linux bzImage, a PVH ELF or a multiboot kernel', group: 'Boot' },
   initrd: { value: 'FILE', help: "the kernel's initial RAM disk", group: 'Boot' },
@@ -323,7 +324,6 @@ export const optionTable: Readonly<Record<string, OptionSpec>> = OPTIONS;
 
 const NO_FIRMWARE = 'firmware cannot be chosen yet; -kernel boots without it';
 const NO_SCREEN = 'there is no screen yet; -nographic and -display none work';
-const LATER = 'saving and moving machines is not there yet';
 
 /** Options of QEMU that are not here, whether they take a value, and what to do instead. */
 export const REFUSED: Readonly<Record<string, { readonly takesValue: boolean; readonly why: string }>> =
@@ -334,7 +334,6 @@ export const REFUSED: Readonly<Record<string, { readonly takesValue: boolean; re
         ['dtb', true, 'x86 machines have no device tree'],
         ['acpitable smbios fw_cfg', true, 'tables and firmware configuration of your own are not there yet'],
         ['numa', true, 'the guest has one memory node'],
-        ['loadvm', true, LATER],
         ['sd fda fdb', true, '-drive if=virtio and if=scsi work'],
         ['iscsi', true, 'disks are files'],
         ['tpmdev', true, 'there is no TPM yet'],

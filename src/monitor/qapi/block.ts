@@ -14,7 +14,16 @@ import {
   uint32,
 } from '../schema/types.ts';
 
-const jobType = enumOf('JobType', 'What a job does.', ['commit', 'stream', 'mirror', 'backup', 'create']);
+const jobType = enumOf('JobType', 'What a job does.', [
+  'commit',
+  'stream',
+  'mirror',
+  'backup',
+  'create',
+  'snapshot-save',
+  'snapshot-load',
+  'snapshot-delete',
+]);
 export const jobStatus = enumOf('JobStatus', 'Where a job stands.', [
   'undefined',
   'created',

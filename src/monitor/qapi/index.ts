@@ -10,6 +10,7 @@ import { miscCommands } from './misc.ts';
 import { netCommands, netEvents } from './net.ts';
 import { qomCommands, qomEvents } from './qom.ts';
 import { runStateCommands, runStateEvents } from './run-state.ts';
+import { vmSnapshotCommands } from './vm-snapshots.ts';
 
 export const commands = {
   ...controlCommands,
@@ -22,6 +23,7 @@ export const commands = {
   ...blockGraphCommands,
   ...miscCommands,
   ...migrationCommands,
+  ...vmSnapshotCommands,
 } as const;
 
 export const events = {
