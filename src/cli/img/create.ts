@@ -35,14 +35,23 @@ export async function createImage(
   objects: Objects = parseObjects([]),
 ): Promise<void> {
   await checkCreateValues(formatName, values);
-  if (isProtocolName(path)) await useExport(path, formatName, sizeBytes);
-  else await (await creatorFor(formatName)).create(path, values, sizeBytes, objects);
+  const creator = await creatorFor(formatName);
+  if (!isProtocolName(path)) return creator.create(path, values, sizeBytes, objects);
+  if (formatName === 'raw') return useExport(path, sizeBytes, objects);
+  if (creator.format === undefined) {
+    throw new UserError(`${path}: only raw and qcow2 can be created there; ${formatName} works with -n`);
+  }
+  const { node } = await openImage(path, { format: 'raw', writable: true, objects });
+  try {
+    await creator.format(node, values, sizeBytes, objects);
+  } finally {
+    await node.close();
+  }
 }
 
 /** An export cannot be made, but one that is there and large enough can be used. */
-async function useExport(name: string, formatName: string, sizeBytes: number): Promise<void> {
-  if (formatName !== 'raw') throw new UserError(`${name}: only raw can be created there; ${formatName} works with -n`);
-  const image = await openImage(name, { format: formatName, writable: true });
+async function useExport(name: string, sizeBytes: number, objects: Objects): Promise<void> {
+  const image = await openImage(name, { format: 'raw', writable: true, objects });
   const found = image.node.sizeBytes;
   await image.node.close();
   if (found < sizeBytes) throw new UserError(`${name}: the export has ${found} bytes, and ${sizeBytes} are needed`);

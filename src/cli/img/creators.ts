@@ -1,6 +1,7 @@
 /** How images of each format are made, and the line that tells of it. */
 import { UserError } from '../../base/index.ts';
 import { createQcow2, type Preallocation, type Qcow2CreateOptions, qcow2, zeroRange } from '../../block/core.ts';
+import type { BlockNode } from '../../contract/index.ts';
 import { openFileNode } from '../../host/node/block.ts';
 import type { Objects } from '../drivers/objects.ts';
 import { parseBytes, parseSwitch } from './arguments.ts';
@@ -13,6 +14,8 @@ export type CreateValues = Map<string, string>;
 export interface Creator {
   /** Makes the image; what was there before is replaced, and what was begun goes away when it fails. */
   readonly create: (path: string, values: CreateValues, sizeBytes: number, objects: Objects) => Promise<void>;
+  /** Writes an empty image to a node that is there already and whose size stays, e.g. an export. */
+  readonly format?: (node: BlockNode, values: CreateValues, sizeBytes: number, objects: Objects) => Promise<void>;
   /** The options as qemu-img tells them before it makes an image. */
   readonly describe: (values: CreateValues, sizeBytes: number) => string;
 }
@@ -23,7 +26,7 @@ const CREATORS: Readonly<Record<string, Creator>> = {
     create: (path, values, sizeBytes) => createRaw(path, sizeBytes, preallocationOf(values, ['off', 'falloc', 'full'])),
     describe: (values, sizeBytes) => `size=${sizeBytes}${given(values, ['preallocation'])}`,
   },
-  qcow2: { create: makeQcow2, describe: describeQcow2 },
+  qcow2: { create: makeQcow2, format: formatQcow2, describe: describeQcow2 },
 };
 
 /** @throws UserError for formats that cannot be made */
@@ -82,8 +85,7 @@ function preallocationOf(values: CreateValues, allowed: readonly Preallocation[]
 
 async function makeQcow2(path: string, values: CreateValues, sizeBytes: number, objects: Objects): Promise<void> {
   const { preallocation, ...plain } = qcow2Options(values, sizeBytes);
-  const isEncrypted = [...values.keys()].some((key) => key.startsWith('encrypt'));
-  const encryption = isEncrypted ? (await import('./create-encrypted.ts')).qcow2Encryption(values, objects) : undefined;
+  const encryption = await encryptionOf(values, objects);
   const options = encryption === undefined ? plain : { ...plain, encryption };
   if (encryption !== undefined && preallocation !== 'off') {
     throw new UserError('Encryption and preallocation cannot be used together');
@@ -97,6 +99,19 @@ async function makeQcow2(path: string, values: CreateValues, sizeBytes: number, 
   const image = await openImage(path, { format: qcow2.name, writable: true, withoutBacking: true });
   await image.node.preallocate!(preallocation);
   await image.node.close();
+}
+
+async function encryptionOf(values: CreateValues, objects: Objects) {
+  const isEncrypted = [...values.keys()].some((key) => key.startsWith('encrypt'));
+  return isEncrypted ? (await import('./create-encrypted.ts')).qcow2Encryption(values, objects) : undefined;
+}
+
+async function formatQcow2(node: BlockNode, values: CreateValues, sizeBytes: number, objects: Objects): Promise<void> {
+  const { preallocation, ...options } = qcow2Options(values, sizeBytes);
+  if (preallocation !== 'off') throw new UserError('preallocation is not possible on an export');
+  if (options.dataFile !== undefined) throw new UserError('an external data file is not possible on an export');
+  const encryption = await encryptionOf(values, objects);
+  await createQcow2(node, encryption === undefined ? options : { ...options, encryption });
 }
 
 async function createRaw(path: string, sizeBytes: number, preallocation: Preallocation): Promise<void> {

@@ -125,6 +125,29 @@ test('our client on qemu-nbd does what a plain array does', { skip }, async () =
   await assert.rejects(open('b', 'nothing'), /export 'nothing': it has no such export/);
 });
 
+test('images of every format that fits lie in exports, made there or filled with -n', { skip }, () => {
+  const vireoImg = (...args: string[]) => run(process.execPath, VIREO_NBD.replace('vireo-nbd', 'vireo-img'), ...args);
+  writeFileSync(path('small.raw'), randomFrom(6).bytes(2 ** 20));
+  const uri = `nbd+unix:///e?socket=${path('inside')}`;
+  run('qemu-img', 'create', '-q', '-f', 'raw', 'inside.raw', '8M');
+  serve('theirs', '-f', 'raw', '-x', 'e', '-k', path('inside'), '-t', '-e', '4', 'inside.raw');
+  // What was there before must not shine through.
+  run('qemu-io', '-f', 'raw', '-c', 'write -P 255 0 8M', uri);
+  vireoImg('convert', '-O', 'qcow2', 'small.raw', uri);
+  const same = (format: string) => run('qemu-img', 'compare', '-f', 'raw', '-F', format, 'small.raw', uri);
+  same('qcow2');
+  run('qemu-img', 'check', '-f', 'qcow2', uri);
+  for (const format of ['qcow2', 'vdi', 'vpc']) {
+    run('qemu-img', 'create', '-q', '-f', format, uri, '1M');
+    vireoImg('convert', '-n', '-O', format, 'small.raw', uri);
+    same(format);
+  }
+  run('qemu-img', 'create', '-q', '-f', 'qcow2', uri, '1M');
+  const target = `driver=qcow2,file.driver=nbd,file.server.type=unix,file.server.path=${path('inside')},file.export=e`;
+  vireoImg('convert', '-n', '-c', '-O', 'qcow2', '--target-image-opts', 'small.raw', target);
+  same('qcow2');
+});
+
 test('vireo-img works on exports', { skip }, () => {
   const vireoImg = (...args: string[]) => run(process.execPath, VIREO_NBD.replace('vireo-nbd', 'vireo-img'), ...args);
   const content = randomFrom(4).bytes(2 ** 20);
