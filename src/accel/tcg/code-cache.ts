@@ -471,7 +471,8 @@ export class CodeCache {
       return true;
     }
     const { last } = this;
-    if (run.previous) {
+    // What is fused ends in a branch.
+    if (run.previous && last.isBranch) {
       const fused = this.fusedOp(run.previous, last);
       if (fused) this.view.setUint16(run.at - record.size + record.op, fused, true);
     }

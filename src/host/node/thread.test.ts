@@ -62,6 +62,16 @@ test('a message is handled while the thread sleeps for ever', async () => {
   await thread.terminate();
 });
 
+test('a message is handled while the thread sleeps again and again for a short time', async () => {
+  for (const nanos of [1_000_000, 10_000]) {
+    const { thread, next, order } = await startThread();
+    order({ kind: 'sleep', nanos, times: 1_000_000_000 });
+    order({ kind: 'echo', value: 'awake' });
+    assert.equal(await next(), 'awake');
+    await thread.terminate();
+  }
+});
+
 test('a sleeping thread uses no CPU', async () => {
   const { thread, order } = await startThread();
   for (const nanos of [Number.POSITIVE_INFINITY, 1_900_000]) {

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
 import { Worker } from 'node:worker_threads';
 import type { HostThread, ThreadContext, ThreadHost } from '../../contract/index.ts';
+import { loadFfi } from './ffi.ts';
 
 /** What the starter hands to a new thread. */
 export interface ThreadData {
@@ -20,6 +21,8 @@ const YOUNG_GENERATION_MEBIBYTES = 12;
 
 /** Sleeps of at most this length block the thread, because timers of the event loop are whole milliseconds. */
 const PRECISE_SLEEP_NANOS = 2_000_000;
+/** For less it is not worth to give the CPU away: to come back takes as long. */
+const SPIN_NANOS = 15_000;
 /** The longest delay that setTimeout takes. */
 const TIMEOUT_MAX_MILLIS = 0x7fff_ffff;
 
@@ -72,12 +75,36 @@ function hostThread(worker: Worker, doorbell: Int32Array): HostThread {
   };
 }
 
+/** Waits for `nanos`, or until the doorbell is no longer what was heard. */
+function pause(doorbell: Int32Array, heard: number, nanos: number): 'timed-out' | 'ok' | 'not-equal' {
+  if (nanos > SPIN_NANOS) return Atomics.wait(doorbell, 0, heard, nanos / 1e6);
+  const end = performance.now() + nanos / 1e6;
+  while (Atomics.load(doorbell, 0) === heard) if (performance.now() >= end) return 'timed-out';
+  return 'not-equal';
+}
+
+/** Linux's prctl PR_SET_TIMERSLACK: by how much the kernel may let this thread's sleeps be late, else 50 µs. */
+const PR_SET_TIMERSLACK = 29;
+
+function sharpTimers(): () => void {
+  let isDone = process.platform !== 'linux';
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    const libc = loadFfi()?.dlopen(null, {
+      prctl: { arguments: ['int32', 'uint64', 'uint64', 'uint64', 'uint64'], return: 'int32' },
+    });
+    libc?.functions.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n);
+  };
+}
+
 /** The thread's side of `hostThread`. */
 export function threadContext(port: MessagePort, doorbellBuffer: SharedArrayBuffer): ThreadContext {
   const doorbell = new Int32Array(doorbellBuffer);
   let wakeSleeper: (() => void) | undefined;
   let heard = Atomics.load(doorbell, 0);
   const wake = () => wakeSleeper?.();
+  const sharpenTimers = sharpTimers();
 
   return {
     post: (message, transfer = []) => port.postMessage(message, [...transfer]),
@@ -96,8 +123,9 @@ export function threadContext(port: MessagePort, doorbellBuffer: SharedArrayBuff
     async sleep(nanos, listening = false) {
       if (nanos <= 0) return;
       if (nanos <= PRECISE_SLEEP_NANOS && !listening) {
-        Atomics.wait(doorbell, 0, heard, nanos / 1e6);
-        await this.nextTurn();
+        sharpenTimers();
+        // Without a message there is nothing that needs a turn of the event loop.
+        if (pause(doorbell, heard, nanos) !== 'timed-out') await this.nextTurn();
         return;
       }
       // A timeout may come a millisecond late: wake early, and let the caller sleep the rest precisely.
