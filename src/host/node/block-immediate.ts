@@ -3,7 +3,7 @@
  * and pwritev(2). Linux only.
  *
  * Reads of what the page cache does not have fail at once. Writes, and reads where the file system cannot tell, may
- * wait in the kernel; whoever was kept waiting once is careful for a while.
+ * wait in the kernel; whoever was kept waiting is careful for a while.
  */
 import type { BlockImmediate } from '../../contract/index.ts';
 import { type Ffi, loadFfi } from './ffi.ts';
@@ -20,9 +20,11 @@ const BYTES_MAX = 2 ** 20;
 const EOPNOTSUPP = 95;
 /**
  * The kernel takes writes into the page cache at the speed of memory, until it wants the writer to wait for the disk.
- * After a request that took this long as many others are refused.
+ * After two requests in a row that took this long as many others are refused. (One may only mean that another program
+ * had the processor.)
  */
 const SLOW_NANOS = 2_000_000;
+const SLOW_IN_A_ROW = 2;
 const REFUSED_AFTER_SLOW = 64;
 
 export interface ImmediateOptions {
@@ -49,7 +51,9 @@ export function immediateTransfer(
   let knowsNoWait = true;
   /** Requests to refuse. */
   let refusals = 0;
-  /** Makes a call that may wait, unless one did lately. */
+  /** Requests in a row that took long. */
+  let slow = 0;
+  /** Makes a call that may wait, unless some did lately. */
   const dare = (call: () => bigint | number): bigint | number => {
     if (refusals > 0) {
       refusals--;
@@ -57,7 +61,11 @@ export function immediateTransfer(
     }
     const start = monotonicNanos();
     const result = call();
-    if (monotonicNanos() - start > SLOW_NANOS) refusals = REFUSED_AFTER_SLOW;
+    slow = monotonicNanos() - start > SLOW_NANOS ? slow + 1 : 0;
+    if (slow >= SLOW_IN_A_ROW) {
+      refusals = REFUSED_AFTER_SLOW;
+      slow = 0;
+    }
     return result;
   };
   return {
