@@ -2,8 +2,10 @@
  * One TCP connection towards a guest: the state machine of RFC 9293, 3.3.2 and
  * 3.10.7, over `TcpSender` and `TcpReceiver`. Knows nothing of hosts and sockets.
  */
-import { MILLISECOND_NANOS, SECOND_NANOS, type StackTimer } from '../timers.ts';
+import { SECOND_NANOS, type StackTimer } from '../timers.ts';
 import { seqAdd, seqDistance, TCP_FLAG, type TcpOptions, type TcpSegment } from '../wire/tcp.ts';
+import { Acknowledger } from './acknowledger.ts';
+import { KeepAlive } from './keep-alive.ts';
 import type { TcpConfig, TcpEnd, TcpEvents, TcpNetwork } from './port.ts';
 import { TcpReceiver } from './receiver.ts';
 import { TcpSender } from './sender.ts';
@@ -21,11 +23,8 @@ export type TcpState =
   | 'time-wait'
   | 'closed';
 
-const DELAYED_ACK_NANOS = 20 * MILLISECOND_NANOS;
 /** Twice the longest life of a segment; on a link inside one machine that is short. */
 const TIME_WAIT_NANOS = 2 * SECOND_NANOS;
-const KEEP_ALIVE_INTERVAL_NANOS = 15 * SECOND_NANOS;
-const KEEP_ALIVE_PROBES = 6;
 /** Timeouts in a row without a word from the peer. */
 const SILENT_TIMEOUTS_MAX = 9;
 const SYN_RETRIES = 6;
@@ -44,17 +43,12 @@ export class TcpConnection {
   #peerOptions: TcpOptions = {};
   /** Shift of the windows the peer sends. */
   #peerScale = 0;
-  /** Bytes taken since the last acknowledgement sent. */
-  #unacknowledgedBytes = 0;
-  #isAckDue = false;
-  #lastHeardNanos: number;
   #silentTimeouts = 0;
-  #keepAliveProbes = 0;
   #isEndWanted = false;
   readonly #retransmit: StackTimer;
-  readonly #delayedAck: StackTimer;
-  /** Keep-alive while open, then the end of TIME-WAIT. */
-  readonly #idle: StackTimer;
+  readonly #timeWait: StackTimer;
+  readonly #acknowledger: Acknowledger;
+  readonly #keepAlive: KeepAlive;
 
   constructor(network: TcpNetwork, events: TcpEvents, config: TcpConfig, peerSyn?: TcpSegment) {
     this.#network = network;
@@ -72,10 +66,17 @@ export class TcpConnection {
       DEFAULT_MSS,
     );
     this.#receiver = this.#makeReceiver(0);
-    this.#lastHeardNanos = timers.nowNanos();
     this.#retransmit = timers.create(() => this.#onRetransmitTimeout());
-    this.#delayedAck = timers.create(() => this.#sendAck());
-    this.#idle = timers.create(() => this.#onIdle());
+    this.#timeWait = timers.create(() => this.#finish('done'));
+    this.#acknowledger = new Acknowledger(timers, config.mss, () => this.#sendAck());
+    this.#keepAlive = new KeepAlive(timers, config.keepAliveNanos, {
+      // An old sequence number makes the peer answer.
+      probe: () => this.#emit(TCP_FLAG.ack, seqAdd(this.#sender.una, -1)),
+      vanished: () => {
+        this.#sendReset();
+        this.#finish('timeout');
+      },
+    });
     this.#state = peerSyn === undefined ? 'syn-sent' : 'waiting';
     if (peerSyn === undefined) this.#sendSyn();
     else this.#takeSyn(peerSyn);
@@ -142,8 +143,7 @@ export class TcpConnection {
 
   /** Takes a segment that came for this connection. */
   receive(segment: TcpSegment): void {
-    this.#lastHeardNanos = this.#network.timers.nowNanos();
-    this.#keepAliveProbes = 0;
+    this.#keepAlive.heard();
     switch (this.#state) {
       case 'closed':
         return;
@@ -156,7 +156,7 @@ export class TcpConnection {
       default:
         this.#receiveSynchronized(segment);
     }
-    this.#settleAck();
+    if (!this.#isClosed) this.#acknowledger.settle();
   }
 
   /** True when a SYN may take the place of this connection, which has ended (RFC 9293, 3.10.7.4). */
@@ -214,11 +214,11 @@ export class TcpConnection {
     if ((flags & TCP_FLAG.rst) !== 0) {
       // Only the exact number ends it (RFC 5961, 3.2); a guess gets an acknowledgement.
       if (sequence === this.#receiver.next) this.#finish('reset');
-      else this.#isAckDue = true;
+      else this.#acknowledger.due();
       return;
     }
     if ((flags & TCP_FLAG.syn) !== 0) {
-      this.#isAckDue = true; // RFC 5961, 4.2
+      this.#acknowledger.due(); // RFC 5961, 4.2
       return;
     }
     if ((flags & TCP_FLAG.ack) === 0 || !this.#takeAck(segment)) return;
@@ -234,7 +234,7 @@ export class TcpConnection {
       this.#sendSyn();
       return;
     }
-    this.#isAckDue = true;
+    this.#acknowledger.due();
     // A peer with a full window of ours goes on acknowledging us.
     const isBeyond = seqDistance(sequence, this.#receiver.next) >= 0 || payload.length > 0;
     const isPlainAck = (flags & (TCP_FLAG.ack | TCP_FLAG.syn)) === TCP_FLAG.ack;
@@ -254,7 +254,7 @@ export class TcpConnection {
       return !this.#isClosed;
     }
     if (seqDistance(acknowledgement, sender.max) > 0) {
-      this.#isAckDue = true;
+      this.#acknowledger.due();
       return false;
     }
     this.#silentTimeouts = 0;
@@ -287,14 +287,14 @@ export class TcpConnection {
     const hasFin = (flags & TCP_FLAG.fin) !== 0;
     if (payload.length === 0 && !hasFin) return;
     if (!['established', 'fin-wait-1', 'fin-wait-2'].includes(this.#state)) {
-      this.#isAckDue = true; // after the peer's FIN there is nothing new
+      this.#acknowledger.due(); // after the peer's FIN there is nothing new
       return;
     }
     const [before, hadEarly] = [this.#receiver.next, this.#receiver.hasEarly];
     const { chunks, isEnded } = this.#receiver.take(sequence, payload, hasFin);
-    this.#unacknowledgedBytes += seqDistance(this.#receiver.next, before);
+    this.#acknowledger.took(seqDistance(this.#receiver.next, before));
     // Out of order, a filled hole and the end are told at once (RFC 5681, 4.2).
-    if (before !== sequence || hadEarly || this.#receiver.hasEarly || isEnded) this.#isAckDue = true;
+    if (before !== sequence || hadEarly || this.#receiver.hasEarly || isEnded) this.#acknowledger.due();
     for (const chunk of chunks) if (!this.#isClosed) this.#events.data(chunk);
     if (isEnded && !this.#isClosed) this.#onPeerEnded();
   }
@@ -318,7 +318,7 @@ export class TcpConnection {
     this.#retransmit.stop();
     this.#silentTimeouts = 0;
     this.#state = 'established';
-    this.#idle.start(this.#config.keepAliveNanos);
+    this.#keepAlive.start();
     this.#events.established();
     if (this.#isEndWanted && !this.#isClosed) this.#beginEnd();
     this.#pump();
@@ -367,30 +367,11 @@ export class TcpConnection {
     this.#pump();
   }
 
-  #onIdle(): void {
-    if (this.#state === 'time-wait') {
-      this.#finish('done');
-      return;
-    }
-    const silentNanos = this.#network.timers.nowNanos() - this.#lastHeardNanos;
-    if (silentNanos < this.#config.keepAliveNanos) {
-      this.#idle.start(this.#config.keepAliveNanos - silentNanos);
-      return;
-    }
-    if (this.#keepAliveProbes++ >= KEEP_ALIVE_PROBES) {
-      this.#sendReset();
-      this.#finish('timeout');
-      return;
-    }
-    // An old sequence number makes the peer answer (RFC 9293, 3.8.4).
-    this.#emit(TCP_FLAG.ack, seqAdd(this.#sender.una, -1));
-    this.#idle.start(KEEP_ALIVE_INTERVAL_NANOS);
-  }
-
   #waitTime(): void {
     this.#state = 'time-wait';
     this.#retransmit.stop();
-    this.#idle.start(TIME_WAIT_NANOS);
+    this.#keepAlive.stop();
+    this.#timeWait.start(TIME_WAIT_NANOS);
   }
 
   #finish(end: TcpEnd): void {
@@ -400,15 +381,9 @@ export class TcpConnection {
 
   #stop(): void {
     this.#state = 'closed';
-    this.#isAckDue = false;
     this.#sender.queue.drop(this.#sender.queue.length);
-    for (const timer of [this.#retransmit, this.#delayedAck, this.#idle]) timer.stop();
-  }
-
-  #settleAck(): void {
-    if (this.#isClosed) return;
-    if (this.#isAckDue || this.#unacknowledgedBytes >= 2 * this.#config.mss) this.#sendAck();
-    else if (this.#unacknowledgedBytes > 0 && !this.#delayedAck.isRunning) this.#delayedAck.start(DELAYED_ACK_NANOS);
+    this.#acknowledger.sent();
+    for (const timer of [this.#retransmit, this.#timeWait, this.#keepAlive]) timer.stop();
   }
 
   #sendAck(): void {
@@ -446,11 +421,7 @@ export class TcpConnection {
 
   #emit(flags: number, sequence: number, options: TcpOptions = {}, offset = 0, payloadBytes = 0): void {
     const hasAck = (flags & TCP_FLAG.ack) !== 0;
-    if (hasAck) {
-      this.#isAckDue = false;
-      this.#unacknowledgedBytes = 0;
-      this.#delayedAck.stop();
-    }
+    if (hasAck) this.#acknowledger.sent();
     this.#network.send({
       sequence,
       acknowledgement: hasAck ? this.#receiver.next : 0,
