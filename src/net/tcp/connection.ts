@@ -6,6 +6,7 @@ import { SECOND_NANOS, type StackTimer } from '../timers.ts';
 import { seqAdd, seqDistance, TCP_FLAG, type TcpOptions, type TcpSegment } from '../wire/tcp.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { KeepAlive } from './keep-alive.ts';
+import { TcpOutput } from './output.ts';
 import type { TcpConfig, TcpEnd, TcpEvents, TcpNetwork } from './port.ts';
 import { TcpReceiver } from './receiver.ts';
 import { TcpSender } from './sender.ts';
@@ -37,6 +38,7 @@ export class TcpConnection {
   readonly #network: TcpNetwork;
   readonly #events: TcpEvents;
   readonly #config: TcpConfig;
+  readonly #output: TcpOutput;
   readonly #sender: TcpSender;
   #receiver: TcpReceiver;
   /** What the peer's SYN said. */
@@ -55,12 +57,20 @@ export class TcpConnection {
     this.#events = events;
     this.#config = config;
     const { timers } = network;
+    this.#output = new TcpOutput({
+      network,
+      config,
+      sender: () => this.#sender,
+      receiver: () => this.#receiver,
+      peerOptions: () => this.#peerOptions,
+      acknowledged: () => this.#acknowledger.sent(),
+    });
     this.#sender = new TcpSender(
       {
         nowNanos: () => timers.nowNanos(),
         canSend: () => network.canSend(),
         payloadMax: (mss) => network.payloadMax(mss),
-        emit: (sequence, offset, count, hasFin) => this.#emitData(sequence, offset, count, hasFin),
+        emit: (sequence, offset, count, hasFin) => this.#output.data(sequence, offset, count, hasFin),
       },
       config.initialSequence,
       DEFAULT_MSS,
@@ -68,10 +78,9 @@ export class TcpConnection {
     this.#receiver = this.#makeReceiver(0);
     this.#retransmit = timers.create(() => this.#onRetransmitTimeout());
     this.#timeWait = timers.create(() => this.#finish('done'));
-    this.#acknowledger = new Acknowledger(timers, config.mss, () => this.#sendAck());
+    this.#acknowledger = new Acknowledger(timers, config.mss, () => this.#output.acknowledge());
     this.#keepAlive = new KeepAlive(timers, config.keepAliveNanos, {
-      // An old sequence number makes the peer answer.
-      probe: () => this.#emit(TCP_FLAG.ack, seqAdd(this.#sender.una, -1)),
+      probe: () => this.#output.probe(),
       vanished: () => {
         this.#sendReset();
         this.#finish('timeout');
@@ -133,7 +142,7 @@ export class TcpConnection {
   /** Memory has become free, here or elsewhere. */
   windowMayGrow(): void {
     const isReceiving = ['established', 'fin-wait-1', 'fin-wait-2'].includes(this.#state);
-    if (isReceiving && this.#receiver.isWindowWorthTelling(this.#config.mss)) this.#sendAck();
+    if (isReceiving && this.#receiver.isWindowWorthTelling(this.#config.mss)) this.#output.acknowledge();
   }
 
   /** For the network: there is room for data again. */
@@ -201,7 +210,7 @@ export class TcpConnection {
       return;
     }
     this.#establish(segment);
-    this.#sendAck();
+    this.#output.acknowledge();
   }
 
   #receiveSynchronized(segment: TcpSegment): void {
@@ -309,7 +318,7 @@ export class TcpConnection {
   #establish({ sequence, acknowledgement, window, options, flags }: TcpSegment): void {
     const { windowScale } = this.#peerOptions;
     const mss = Math.max(MSS_MIN, Math.min(this.#peerOptions.mss ?? DEFAULT_MSS, this.#config.mss));
-    this.#receiver.scale = windowScale === undefined ? 0 : this.#ownScale;
+    this.#receiver.scale = windowScale === undefined ? 0 : this.#output.windowScale;
     this.#peerScale = windowScale ?? 0;
     this.#sender.begin(mss);
     const isSyn = (flags & TCP_FLAG.syn) !== 0;
@@ -322,13 +331,6 @@ export class TcpConnection {
     this.#events.established();
     if (this.#isEndWanted && !this.#isClosed) this.#beginEnd();
     this.#pump();
-  }
-
-  /** The smallest shift with which the window field holds our window. */
-  get #ownScale(): number {
-    let scale = 0;
-    while (this.#config.receiveMaxBytes >>> scale > 0xffff) scale++;
-    return scale;
   }
 
   #beginEnd(): void {
@@ -386,51 +388,14 @@ export class TcpConnection {
     for (const timer of [this.#retransmit, this.#timeWait, this.#keepAlive]) timer.stop();
   }
 
-  #sendAck(): void {
-    const hasBlocks = this.#peerOptions.sackPermitted === true && this.#receiver.hasEarly;
-    const options = hasBlocks ? { sackBlocks: this.#receiver.sackBlocks() } : undefined;
-    this.#emit(TCP_FLAG.ack, this.#sender.next, options);
-  }
-
   #sendSyn(): void {
-    const isAnswer = this.#state === 'syn-received';
-    const isScaling = !isAnswer || this.#peerOptions.windowScale !== undefined;
-    const options = {
-      mss: this.#config.mss,
-      windowScale: isScaling ? this.#ownScale : undefined,
-      sackPermitted: !isAnswer || this.#peerOptions.sackPermitted === true,
-    };
-    this.#sender.next = seqAdd(this.#sender.una, 1);
-    this.#sender.max = this.#sender.next;
-    this.#emit(isAnswer ? TCP_FLAG.syn | TCP_FLAG.ack : TCP_FLAG.syn, this.#sender.una, options);
+    this.#output.synchronize(this.#state === 'syn-received');
     this.#retransmit.start(this.#sender.roundTrip.timeoutNanos);
   }
 
   /** @param sequence what the peer said it expects, when it answered something we never sent */
   #sendReset(sequence?: number): void {
-    if (this.#state === 'syn-sent' && sequence === undefined) return; // the peer does not know of us
-    const flags = sequence === undefined ? TCP_FLAG.rst | TCP_FLAG.ack : TCP_FLAG.rst;
-    this.#emit(flags, sequence ?? this.#sender.next);
-  }
-
-  #emitData(sequence: number, offset: number, count: number, hasFin: boolean): void {
-    const isLast = offset + count === this.#sender.queue.length;
-    const flags = TCP_FLAG.ack | (hasFin ? TCP_FLAG.fin : 0) | (isLast && count > 0 ? TCP_FLAG.psh : 0);
-    this.#emit(flags, sequence, {}, offset, count);
-  }
-
-  #emit(flags: number, sequence: number, options: TcpOptions = {}, offset = 0, payloadBytes = 0): void {
-    const hasAck = (flags & TCP_FLAG.ack) !== 0;
-    if (hasAck) this.#acknowledger.sent();
-    this.#network.send({
-      sequence,
-      acknowledgement: hasAck ? this.#receiver.next : 0,
-      flags,
-      window: this.#receiver.offerWindow(),
-      options,
-      payloadBytes,
-      mss: this.#sender.mss,
-      copyPayload: (target, at) => this.#sender.queue.copy(offset, payloadBytes, target, at),
-    });
+    const knowsUs = this.#state !== 'syn-sent' || sequence !== undefined;
+    if (knowsUs) this.#output.reset(sequence);
   }
 }
