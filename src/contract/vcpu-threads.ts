@@ -3,7 +3,7 @@
  * devices: what the machine's loop asks of them.
  */
 import type { DeviceRecord } from './device.ts';
-import type { BootEntry } from './vcpu.ts';
+import type { BootEntry, VcpuDebug } from './vcpu.ts';
 
 /** What happened that ends a machine, or that its loop must know. */
 export type VcpuThreadsEvent =
@@ -45,6 +45,8 @@ export interface VcpuThreads {
   snapshot(): DeviceRecord[];
   /** Throws a `StateError` naming the field when a record does not fit. */
   restore(records: readonly DeviceRecord[]): void;
+  /** Breakpoints of all CPUs, steps of the first, after which a `debug` event comes. */
+  readonly debug: VcpuDebug;
   /** Ends the threads, whatever they are doing. */
   close(): Promise<void>;
 }

@@ -24,5 +24,6 @@ export function firstOf(vcpus: VcpuThreads): Vcpu {
     init() {},
     startup() {},
     setA20() {},
+    debug: vcpus.debug,
   };
 }

@@ -224,6 +224,42 @@ test('paused and resumed: nothing of the guest is lost', { skip }, async () => {
   }
 });
 
+test('a debugger: registers, single steps, and the guest goes on', { skip }, async () => {
+  // l: inc eax, three times; jmp l
+  const code = [...PRINT_K, 0xff, 0xc0, 0xff, 0xc0, 0xff, 0xc0, 0xeb, 0xf8];
+  const places = [0x07, 0x09, 0x0b, 0x0d].map(BigInt);
+  await using machine = await machineOf(code, { cpus: 2 });
+  await machine.start();
+  await machine.serial[0].readable.getReader().read();
+  await machine.command('pause');
+  const cpu = async () => (await machine.command('read-cpu')) as { rip: bigint; general: bigint[] };
+  let stopped = Promise.withResolvers<void>();
+  machine.onEvent((event) => {
+    if (event.kind === 'state' && event.state === 'debug') stopped.resolve();
+  });
+  const seen: bigint[] = [];
+  for (let i = 0; i < 9; i++) {
+    stopped = Promise.withResolvers();
+    await machine.command('debug-step');
+    await stopped.promise;
+    seen.push((await cpu()).rip & 0xffn);
+  }
+  const first = places.indexOf(seen[0]);
+  assert.deepEqual(
+    seen,
+    seen.map((_, i) => places[(first + i) % places.length]),
+  );
+  await machine.command('write-cpu', { ...(await machine.command('read-cpu')), rip: 0x20_0207n });
+  assert.equal((await cpu()).rip, 0x20_0207n);
+  const { general } = await cpu();
+  await machine.command('set-breakpoints', []);
+  for (let isOn = false; !isOn; ) {
+    await machine.command('resume');
+    await machine.command('pause');
+    isOn = (await cpu()).general[0] > general[0] + 10n;
+  }
+});
+
 test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {
   for (const backing of ['anonymous', 'memfd'] as const) {
     const { memory, close } = createKvm(nodeKvmHost(), {

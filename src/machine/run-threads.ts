@@ -63,6 +63,9 @@ export async function runThreads(
         machine.reset();
         control.tell({ kind: 'reset', byGuest: true });
       } else if (end !== undefined) return end;
+    } else if (event?.kind === 'debug') {
+      vcpus.pause();
+      control.enter('debug');
     } else if (event !== undefined) return endOfEvent(event, machine, panic);
     const diesAlone = control.actions.deadGuest === 'end';
     silentSince = panic.ended && diesAlone ? (silentSince ?? clock.nowNanos()) : undefined;
@@ -149,14 +152,16 @@ function haltedForever(vcpus: VcpuThreads): boolean {
   return isEnd;
 }
 
-function endOfEvent(event: VcpuThreadsEvent, machine: AssembledMachine, panic: PanicWatch): MachineExit {
+function endOfEvent(
+  event: Exclude<VcpuThreadsEvent, { kind: 'debug' }>,
+  machine: AssembledMachine,
+  panic: PanicWatch,
+): MachineExit {
   machine.vcpus?.pause();
   switch (event.kind) {
     case 'shutdown':
       return shutdownExit(event.reason, machine, panic);
     case 'failure':
       return { reason: 'error', message: event.message, details: machine.vcpus?.describe(event.cpu) };
-    case 'debug':
-      return { reason: 'error', message: 'the guest stopped for a debugger that is not there' };
   }
 }

@@ -14,6 +14,7 @@ import { X86_CPU } from '../../target/index.ts';
 import { readApic, withApic } from './apic-record.ts';
 import { describeState } from './describe.ts';
 import { describeExit, EXIT } from './exits.ts';
+import { GuestDebug } from './guest-debug.ts';
 import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
 import { VCPU } from './ioctls.ts';
 import { LocalInterrupts } from './local-interrupts.ts';
@@ -78,6 +79,7 @@ export class KvmThreads implements VcpuThreads {
   #served = 0;
   #lastRequest = 0;
   readonly #now: () => number;
+  readonly debug: GuestDebug;
 
   constructor(options: KvmThreadsOptions, now: () => number) {
     const { host, vcpus } = options;
@@ -90,6 +92,7 @@ export class KvmThreads implements VcpuThreads {
     this.#wait = host.createWait();
     this.#wait.add(this.#doorbell);
     this.#isOut = vcpus.map(() => false);
+    this.debug = new GuestDebug(vcpus, (change) => this.#whileStill(change));
     this.#local = options.apic && new LocalInterrupts(options.apic, vcpus[0]);
     this.#powerUp = vcpus.map((vcpu) => this.#read(vcpu));
     this.#threads = vcpus.map((vcpu, index) => this.#startThread(vcpu, index));
@@ -105,7 +108,8 @@ export class KvmThreads implements VcpuThreads {
     if (this.#pausedAt !== undefined && this.#now() - this.#pausedAt.at > LONG_PAUSE_NANOS) this.#setClock();
     this.#pausedAt = undefined;
     this.#paused = false;
-    for (let index = 0; index < this.count; index++) this.#give(index);
+    const running = this.debug.stepping ? 1 : this.count;
+    for (let index = 0; index < running; index++) this.#give(index);
   }
 
   pause(): void {
@@ -219,7 +223,8 @@ export class KvmThreads implements VcpuThreads {
       if (Number(loaded.tscHertz / 1000n) !== vcpu.tscKhz()) vcpu.setTscKhz(Number(loaded.tscHertz / 1000n));
       const state = fromRecord(loaded, this.#contextOf(index));
       if (loaded.hypervisorClockNanos !== undefined) clockNanos ??= loaded.hypervisorClockNanos;
-      return withApic(state, this.#apics.get(index), vcpu);
+      // Where there is no record of it, the local APIC stays as it is.
+      return withApic(state, this.#local ? undefined : (this.#apics.get(index) ?? readApic(vcpu)), vcpu);
     });
     this.#apics.clear();
     if (clockNanos !== undefined) this.#options.clock.write(clockNanos);
@@ -320,6 +325,13 @@ export class KvmThreads implements VcpuThreads {
     return false;
   }
 
+  #whileStill(action: () => void): void {
+    const ran = !this.#paused;
+    this.pause();
+    action();
+    if (ran) this.resume();
+  }
+
   /** Fetches every vCPU out of the guest. */
   #halt(): void {
     const { vcpus } = this.#options;
@@ -399,7 +411,7 @@ export class KvmThreads implements VcpuThreads {
         this.#events.push({ kind: 'shutdown', cpu: index, reason: 'triple fault' });
         return;
       case EXIT.debug:
-        this.#events.push({ kind: 'debug', cpu: index });
+        if (this.debug.stops(vcpu)) this.#events.push({ kind: 'debug', cpu: index });
         return;
       case EXIT.intr:
       case EXIT.irqWindowOpen:
