@@ -4,15 +4,14 @@ import type { ThreadContext } from '../contract/index.ts';
 import { nodeDiscard, nodeSockets, openSharedFolder } from '../host/node/index.ts';
 import { serveMachine } from '../machine/index.ts';
 import { createAccelerator } from './create-accelerator.ts';
-import { openDisk } from './open-disk.ts';
-import { openNetwork } from './open-network.ts';
 
 export function serve(context: ThreadContext): void {
   serveMachine(context, createAccelerator, {
-    openDisk,
+    // What opens disks and networks is loaded where there are some: it takes a third of a start.
+    openDisk: async (disk, how) => (await import('./open-disk.ts')).openDisk(disk, how),
     // Only machines of the emulator have one.
     openBlock: async (options, tell) => (await import('./drivers/graph.ts')).openBlockService(options, tell),
-    openNetwork,
+    openNetwork: async (network, clock) => (await import('./open-network.ts')).openNetwork(network, clock),
     openShare: async ({ folder }) => openSharedFolder(folder),
     sockets: nodeSockets,
     discard: nodeDiscard(),
