@@ -19,7 +19,7 @@ for (const [values, message] of [
   [{ smp: '0' }, /^--smp 0: a machine has from 1 to 255 CPUs$/],
   [{ smp: '2x' }, /^--smp 2x/],
   [{ 'mem-path': 'disk' }, /^--mem-path disk is not one of memfd, hugepages/],
-  [{ 'kernel-irqchip': 'split' }, /^--kernel-irqchip split is not one of on, off/],
+  [{ 'kernel-irqchip': 'half' }, /^--kernel-irqchip half is not one of on, split, off/],
 ] as const) {
   test(`refused: ${JSON.stringify(values)}`, () => {
     assert.throws(() => accelOptions(values), { name: 'UsageError', message });

@@ -10,8 +10,8 @@ export const ACCEL_OPTIONS = {
     help: 'kvm, tcg (the software CPU) or auto (default); of several, the first that works',
   },
   'kernel-irqchip': {
-    value: 'on|off',
-    help: "interrupt controllers in the host's kernel under KVM (default on; off: one CPU)",
+    value: 'on|split|off',
+    help: "interrupt controllers in the host's kernel under KVM (default on; split: local APICs; off: none, one CPU)",
   },
   smp: { value: 'N', help: "the guest's CPUs (default 1)" },
   'mem-path': {
@@ -51,7 +51,7 @@ export function accelOptions(values: AccelValues): Pick<MachineOptions, 'accel' 
   return {
     accel: choicesOf(values.accel),
     cpus: values.smp === undefined ? undefined : cpusOf(values.smp),
-    kernelIrqchip: irqchip === undefined ? undefined : oneOf('kernel-irqchip', irqchip, ['on', 'off']),
+    kernelIrqchip: irqchip === undefined ? undefined : oneOf('kernel-irqchip', irqchip, ['on', 'split', 'off']),
     ram,
   };
 }

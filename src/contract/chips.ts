@@ -93,10 +93,17 @@ export interface PitState {
   readonly speaker: boolean;
 }
 
-/** The chips of an accelerator, while its CPUs stand still. */
-export interface AcceleratedChips {
-  /** How many local APICs there are. */
+/** An accelerator's local APICs, while its CPUs stand still. */
+export interface AcceleratedLocalApics {
+  /** How many there are. */
   readonly cpus: number;
+  localApic(cpu: number): LocalApicState;
+  /** Takes effect when the state of the CPUs is restored. */
+  setLocalApic(cpu: number, state: LocalApicState): void;
+}
+
+/** All the chips of an accelerator, likewise. */
+export interface AcceleratedChips extends AcceleratedLocalApics {
   /** Power-up state of all but the local APICs, which go with their CPUs. */
   reset(): void;
   /** Master and slave. */
@@ -107,7 +114,4 @@ export interface AcceleratedChips {
   pit(): PitState;
   /** A running counter begins its count again where the accelerator cannot begin in the middle. */
   setPit(state: PitState): void;
-  localApic(cpu: number): LocalApicState;
-  /** Takes effect when the state of the CPUs is restored. */
-  setLocalApic(cpu: number, state: LocalApicState): void;
 }

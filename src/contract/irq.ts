@@ -1,4 +1,4 @@
-import type { AcceleratedChips } from './chips.ts';
+import type { AcceleratedChips, AcceleratedLocalApics } from './chips.ts';
 import type { LocalApic } from './vcpu.ts';
 
 /** The interrupt joint: one level-triggered wire. */
@@ -24,8 +24,31 @@ export interface ExternalInterrupts {
   acknowledge(): number;
 }
 
-/** Interrupt controllers that the accelerator brings: the board wires its lines to them instead of its own. */
-export interface InterruptControllers {
+/** Interrupt controllers that the accelerator brings: all of them, or the local APICs alone. */
+export type InterruptControllers = WholeInterruptControllers | SplitInterruptControllers;
+
+/** Local APICs of the accelerator; the 8259s, the I/O APIC and the timer chip are the board's. */
+export interface SplitInterruptControllers {
+  readonly kind: 'split';
+  readonly msi: MsiSink;
+  /** INTR of the board's 8259s. */
+  readonly external: IrqLine;
+  readonly localApics: AcceleratedLocalApics;
+  /** Stands in where a board names its CPU's local APIC. */
+  readonly apic: LocalApic;
+  /**
+   * Once, before CPUs run.
+   * @param external the 8259s, for the first CPU's acknowledge cycles
+   * @param onEoi told of the ends of level-triggered interrupts that an I/O APIC's pin may have sent
+   */
+  connect(external: ExternalInterrupts, onEoi: (vector: number) => void): void;
+  /** What the I/O APIC's pins send, by number; undefined for one that sends nothing. */
+  setIoApicMessages(messages: readonly ({ readonly address: number; readonly data: number } | undefined)[]): void;
+}
+
+/** The board wires its lines to these instead of its own. */
+export interface WholeInterruptControllers {
+  readonly kind: 'whole';
   /** An input of the 8259 pair, 0 to 15. */
   pic(irq: number): IrqLine;
   /** A pin of the I/O APIC, 0 to 23. */

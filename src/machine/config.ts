@@ -24,8 +24,8 @@ export interface MachineOptions {
   readonly accel?: readonly AcceleratorChoice[];
   /** How the host keeps the guest's memory, where the accelerator lets it be chosen (KVM). */
   readonly ram?: RamOptions;
-  /** Under KVM, `off`: interrupt controllers and timer are this machine's own devices, for one CPU; default `on`. */
-  readonly kernelIrqchip?: 'on' | 'off';
+  /** Under KVM, `off`: interrupt controllers and timer are this machine's own devices, for one CPU; `split`: all but the local APICs; default `on`. */
+  readonly kernelIrqchip?: 'on' | 'off' | 'split';
   readonly boot: BootOptions;
   /** True: a reset by the guest ends the machine with reason 'reset' instead of starting it again. */
   readonly noReboot?: boolean;
@@ -174,7 +174,7 @@ export interface MachineConfig {
   readonly cpus: number;
   readonly accel: readonly AcceleratorChoice[];
   readonly ram: RamOptions;
-  readonly kernelIrqchip: 'on' | 'off';
+  readonly kernelIrqchip: 'on' | 'off' | 'split';
   readonly boot: BootOptions;
   readonly noReboot: boolean;
   readonly disks: readonly DiskOptions[];

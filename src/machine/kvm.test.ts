@@ -83,7 +83,7 @@ async function run(code: readonly number[], options: Partial<MachineOptions> = {
   return { output: Buffer.concat(chunks).toString(), exit: await machine.exited };
 }
 
-for (const kernelIrqchip of ['on', 'off'] as const) {
+for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
   test(`kernel irqchip ${kernelIrqchip}: prints and powers off`, { skip }, async () => {
     const { output, exit } = await run([...PRINT_K, ...POWER_OFF, HLT], { kernelIrqchip });
     assert.equal(output, 'k');

@@ -81,7 +81,7 @@ export type CreateAccelerator = (options: {
   readonly cpus?: number;
   readonly accel?: readonly AcceleratorChoice[];
   readonly ram?: RamOptions;
-  readonly kernelIrqchip?: 'on' | 'off';
+  readonly kernelIrqchip?: 'on' | 'off' | 'split';
   /** The machine's thread's clock. */
   readonly monotonicNanos?: () => number;
 }) => Promise<Accelerator>;

@@ -5,7 +5,7 @@ import { resolveModel } from '../../target/index.ts';
 import { cpuidOf, modelName } from './cpuid.ts';
 import type { KvmHost, RamOptions } from './host.ts';
 import { CAP } from './ioctls.ts';
-import { kernelIrqchip } from './irqchip.ts';
+import { kernelIrqchip, type LocalApics, type OutsideControllers, splitIrqchip } from './irqchip.ts';
 import { KvmMemory } from './memory.ts';
 import { type KvmSystem, openKvm } from './system.ts';
 import { KvmThreads } from './threads.ts';
@@ -22,8 +22,11 @@ export interface KvmOptions {
   readonly ramRanges: readonly { readonly base: number; readonly size: number }[];
   readonly cpus?: number;
   readonly ram?: RamOptions;
-  /** `off`: interrupt controllers and timer chip are the board's own, for one CPU; default `on`: the kernel's. */
-  readonly kernelIrqchip?: 'on' | 'off';
+  /**
+   * `off`: interrupt controllers and timer chip are the board's own, for one CPU; `split`: all but the local APICs are;
+   * default `on`: all are the kernel's.
+   */
+  readonly kernelIrqchip?: 'on' | 'off' | 'split';
   /** A clock that never goes back, in nanoseconds. */
   monotonicNanos(): number;
 }
@@ -75,11 +78,14 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
   const most = vm.capability(CAP.MAX_VCPUS);
   if (cpus > most) throw new UserError(`${cpus} CPUs are more than this host's KVM has for a guest: ${most}`);
   const ownsIrqchip = options.kernelIrqchip === 'off';
+  if (options.kernelIrqchip === 'split' && vm.capability(CAP.SPLIT_IRQCHIP) === 0)
+    throw new UserError("this host's KVM has no local APICs without the other controllers (kernel-irqchip split)");
   if (ownsIrqchip && cpus > 1)
     throw new UserError(`without the kernel's interrupt controllers there is one CPU, not ${cpus}`);
   const memory = new KvmMemory(host, options.ramRanges, options.ram ?? {});
   memory.connect(vm);
   let threads: KvmThreads | undefined;
+  let outside: OutsideControllers | undefined;
   /** By event counter. */
   const bells = new Map<number, () => void>();
   return {
@@ -92,10 +98,21 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
         if (threads === undefined) throw new InternalError('local APICs before there are CPUs');
         return threads;
       };
-      return kernelIrqchip(vm, elcr, cpus, {
+      const apics: LocalApics = {
         localApic: (cpu) => existing().localApic(cpu),
         setLocalApic: (cpu, state) => existing().setLocalApic(cpu, state),
-      });
+      };
+      if (options.kernelIrqchip !== 'split') return kernelIrqchip(vm, elcr, cpus, apics);
+      return splitIrqchip(
+        vm,
+        { cpus, ...apics },
+        {
+          connect(controllers) {
+            outside = controllers;
+          },
+          request: () => threads?.interruptRequest(),
+        },
+      );
     },
     doorbells: {
       bind(address, onRing) {
@@ -116,7 +133,7 @@ function assemble(system: KvmSystem, options: KvmOptions): KvmAccelerator {
       },
     },
     createVcpus(board) {
-      threads = createVcpus(vm, options, board);
+      threads = createVcpus(vm, options, board, outside);
       for (const [fd, onRing] of bells) threads.listen(fd, onRing);
       return threads;
     },
@@ -131,6 +148,7 @@ function createVcpus(
   vm: KvmVm,
   { cpuModel, cpus = 1, kernelIrqchip = 'on', monotonicNanos }: KvmOptions,
   { mmio, ports, mayContinue, apic: boardsApic }: KvmBoard,
+  outside: OutsideControllers | undefined,
 ): KvmThreads {
   const apic = kernelIrqchip === 'off' ? boardsApic : undefined;
   const { system } = vm;
@@ -154,7 +172,7 @@ function createVcpus(
   const nmi = () => void vm.signalMsi(NMI_MESSAGE.address, NMI_MESSAGE.data);
   const { host } = system;
   return new KvmThreads(
-    { mmio, ports, mayContinue, apic, host, vcpus, msrs, clock, nmi, run: pages.buffer },
+    { mmio, ports, mayContinue, apic, outside, host, vcpus, msrs, clock, nmi, run: pages.buffer },
     monotonicNanos,
   );
 }

@@ -1,5 +1,13 @@
 /** The interrupt controllers and the timer chip in the kernel, as a board wires its lines to them. */
-import type { AcceleratedChips, InterruptControllers, IrqLine, LocalApic } from '../../contract/index.ts';
+import type {
+  AcceleratedChips,
+  AcceleratedLocalApics,
+  ExternalInterrupts,
+  IrqLine,
+  LocalApic,
+  SplitInterruptControllers,
+  WholeInterruptControllers,
+} from '../../contract/index.ts';
 import { fromKvmIoApic, fromKvmPic, fromKvmPit, toKvmIoApic, toKvmPic, toKvmPit } from './chips.ts';
 import { IRQCHIP, picState } from './structures.ts';
 import type { KvmVm, Route } from './vm.ts';
@@ -33,13 +41,13 @@ function pcRoutes(): Route[] {
 const TIMER_INPUTS = { pic: 1 << 0, ioApic: 1 << TIMER.pin } as const;
 
 /** What is there of the local APICs, which come later, with the CPUs. */
-export type LocalApics = Pick<AcceleratedChips, 'localApic' | 'setLocalApic'>;
+export type LocalApics = Omit<AcceleratedLocalApics, 'cpus'>;
 
 /**
  * 8259s, I/O APIC, 8254 and local APICs in the kernel; before the first vCPU is made.
  * @param elcr which 8259 inputs are level triggered at power-up, a bit an input
  */
-export function kernelIrqchip(vm: KvmVm, elcr: number, cpus: number, apics: LocalApics): InterruptControllers {
+export function kernelIrqchip(vm: KvmVm, elcr: number, cpus: number, apics: LocalApics): WholeInterruptControllers {
   vm.createIrqchip();
   vm.createPit();
   vm.setRoutes(pcRoutes());
@@ -52,11 +60,52 @@ export function kernelIrqchip(vm: KvmVm, elcr: number, cpus: number, apics: Loca
     },
   });
   return {
+    kind: 'whole',
     pic: (irq) => line(PIC_GSI_BASE + irq),
     ioApic: (pin) => (pin === TIMER.gsi ? { set() {} } : line(pin)),
     msi: { send: (address, data) => void vm.signalMsi(address, data) },
     chips: { cpus, ...apics, ...kernelChips(vm, elcr, levels) },
     apic: noLocalApic,
+  };
+}
+
+/** What a CPU's thread asks of controllers outside the kernel. */
+export interface OutsideControllers {
+  readonly external: ExternalInterrupts;
+  onEoi(vector: number): void;
+}
+
+/**
+ * Local APICs in the kernel alone; before the first vCPU is made.
+ * @param connect given the board's controllers, once
+ * @param request the 8259s may have an interrupt for the first CPU
+ */
+export function splitIrqchip(
+  vm: KvmVm,
+  apics: AcceleratedLocalApics,
+  { connect, request }: { connect(outside: OutsideControllers): void; request(): void },
+): SplitInterruptControllers {
+  vm.splitIrqchip(IO_APIC_PINS);
+  let told = '';
+  return {
+    kind: 'split',
+    msi: { send: (address, data) => void vm.signalMsi(address, data) },
+    external: {
+      set(level) {
+        if (level) request();
+      },
+    },
+    localApics: apics,
+    apic: noLocalApic,
+    connect: (external, onEoi) => connect({ external, onEoi }),
+    // From these the kernel knows of which vectors' ends to tell.
+    setIoApicMessages(messages) {
+      const routes = messages.flatMap((message, gsi): Route[] => (message ? [{ gsi, kind: 'msi', ...message }] : []));
+      const text = JSON.stringify(routes);
+      if (text === told) return;
+      told = text;
+      vm.setRoutes(routes);
+    },
   };
 }
 

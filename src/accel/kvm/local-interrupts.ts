@@ -1,5 +1,5 @@
 /** Interrupts of a CPU whose local APIC is a device of the machine's: KVM takes them one by one (KVM_INTERRUPT). */
-import type { LocalApic } from '../../contract/index.ts';
+import type { ExternalInterrupts, LocalApic } from '../../contract/index.ts';
 import { runHead } from './structures.ts';
 import type { KvmVcpu } from './vcpu.ts';
 
@@ -55,5 +55,26 @@ export class LocalInterrupts {
     const low = runView.getUint32(apicBase, true);
     if (low !== 0 && low !== this.#apic.readBase().low)
       this.#apic.writeBase(low, runView.getUint32(apicBase + 4, true));
+  }
+}
+
+/** Interrupts of 8259s outside the kernel for a CPU whose local APIC is in it. */
+export class ExternalInjector {
+  readonly #external: ExternalInterrupts;
+  readonly #vcpu: KvmVcpu;
+
+  constructor(external: ExternalInterrupts, vcpu: KvmVcpu) {
+    this.#external = external;
+    this.#vcpu = vcpu;
+  }
+
+  /** Before the CPU goes into the guest. */
+  enter(): void {
+    const { runView } = this.#vcpu;
+    if (this.#external.pending() && runView.getUint8(readyForInterruptInjection) !== 0) {
+      this.#vcpu.interrupt(this.#external.acknowledge());
+      runView.setUint8(readyForInterruptInjection, 0);
+    }
+    runView.setUint8(requestInterruptWindow, this.#external.pending() ? 1 : 0);
   }
 }

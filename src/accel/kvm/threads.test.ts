@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { BootEntry, Doorbells } from '../../contract/index.ts';
 import { nodeKvmHost } from '../../host/node/index.ts';
 import { plainBus } from '../tcg/testing/environment.ts';
-import { createKvm } from './accelerator.ts';
+import { createKvm, type KvmOptions } from './accelerator.ts';
 import { kvmMissing } from './testing/tiny-guest.ts';
 
 const skip = kvmMissing;
@@ -19,20 +19,28 @@ const ENTRY: BootEntry = {
   gdt: { base: GDT, limit: 0x1f },
 };
 
+interface RigOptions extends Pick<KvmOptions, 'kernelIrqchip'> {
+  readonly bind?: (doorbells: Doorbells) => void;
+}
+
 /** CPUs in 64-bit mode; the first 2 MiB and the local APIC are mapped. `onOut` hears of port writes. */
 function rig(
   code: readonly number[],
   cpus: number,
   onOut: (port: number, value: number) => void,
-  bind: (doorbells: Doorbells) => void = () => {},
+  { bind = () => {}, ...options }: RigOptions = {},
 ) {
   const kvm = createKvm(nodeKvmHost(), {
     cpuModel: 'max',
     cpus,
     ramRanges: [{ base: 0, size: RAM_BYTES }],
     monotonicNanos: () => performance.now() * 1e6,
+    ...options,
   });
-  kvm.createInterrupts(0);
+  const interrupts = kvm.createInterrupts(0);
+  const ends: number[] = [];
+  const noPics = { pending: () => false, acknowledge: () => 0 };
+  if (interrupts?.kind === 'split') interrupts.connect(noPics, (vector) => ends.push(vector));
   let mmioWrites = 0;
   const memory = kvm.memory.view(0, RAM_BYTES)!;
   const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
@@ -52,6 +60,8 @@ function rig(
   return {
     memory,
     vcpus,
+    interrupts,
+    ends,
     doorbells: kvm.doorbells,
     mmioWrites: () => mmioWrites,
     serveUntil(isOver: () => boolean) {
@@ -168,7 +178,7 @@ test('doorbells: rung without an exit, and gone when they are taken away', { ski
     RING(4, 8),
     1,
     () => outs++,
-    (doorbells) => doorbells.bind(BELL, () => rings.early++), // before there are CPUs
+    { bind: (doorbells) => doorbells.bind(BELL, () => rings.early++) }, // before there are CPUs
   );
   const take = guest.doorbells.bind(OTHER, () => rings.late++);
   assert.equal(
@@ -187,12 +197,9 @@ test('doorbells: rung without an exit, and gone when they are taken away', { ski
 
 test('a pause has heard every doorbell that was rung before it', { skip }, async () => {
   let [rings, outs] = [0, 0];
-  await using guest = rig(
-    RING(4),
-    1,
-    () => outs++,
-    (doorbells) => doorbells.bind(0xfef0_0004, () => rings++),
-  );
+  await using guest = rig(RING(4), 1, () => outs++, {
+    bind: (doorbells) => doorbells.bind(0xfef0_0004, () => rings++),
+  });
   for (let i = 0; i < 30; i++) {
     guest.vcpus.resume();
     const [rest, heard] = [outs + 2, rings]; // the first one may belong to a ring before the last pause
@@ -200,4 +207,33 @@ test('a pause has heard every doorbell that was rung before it', { skip }, async
     guest.vcpus.pause();
     assert.ok(rings > heard, `${i}`);
   }
+});
+
+test('split irqchip: the end of a level-triggered interrupt comes out to the I/O APIC outside', { skip }, async () => {
+  const [HANDLER, LEVEL, EDGE] = [0x1800, 0x61, 0x62];
+  const reports: number[] = [];
+  await using guest = rig(
+    // The local APIC on: mov eax, fee000f0h; mov dword [rax], 1ffh; out 12h, al; sti; l: hlt; jmp l
+    [0xb8, 0xf0, 0x00, 0xe0, 0xfe, 0xc7, 0x00, 0xff, 0x01, 0, 0, 0xe6, 0x12, 0xfb, HLT, 0xeb, 0xfd],
+    1,
+    (port) => reports.push(port),
+    { kernelIrqchip: 'split' },
+  );
+  const { interrupts } = guest;
+  assert.ok(interrupts?.kind === 'split');
+  // End of interrupt: mov eax, fee000b0h; mov dword [rax], 0; out 11h, al; sti; l: hlt; jmp l
+  guest.memory.set([0xb8, 0xb0, 0x00, 0xe0, 0xfe, 0xc7, 0x00, 0, 0, 0, 0, 0xe6, 0x11, 0xfb, HLT, 0xeb, 0xfd], HANDLER);
+  const view = new DataView(guest.memory.buffer, guest.memory.byteOffset);
+  for (const vector of [LEVEL, EDGE])
+    view.setBigUint64(vector * 16, (0x8e00n << 32n) | (0x10n << 16n) | BigInt(HANDLER), true);
+  const [address, level] = [0xfee0_0000, 0xc000];
+  interrupts.setIoApicMessages([undefined, { address, data: level | LEVEL }, { address, data: EDGE }]);
+  guest.vcpus.resume();
+  guest.serveUntil(() => reports.length === 1);
+  interrupts.msi.send(address, EDGE);
+  guest.serveUntil(() => reports.length === 2);
+  assert.deepEqual(guest.ends, []);
+  interrupts.msi.send(address, level | LEVEL);
+  guest.serveUntil(() => reports.length === 3 && guest.ends.length > 0);
+  assert.deepEqual(guest.ends, [LEVEL]);
 });

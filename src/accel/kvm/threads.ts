@@ -17,7 +17,8 @@ import { describeExit, EXIT } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
 import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
 import { VCPU } from './ioctls.ts';
-import { LocalInterrupts } from './local-interrupts.ts';
+import type { OutsideControllers } from './irqchip.ts';
+import { ExternalInjector, LocalInterrupts } from './local-interrupts.ts';
 import { createMailbox, type Mailbox, TURN, WORDS } from './mailbox.ts';
 import { fromRecord, type RecordContext, toRecord } from './record.ts';
 import { exitHypercall, exitIo, exitMmio, exitMsr, RUN_DATA, runHead } from './structures.ts';
@@ -34,6 +35,8 @@ export interface KvmThreadsOptions {
   readonly run: SharedArrayBuffer;
   /** The only CPU's local APIC, where it is not the kernel's. */
   readonly apic?: LocalApic;
+  /** Interrupt controllers beside local APICs that are the kernel's. */
+  readonly outside?: OutsideControllers;
   nmi(): void;
   /** kvmclock's nanoseconds. */
   readonly clock: { read(): bigint; write(nanos: bigint): void };
@@ -72,6 +75,8 @@ export class KvmThreads implements VcpuThreads {
   /** Of a restore that is under way. */
   readonly #apics = new Map<number, LocalApicState>();
   readonly #local: LocalInterrupts | undefined;
+  /** The first CPU's, of the 8259s outside. */
+  readonly #outside: ExternalInjector | undefined;
   #halting = false;
   #paused = true;
   #pausedAt: { readonly at: number; readonly clock: bigint } | undefined;
@@ -94,6 +99,7 @@ export class KvmThreads implements VcpuThreads {
     this.#isOut = vcpus.map(() => false);
     this.debug = new GuestDebug(vcpus, (change) => this.#whileStill(change));
     this.#local = options.apic && new LocalInterrupts(options.apic, vcpus[0]);
+    this.#outside = options.outside && new ExternalInjector(options.outside.external, vcpus[0]);
     this.#powerUp = vcpus.map((vcpu) => this.#read(vcpu));
     this.#threads = vcpus.map((vcpu, index) => this.#startThread(vcpu, index));
   }
@@ -144,10 +150,10 @@ export class KvmThreads implements VcpuThreads {
   }
 
   interruptRequest(): void {
-    if (!this.#local || this.#paused) return;
+    if ((!this.#local && !this.#outside) || this.#paused) return;
     if (!this.#isOut[0]) {
       // Not while its request is being answered: it looks for interrupts after that.
-      if (this.#local.isHalted) this.#give(0);
+      if (this.#local?.isHalted) this.#give(0);
       return;
     }
     Atomics.store(this.#words, this.#mailbox.baseOf(0) + WORDS.attention, 1);
@@ -306,6 +312,7 @@ export class KvmThreads implements VcpuThreads {
   /** A CPU whose local APIC is not the kernel's stays here while it is halted. */
   #give(index: number): void {
     if (this.#isOut[index] || (this.#local && !this.#local.enter())) return;
+    if (index === 0) this.#outside?.enter();
     this.#isOut[index] = true;
     this.#turn(index, TURN.guest);
   }
@@ -364,7 +371,8 @@ export class KvmThreads implements VcpuThreads {
 
   /** What it was fetched out for is looked at now; a pause wants all. */
   #listenAgain(index: number): void {
-    if (this.#local && !this.#halting) Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, 0);
+    if ((this.#local || this.#outside) && !this.#halting)
+      Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, 0);
   }
 
   #contextOf(index: number): RecordContext {
@@ -424,6 +432,9 @@ export class KvmThreads implements VcpuThreads {
         return;
       case EXIT.hypercall:
         vcpu.runView.setBigInt64(RUN_DATA + exitHypercall.offsets.ret, -KVM_ENOSYS, true);
+        return;
+      case EXIT.ioapicEoi:
+        this.#options.outside?.onEoi(vcpu.runView.getUint8(RUN_DATA));
         return;
       case EXIT.hlt:
         if (this.#local) this.#local.isHalted = true;

@@ -2,7 +2,14 @@
  * An accelerator's interrupt controllers and timer chip as the devices that a
  * board without them has: the same names, the same records.
  */
-import type { AcceleratedChips, Clock, Device, DeviceRecord, LocalApicState } from '../../contract/index.ts';
+import type {
+  AcceleratedChips,
+  AcceleratedLocalApics,
+  Clock,
+  Device,
+  DeviceRecord,
+  LocalApicState,
+} from '../../contract/index.ts';
 import {
   IO_APIC_STATE,
   LAPIC_STATE,
@@ -24,7 +31,7 @@ const TIMER = { pic: 1, ioApic: 1 << 2 } as const;
 export function acceleratedDevices(chips: AcceleratedChips, clock: Clock): Device[] {
   return [
     pic(chips, clock),
-    ...Array.from({ length: chips.cpus }, (_, cpu) => localApic(chips, cpu, clock)),
+    ...localApicDevices(chips, clock, () => picOutput(picRecord(chips, clock))),
     ioApic(chips, clock),
     pit(chips, clock),
     systemControlB(chips),
@@ -71,12 +78,17 @@ function ioApic(chips: AcceleratedChips, clock: Clock): Device {
   };
 }
 
-function localApic(chips: AcceleratedChips, cpu: number, clock: Clock): Device {
+/** @param intr of the 8259s: a pin of the first */
+export function localApicDevices(apics: AcceleratedLocalApics, clock: Clock, intr: () => boolean): Device[] {
+  return Array.from({ length: apics.cpus }, (_, cpu) => localApic(apics, cpu, clock, intr));
+}
+
+function localApic(chips: AcceleratedLocalApics, cpu: number, clock: Clock, intr: () => boolean): Device {
   return {
     name: `lapic${cpu}`,
     reset() {}, // with its CPU
     snapshot() {
-      const lint0Level = cpu === 0 && picOutput(picRecord(chips, clock));
+      const lint0Level = cpu === 0 && intr();
       return LAPIC_STATE.save({ ...localApicState(chips.localApic(cpu), clock.nowNanos()), lint0Level });
     },
     restore(record) {

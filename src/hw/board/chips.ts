@@ -7,11 +7,12 @@ import type {
   CpuSignals,
   Device,
   GuestMemory,
-  InterruptControllers,
   IrqLine,
   LocalApic,
   MsiSink,
+  SplitInterruptControllers,
   WallClock,
+  WholeInterruptControllers,
 } from '../../contract/index.ts';
 import { byteWide, dwordWide } from '../bus/index.ts';
 import { InterruptFabric, IoApic, Lapic, Pic8259Pair } from '../interrupt/index.ts';
@@ -26,7 +27,7 @@ import { Uart16550 } from '../serial/uart16550.ts';
 import { Pit8254 } from '../timer/pit8254.ts';
 import { Rtc146818 } from '../timer/rtc146818.ts';
 import { SystemControlB } from '../timer/system-control-b.ts';
-import { acceleratedDevices } from './accelerated-chips.ts';
+import { acceleratedDevices, localApicDevices } from './accelerated-chips.ts';
 import { cmosContents } from './cmos.ts';
 import { InterruptWiring } from './interrupts.ts';
 import type { Region } from './memory-map.ts';
@@ -103,9 +104,35 @@ export function interruptChips(options: {
   };
 }
 
-/** The same from the accelerator. */
+/** Local APICs of the accelerator, and the rest of the board's own. */
+export function splitInterrupts(
+  controllers: SplitInterruptControllers,
+  clock: Clock,
+): Chips & { apics: readonly LocalApic[]; selectCpu(index: number): void; fabric: MsiSink; wiring: InterruptWiring } {
+  const { msi, external, localApics } = controllers;
+  const pic = new Pic8259Pair({ name: 'pic', intr: external, initialElcr: ELCR_INITIAL });
+  const onMessages = (messages: Parameters<typeof controllers.setIoApicMessages>[0]) =>
+    controllers.setIoApicMessages(messages);
+  const ioApic = new IoApic({ name: 'ioapic', sink: msi, onMessages });
+  controllers.connect(pic, (vector) => ioApic.endOfInterrupt(vector));
+  return {
+    apics: [controllers.apic],
+    selectCpu() {},
+    fabric: msi,
+    wiring: new InterruptWiring(pic, ioApic),
+    devices: [pic, ...localApicDevices(localApics, clock, () => pic.pending()), ioApic],
+    ports: [
+      [PORTS.pic1, pic.master, 'pic1'],
+      [PORTS.pic2, pic.slave, 'pic2'],
+      [PORTS.elcr, pic.elcr, 'elcr'],
+    ],
+    mmio: [[MMIO.ioApic, dwordWide(ioApic), 'I/O APIC']],
+  };
+}
+
+/** All of them from the accelerator. */
 export function acceleratedInterrupts(
-  controllers: InterruptControllers,
+  controllers: WholeInterruptControllers,
   clock: Clock,
 ): Chips & { apics: readonly LocalApic[]; selectCpu(index: number): void; fabric: MsiSink; wiring: InterruptWiring } {
   return {

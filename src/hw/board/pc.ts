@@ -26,6 +26,7 @@ import {
   interruptChips,
   pciChips,
   serialChips,
+  splitInterrupts,
   timerChips,
 } from './chips.ts';
 import { PORTS } from './memory-map.ts';
@@ -140,9 +141,13 @@ export function createPcBoard(options: PcOptions): PcBoard {
 
   const { interrupts } = options;
   const { apics, selectCpu, fabric, wiring } = add(
-    interrupts ? acceleratedInterrupts(interrupts, options.clock) : interruptChips(options),
+    interrupts === undefined
+      ? interruptChips(options)
+      : interrupts.kind === 'split'
+        ? splitInterrupts(interrupts, options.clock)
+        : acceleratedInterrupts(interrupts, options.clock),
   );
-  add(timerChips(options, wiring, interrupts !== undefined));
+  add(timerChips(options, wiring, interrupts?.kind === 'whole'));
   const { pm, resetControl } = add(controlChips(options, wiring, exits));
   const { pci } = add(pciChips(buses, wiring, resetControl));
   add(serialChips(options, wiring));

@@ -30,14 +30,20 @@ export const IO_APIC_STATE = stateTable({
   lines: u32(),
 });
 
+/** Undefined for a pin that is masked. */
+type PinMessage = { readonly address: number; readonly data: number } | undefined;
+
 export class IoApic implements Device, DwordRegisters, EoiListener {
   readonly name: string;
   readonly #sink: MsiSink;
+  readonly #onMessages: (messages: readonly PinMessage[]) => void;
   #state: StateOf<typeof IO_APIC_STATE> = IO_APIC_STATE.initial();
 
-  constructor(options: { name: string; sink: MsiSink }) {
+  /** @param options.onMessages told what the pins send, by number, whenever that may have changed */
+  constructor(options: { name: string; sink: MsiSink; onMessages?: (messages: readonly PinMessage[]) => void }) {
     this.name = options.name;
     this.#sink = options.sink;
+    this.#onMessages = options.onMessages ?? (() => {});
   }
 
   /** Pin 0 to 23. */
@@ -68,6 +74,7 @@ export class IoApic implements Device, DwordRegisters, EoiListener {
   reset(): void {
     const { lines } = this.#state; // pins, driven from outside
     this.#state = { ...IO_APIC_STATE.initial(), lines };
+    this.#tellMessages();
   }
 
   snapshot(): DeviceRecord {
@@ -76,6 +83,7 @@ export class IoApic implements Device, DwordRegisters, EoiListener {
 
   restore(record: DeviceRecord): void {
     this.#state = IO_APIC_STATE.load(record);
+    this.#tellMessages();
   }
 
   readDword(offset: number): number {
@@ -105,11 +113,13 @@ export class IoApic implements Device, DwordRegisters, EoiListener {
     if (pin < 0 || pin >= PINS) return;
     if (index & 1) {
       s.destinations[pin] = (value & DESTINATION_WRITABLE) >>> 0;
+      this.#tellMessages();
       return;
     }
     // An edge entry has no remote IRR: Linux clears a stuck one by switching to edge and back.
     const remoteIrr = value & ENTRY.level ? s.entries[pin] & ENTRY.remoteIrr : 0;
     s.entries[pin] = ((value & ENTRY_WRITABLE) | remoteIrr) >>> 0;
+    this.#tellMessages();
     this.#serviceLevel(pin);
   }
 
@@ -124,14 +134,23 @@ export class IoApic implements Device, DwordRegisters, EoiListener {
   }
 
   #send(pin: number): void {
+    const { address, data } = this.#messageOf(pin);
+    this.#sink.send(address, data);
+  }
+
+  #tellMessages(): void {
+    const { entries } = this.#state;
+    this.#onMessages(entries.map((entry, pin) => (entry & ENTRY.masked ? undefined : this.#messageOf(pin))));
+  }
+
+  #messageOf(pin: number): { address: number; data: number } {
     const entry = this.#state.entries[pin];
-    const { address, data } = encodeMsi({
+    return encodeMsi({
       destination: this.#state.destinations[pin] >>> 24,
       logical: (entry & ENTRY.logical) !== 0,
       delivery: (entry >>> 8) & 7,
       vector: entry & 0xff,
       level: (entry & ENTRY.level) !== 0,
     });
-    this.#sink.send(address, data);
   }
 }
