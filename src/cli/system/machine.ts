@@ -35,6 +35,8 @@ export async function createSystemMachine(
     cpu: config.cpu,
     cpus: config.smp.cpus,
     accel: [accelerator],
+    kernelIrqchip: config.kernelIrqchip,
+    ram: config.ram,
     boot: {
       kernel: await readUserFile('kernel', kernel!, memoryBytes),
       initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),

@@ -8,6 +8,7 @@ import { forOption } from './command-line.ts';
 import type { ChardevConfig, MonitorConfig, ObjectConfig, SmpConfig, SystemConfig } from './config.ts';
 import { MACHINES, type MachineSpec } from './devices.ts';
 import { addDrive, readBlockdev } from './disks.ts';
+import { readHostMemory } from './host-memory.ts';
 import { readObject } from './object-option.ts';
 import { ParamReader, type Params } from './opts.ts';
 import type { OptionName } from './table.ts';
@@ -82,6 +83,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     uuid: given.has('uuid') ? forOption(given.all('uuid')[0], () => parseUuid(given.value('uuid')!)) : undefined,
     machine: machine.spec.name,
     accelerators: readAccelerators(given, machine.accel, abilities),
+    ...hostPart(given, machine, objects),
     cpu: given.value('cpu') ?? 'max',
     smp: given.merged('smp', (params) => readSmp(params, abilities, warnings)),
     memoryBytes: given.merged('m', (params) => readMemory(params, machine.memoryBackend, objects)),
@@ -129,6 +131,26 @@ function requireNone(option: GivenOption): void {
   });
 }
 
+/** What concerns the host's side of the machine: only what was said. */
+function hostPart(
+  given: Given,
+  { kernelIrqchip, memMerge, memoryBackend }: ReturnType<typeof readMachine>,
+  objects: readonly ObjectConfig[],
+): Pick<SystemConfig, 'kernelIrqchip' | 'ram'> {
+  const memLock = given.merged('overcommit', (params) => params.switch('mem-lock'));
+  const backend = memoryBackend === undefined ? undefined : objects.find(({ id }) => id === memoryBackend);
+  const ram = readHostMemory({ backend, memMerge, memLock: memLock || undefined });
+  return {
+    ...(kernelIrqchip === undefined ? {} : { kernelIrqchip: readKernelIrqchip(kernelIrqchip) }),
+    ...(ram === undefined ? {} : { ram }),
+  };
+}
+
+function readKernelIrqchip(text: string): SystemConfig['kernelIrqchip'] {
+  if (text === 'on' || text === 'off' || text === 'split') return text;
+  throw new UserError(`-machine kernel_irqchip=${text}: it can be on, off or split`);
+}
+
 function readMachine(params: ParamReader) {
   const type = params.text('type') ?? 'pc';
   const family = familyOf(type);
@@ -145,7 +167,9 @@ function readMachine(params: ParamReader) {
   params.accept('acpi', 'on', 'auto', 'yes', 'true');
   params.accept('vmport', 'off', 'auto');
   params.accept('smm', 'off', 'auto');
-  return { spec, accel: params.text('accel'), memoryBackend: params.text('memory-backend') };
+  const kernelIrqchip = params.text('kernel-irqchip') ?? params.text('kernel_irqchip');
+  const memMerge = params.switch('mem-merge');
+  return { spec, accel: params.text('accel'), memoryBackend: params.text('memory-backend'), kernelIrqchip, memMerge };
 }
 
 /** `pc-q35-7.2` and `pc-q35-8.2` are one for us: the version says how devices of old behaved, and ours are new. */
@@ -259,7 +283,6 @@ function checkProcessOptions(given: Given, warnings: string[]): void {
     params.accept('driftfix', 'none', 'slew');
   });
   given.merged('overcommit', (params) => {
-    params.accept('mem-lock', 'off', 'no', 'false');
     params.accept('cpu-pm', 'off', 'no', 'false');
   });
   given.merged('compat', (params) => {

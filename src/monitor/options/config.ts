@@ -1,6 +1,6 @@
 /** What a command line says, as one typed configuration. */
 import type { CharBackendSpec } from '../../contract/index.ts';
-import type { MachineActions } from '../../machine/index.ts';
+import type { MachineActions, RamOptions } from '../../machine/index.ts';
 
 export interface ChardevConfig {
   readonly id: string;
@@ -84,6 +84,10 @@ export interface SystemConfig {
   readonly machine: string;
   /** In the order in which they are to be tried. */
   readonly accelerators: readonly string[];
+  /** Where interrupt controllers are with KVM. */
+  readonly kernelIrqchip?: 'on' | 'off' | 'split';
+  /** How the host keeps the guest's memory, with KVM: what was said of it. */
+  readonly ram?: RamOptions;
   readonly cpu: string;
   readonly smp: SmpConfig;
   readonly memoryBytes: number;

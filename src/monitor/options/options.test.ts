@@ -223,3 +223,27 @@ test('every option is in the help, none is both known and refused', async () => 
   assert.match((await help('-smp help')) ?? '', /cores=<uint32>/);
   assert.equal(await help('-S'), undefined);
 });
+
+test("the host's side of a machine: interrupt controllers and memory", () => {
+  const host = (line: string) => {
+    const { kernelIrqchip, ram } = configOf(words(`-kernel k ${line}`));
+    return { kernelIrqchip, ram };
+  };
+  assert.deepEqual(host(''), { kernelIrqchip: undefined, ram: undefined });
+  assert.deepEqual(host('-machine q35,kernel_irqchip=split,mem-merge=on -overcommit mem-lock=on'), {
+    kernelIrqchip: 'split',
+    ram: { merge: true, lock: true },
+  });
+  const backend = 'memory-backend-memfd,id=ram,size=128M,hugetlb=on,prealloc=on,merge=off';
+  assert.deepEqual(host(`-object ${backend} -machine q35,memory-backend=ram,mem-merge=on`).ram, {
+    backing: 'hugepages',
+    merge: false,
+    preallocate: true,
+  });
+  assert.deepEqual(host('-object memory-backend-memfd,id=ram,size=128M -machine memory-backend=ram').ram, {
+    backing: 'memfd',
+  });
+  assert.throws(() => host('-machine kernel_irqchip=half'), {
+    message: /kernel_irqchip=half: it can be on, off or split/,
+  });
+});
