@@ -230,7 +230,8 @@ test('a debugger: registers, single steps, and the guest goes on', { skip }, asy
   const places = [0x07, 0x09, 0x0b, 0x0d].map(BigInt);
   await using machine = await machineOf(code, { cpus: 2 });
   await machine.start();
-  await machine.serial[0].readable.getReader().read();
+  const reader = machine.serial[0].readable.getReader();
+  await reader.read();
   await machine.command('pause');
   const cpu = async () => (await machine.command('read-cpu')) as { rip: bigint; general: bigint[] };
   let stopped = Promise.withResolvers<void>();
@@ -249,15 +250,11 @@ test('a debugger: registers, single steps, and the guest goes on', { skip }, asy
     seen,
     seen.map((_, i) => places[(first + i) % places.length]),
   );
-  await machine.command('write-cpu', { ...(await machine.command('read-cpu')), rip: 0x20_0207n });
-  assert.equal((await cpu()).rip, 0x20_0207n);
-  const { general } = await cpu();
+  await machine.command('write-cpu', { ...(await machine.command('read-cpu')), rip: 0x20_0200n });
+  assert.equal((await cpu()).rip, 0x20_0200n);
   await machine.command('set-breakpoints', []);
-  for (let isOn = false; !isOn; ) {
-    await machine.command('resume');
-    await machine.command('pause');
-    isOn = (await cpu()).general[0] > general[0] + 10n;
-  }
+  await machine.command('resume');
+  await reader.read(); // it prints again
 });
 
 test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {

@@ -20,15 +20,18 @@ const PIC_GSI_BASE = IO_APIC_PINS;
 /** The kernel's timer chip drives GSI 0: input 0 of the 8259 and pin 2 of the I/O APIC (MADT override). */
 const TIMER = { gsi: 0, pin: 2 } as const;
 
-/** The lines of a PC that come through the kernel's controllers; more routes may follow them. */
+/**
+ * The lines of a PC that come through the kernel's controllers. Each input is one GSI's alone: by the last route to it the
+ * kernel finds who is told of its acknowledgement, and a timer that is not told of any interrupts once.
+ */
 function pcRoutes(): Route[] {
   const chip = (input: number) => ({ chip: input < 8 ? IRQCHIP.picMaster : IRQCHIP.picSlave, pin: input % 8 });
   const ioApic = Array.from({ length: IO_APIC_PINS }, (_, pin) => pin)
-    .filter((pin) => pin !== TIMER.gsi)
+    .filter((pin) => pin !== TIMER.gsi && pin !== TIMER.pin)
     .map((pin): Route => ({ gsi: pin, kind: 'irqchip', chip: IRQCHIP.ioapic, pin }));
   const pic = Array.from({ length: PIC_INPUTS }, (_, input): Route => {
     return { gsi: PIC_GSI_BASE + input, kind: 'irqchip', ...chip(input) };
-  });
+  }).filter(({ gsi }) => gsi !== PIC_GSI_BASE);
   return [
     { gsi: TIMER.gsi, kind: 'irqchip', chip: IRQCHIP.picMaster, pin: 0 },
     { gsi: TIMER.gsi, kind: 'irqchip', chip: IRQCHIP.ioapic, pin: TIMER.pin },
@@ -39,6 +42,9 @@ function pcRoutes(): Route[] {
 
 /** The kernel's timer chip drives these by pulses of its own: they are no line of a board's. */
 const TIMER_INPUTS = { pic: 1 << 0, ioApic: 1 << TIMER.pin } as const;
+
+/** What would be the timer's line of a board that has one. */
+const TIMER_LINE: IrqLine = { set() {} };
 
 /** What is there of the local APICs, which come later, with the CPUs. */
 export type LocalApics = Omit<AcceleratedLocalApics, 'cpus'>;
@@ -61,8 +67,8 @@ export function kernelIrqchip(vm: KvmVm, elcr: number, cpus: number, apics: Loca
   });
   return {
     kind: 'whole',
-    pic: (irq) => line(PIC_GSI_BASE + irq),
-    ioApic: (pin) => (pin === TIMER.gsi ? { set() {} } : line(pin)),
+    pic: (irq) => (irq === 0 ? TIMER_LINE : line(PIC_GSI_BASE + irq)),
+    ioApic: (pin) => (pin === TIMER.gsi || pin === TIMER.pin ? TIMER_LINE : line(pin)),
     msi: { send: (address, data) => void vm.signalMsi(address, data) },
     chips: { cpus, ...apics, ...kernelChips(vm, elcr, levels) },
     apic: noLocalApic,

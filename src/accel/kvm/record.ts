@@ -39,12 +39,15 @@ const ELSEWHERE = new Set<number>([
   ...MTRR_VARIABLE,
   ...[MSR.tsc, MSR.efer, MSR.apicBase, MSR.tscDeadline],
 ]);
+/** Of Hyper-V, which no guest of ours is shown: times of this vCPU and of the VM, which count on. */
+const HYPERV_COUNTERS: readonly number[] = [0x4000_0010, 0x4000_0020];
 /** The performance counters, which count on, and what KVM itself says of the host. */
 const UNSTABLE = (index: number) =>
   (index >= 0xc1 && index < 0xc9) ||
   (index >= 0x309 && index < 0x30d) ||
   (index >= 0xc001_0004 && index < 0xc001_0008) ||
-  index === 0x34;
+  index === 0x34 ||
+  HYPERV_COUNTERS.includes(index);
 
 const SHADOW = { movSs: 1, sti: 2 } as const;
 const TSC_TOLERANCE_PPM = 250;
