@@ -14,8 +14,8 @@ import {
 import { buildFunctionModule, type ModuleShape, trialLinks } from '../emit/module.ts';
 import { entryTable, ramBase, record, recordIn, regionArea } from '../layout.ts';
 import { executeTableIn } from '../tlb.ts';
-import { seenSlots } from './builder.ts';
 import { RegionEmitter } from './emit-region.ts';
+import { seenSlots } from './frame.ts';
 import {
   branchTarget,
   findRegion,

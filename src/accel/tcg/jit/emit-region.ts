@@ -21,16 +21,16 @@ import { emitInstruction, emitLookup, isMapped, ops } from '../interpreter.ts';
 import { record, recordIn, stateBase } from '../layout.ts';
 import { FunctionEmitter, type Label } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/writer.ts';
+import { RegionBuilder } from './builder.ts';
 import {
   branchOfPath,
   type LeaveAddress,
-  RegionBuilder,
   type RegionControl,
   RegionFrame,
   type RegionSequence,
   startOfPath,
   Untranslatable,
-} from './builder.ts';
+} from './frame.ts';
 import { pageOf, type Region, type RegionInstruction } from './region.ts';
 import type { Dispatch } from './structure.ts';
 
