@@ -1,6 +1,7 @@
 /**
- * `npm run bench:snapshot`: how long a guest takes to its prompt from nothing and from a snapshot, and to be saved,
- * in Vireo and in QEMU's translator (savevm into qcow2), by turns. Times are of whole processes, from their start.
+ * `npm run bench:snapshot`: how long a guest takes to its prompt from nothing and from a snapshot, to be saved, to be
+ * loaded and to be moved to another process, in Vireo and in QEMU's translator, by turns. Times to a prompt are of whole
+ * processes, from their start.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,8 +17,10 @@ import { writeSnapshot } from '../src/cli/snapshot-file.ts';
 import { defaultGuest, READY_TEXT } from '../src/host/node/index.ts';
 import { saveMachine } from '../src/machine/index.ts';
 import { median } from './report.ts';
+import { type EmulatorRun, measureEmulator } from './snapshot-emulator.ts';
 
 const VIREO = fileURLToPath(new URL('../bin/vireo', import.meta.url));
+const VIREO_SYSTEM = fileURLToPath(new URL('../bin/vireo-system-x86_64', import.meta.url));
 const QEMU = 'qemu-system-x86_64';
 const MEBIBYTES = 512;
 const PROMPT = '# ';
@@ -76,7 +79,7 @@ class Console {
   }
 }
 
-interface Run {
+interface Run extends EmulatorRun {
   /** From nothing to a command's answer. */
   readonly cold: number;
   /** Of an emulator that runs: until the snapshot is on the disk. */
@@ -85,12 +88,12 @@ interface Run {
   readonly mebibytes: number;
 }
 
-async function vireo(folder: string): Promise<Run> {
+async function vireo(folder: string, moved: EmulatorRun): Promise<Run> {
   const path = join(folder, 'vireo.snapshot');
   const cold = await answerOf(['run', '--accel', 'tcg']);
   const save = await saveSeconds(path);
   const warm = await answerOf(['run', '--accel', 'tcg', '--from-snapshot', path], false);
-  return { cold, save, warm, mebibytes: (await stat(path)).size / 1024 ** 2 };
+  return { ...moved, cold, save, warm, mebibytes: (await stat(path)).size / 1024 ** 2 };
 }
 
 /** A booted guest of this process, saved to a file that is on the disk then. */
@@ -119,7 +122,13 @@ async function answerOf(args: readonly string[], boots = true): Promise<number> 
   return seconds;
 }
 
-async function qemu(folder: string, kernel: string, initrd: string, commandLine: string): Promise<Run> {
+async function qemu(
+  folder: string,
+  kernel: string,
+  initrd: string,
+  commandLine: string,
+  moved: EmulatorRun,
+): Promise<Run> {
   const [disk, monitor] = [join(folder, 'state.qcow2'), join(folder, 'monitor')];
   if (spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', disk, '64M']).status !== 0) {
     throw new UserError('there is no qemu-img: apt install qemu-utils');
@@ -141,7 +150,7 @@ async function qemu(folder: string, kernel: string, initrd: string, commandLine:
   const second = new Console(QEMU, [...args, '-loadvm', 's']);
   const warm = await second.answer();
   await second.end();
-  return { cold, save, warm, mebibytes: (await stat(disk)).size / 1024 ** 2 };
+  return { ...moved, cold, save, warm, mebibytes: (await stat(disk)).size / 1024 ** 2 };
 }
 
 /** Resolves when the monitor prompts again. */
@@ -174,8 +183,11 @@ async function main(): Promise<void> {
     await writeFile(initrd, guest.initramfs);
     const results: Record<'vireo' | 'qemu', Run[]> = { vireo: [], qemu: [] };
     for (let run = 0; run < Number(runs); run++) {
-      results.vireo.push(await vireo(folder));
-      results.qemu.push(await qemu(folder, kernel, initrd, guest.commandLine));
+      const common = emulatorArgs(folder, kernel, initrd, guest.commandLine);
+      const ours = { program: process.execPath, args: [VIREO_SYSTEM, ...common] };
+      results.vireo.push(await vireo(folder, await measureEmulator(folder, `v${run}-`, ours)));
+      const theirs = await measureEmulator(folder, `q${run}-`, { program: QEMU, args: common });
+      results.qemu.push(await qemu(folder, kernel, initrd, guest.commandLine, theirs));
     }
     print(results);
   } finally {
@@ -183,18 +195,36 @@ async function main(): Promise<void> {
   }
 }
 
+/** The same for both; each gets a disk of its own to keep its state in. */
+function emulatorArgs(folder: string, kernel: string, initrd: string, commandLine: string): string[] {
+  const disk = join(folder, 'moved.qcow2');
+  if (spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', disk, '64M']).status !== 0)
+    throw new UserError('there is no qemu-img: apt install qemu-utils');
+  return [
+    ...['-accel', 'tcg', '-cpu', 'max', '-m', `${MEBIBYTES}M`, '-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-kernel', kernel, '-initrd', initrd, '-append', commandLine],
+    ...['-drive', `file=${disk},if=virtio,format=qcow2`],
+  ];
+}
+
 const ROWS = [
   ['cold', 'from nothing to an answer', 's'],
   ['save', 'saving', 's'],
   ['warm', 'from the snapshot to an answer', 's'],
   ['mebibytes', 'size of the snapshot', 'MiB'],
+  ['savevm', 'savevm into qcow2', 's'],
+  ['loadvm', 'loadvm from qcow2', 's'],
+  ['downtime', 'migration: downtime', 'ms'],
+  ['moved', 'migration: memory a second', 'MiB'],
 ] as const;
 
 function print({ vireo: ours, qemu: theirs }: Readonly<Record<'vireo' | 'qemu', readonly Run[]>>): void {
   const lines = ROWS.map(([field, name, unit]) => {
     const [a, b] = [ours, theirs].map((all) => median(all.map((run) => run[field]))!);
     const figures = [a, b].map((value) => `${value.toFixed(unit === 's' ? 3 : 0)} ${unit}`.padStart(12));
-    return `${name.padEnd(32)}${figures.join('')}${(b / a).toFixed(2).padStart(10)}`;
+    // Of speeds, more is better; of everything else, less.
+    const ratio = field === 'moved' ? a / b : b / a;
+    return `${name.padEnd(32)}${figures.join('')}${ratio.toFixed(2).padStart(10)}`;
   });
   const [cold, warm] = (['cold', 'warm'] as const).map((field) => median(ours.map((run) => run[field]))!);
   process.stdout.write(`${' '.repeat(32)}${'vireo'.padStart(12)}${'qemu'.padStart(12)}${'ratio'.padStart(10)}\n`);

@@ -7,6 +7,7 @@ import {
   type MachineOptions,
   type RestoreOptions,
   restoreMachineOn,
+  type SnapshotSource,
 } from '../machine/index.ts';
 
 /** What a machine's thread runs; beside this file, in the sources and when built. */
@@ -32,9 +33,6 @@ export function createIncomingMachine(options: MachineOptions): Promise<Machine>
  * A machine as it was when a snapshot was taken (`saveMachine`), in a thread of its own; it stands still until `start`.
  * @throws UserError when the snapshot is damaged, or the options do not give what its devices need
  */
-export function restoreMachine(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  options: RestoreOptions = {},
-): Promise<Machine> {
+export function restoreMachine(source: SnapshotSource, options: RestoreOptions = {}): Promise<Machine> {
   return restoreMachineOn(nodeThreads, new URL(THREAD_MODULE, import.meta.url).href, source, options);
 }

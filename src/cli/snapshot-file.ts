@@ -1,12 +1,12 @@
 /** Snapshots in files. */
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { UserError } from '../base/index.ts';
+import type { SnapshotSource } from '../machine/index.ts';
 
 /** The note of what stood on the console's last line. */
 export const LAST_LINE = 'console';
-const READ_BYTES = 4 * 1024 ** 2;
 
 /** Writes pieces to a file that appears when it is whole, in place of an older one. */
 export async function writeSnapshot(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
@@ -33,10 +33,15 @@ async function writeAll(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Arra
 /** What is wrong with the file is said with its name. */
 export async function readSnapshot<Result>(
   path: string,
-  read: (source: AsyncIterable<Uint8Array>) => Promise<Result>,
+  read: (source: SnapshotSource) => Promise<Result>,
 ): Promise<Result> {
   try {
-    return await read(createReadStream(path, { highWaterMark: READ_BYTES }));
+    const fd = openSync(path, 'r');
+    try {
+      return await read({ readInto: (target) => readSync(fd, target) });
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     if (isSystemError(error)) throw new UserError(`cannot read the snapshot ${path}: ${error.message}`);
     throw error instanceof UserError ? new UserError(`${path}: ${error.message}`) : error;

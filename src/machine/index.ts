@@ -58,4 +58,4 @@ export type {
 } from './pci-options.ts';
 export type { SerialConsole } from './serial-streams.ts';
 export { serveMachine } from './serve.ts';
-export { type RestoreOptions, restoreMachineOn, saveMachine } from './snapshot.ts';
+export { type RestoreOptions, restoreMachineOn, type SnapshotSource, saveMachine } from './snapshot.ts';

@@ -44,6 +44,15 @@ export async function* saveMachine(
   }
 }
 
+/** A snapshot in pieces, or one that fills what it is given with its next bytes: the guest's memory without a copy. */
+export type SnapshotSource =
+  | AsyncIterable<Uint8Array>
+  | Iterable<Uint8Array>
+  | {
+      /** @returns how many bytes there were, at most the target's; 0 at the end */
+      readInto(target: Uint8Array): number;
+    };
+
 /**
  * A machine as it was when the snapshot was taken; it stands still until `start`.
  * @throws UserError when the snapshot is damaged, or the options do not give what its devices need
@@ -51,19 +60,24 @@ export async function* saveMachine(
 export async function restoreMachineOn(
   threads: ThreadHost,
   threadModule: string,
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  source: SnapshotSource,
   options: RestoreOptions = {},
 ): Promise<Machine> {
   const reader = new SnapshotReader();
   let machine: Machine | undefined;
   try {
-    for await (const piece of source) {
-      const taken = reader.feed(piece);
-      if (!reader.isWaitingForMemory) continue;
+    const connect = async () => {
       machine = await createMachineFrom(threads, threadModule, configOf(reader, options), notesOf(reader.state));
       reader.connectMemory(ramOf(machine));
-      reader.feed(piece.subarray(taken));
-    }
+    };
+    if ('readInto' in source) await readFrom(source, reader, connect);
+    else
+      for await (const piece of source) {
+        const taken = reader.feed(piece);
+        if (!reader.isWaitingForMemory) continue;
+        await connect();
+        reader.feed(piece.subarray(taken));
+      }
     reader.end();
     if (machine === undefined) throw new InternalError('a snapshot without a machine');
     await machine.command('load-state', machineRecord(reader));
@@ -72,6 +86,20 @@ export async function restoreMachineOn(
   } catch (error) {
     await machine?.stop();
     throw error;
+  }
+}
+
+async function readFrom(
+  source: Extract<SnapshotSource, { readInto: unknown }>,
+  reader: SnapshotReader,
+  connect: () => Promise<void>,
+): Promise<void> {
+  while (!reader.isDone) {
+    const { target } = reader;
+    const count = source.readInto(target);
+    if (count === 0) return;
+    reader.filled(count);
+    if (reader.isWaitingForMemory) await connect();
   }
 }
 

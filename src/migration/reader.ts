@@ -86,12 +86,31 @@ export class SnapshotReader {
   feed(bytes: Uint8Array): number {
     let at = 0;
     while (at < bytes.length && !this.isDone && !this.isWaitingForMemory) {
-      const taken = this.#take(bytes.subarray(at));
-      at += taken;
-      this.#offset += taken;
-      this.#advance();
+      const { target } = this;
+      const piece = bytes.subarray(at, at + target.length);
+      target.set(piece);
+      at += piece.length;
+      this.filled(piece.length);
     }
     return at;
+  }
+
+  /** Where the next bytes belong, to be filled from its beginning on; empty when it is done or waits for memory. */
+  get target(): Uint8Array {
+    if (this.isDone || this.isWaitingForMemory) return this.#scratch.subarray(0, 0);
+    return this.#into().subarray(this.#have, this.#wanted());
+  }
+
+  /** As many bytes of `target` are there now. */
+  filled(count: number): void {
+    this.#have += count;
+    this.#offset += count;
+    this.#advance();
+  }
+
+  #into(): Uint8Array {
+    const phase = this.#phase;
+    return phase.kind === 'payload' || phase.kind === 'padding' ? phase.into : this.#scratch;
   }
 
   /** The bytes have ended. @throws UserError when they ended too early */
@@ -112,15 +131,6 @@ export class SnapshotReader {
       case 'done':
         return 0;
     }
-  }
-
-  #take(bytes: Uint8Array): number {
-    const phase = this.#phase;
-    const count = Math.min(bytes.length, this.#wanted() - this.#have);
-    const into = phase.kind === 'payload' || phase.kind === 'padding' ? phase.into : this.#scratch;
-    into.set(bytes.subarray(0, count), this.#have);
-    this.#have += count;
-    return count;
   }
 
   /** Goes on to what follows, over everything that is complete. */
