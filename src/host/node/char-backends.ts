@@ -110,7 +110,7 @@ export function streamBackend({ label, input, output, close }: StreamPair): Char
 const CLOSE_TIMEOUT_MILLIS = 1000;
 
 /** Resolves when everything was handed over, or nobody takes it. */
-export function drained(output: NonNullable<StreamPair['output']>): Promise<void> {
+function drained(output: NonNullable<StreamPair['output']>): Promise<void> {
   return new Promise((resolve) => {
     if (output.writableLength === 0) return resolve();
     const timeout = setTimeout(resolve, CLOSE_TIMEOUT_MILLIS);

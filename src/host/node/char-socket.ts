@@ -2,7 +2,6 @@
 import { rmSync, statSync } from 'node:fs';
 import { createServer, connect as nodeConnect, type Server, Socket } from 'node:net';
 import type { CharBackend, CharBackendReceiver, CharBackendSpec } from '../../contract/index.ts';
-import { drained } from './char-backends.ts';
 import { TELNET_HELLO, TelnetFilter } from './telnet.ts';
 
 /** Connections that wait for their turn. */
@@ -90,9 +89,7 @@ class SocketBackend implements CharBackend {
     this.#server?.close();
     for (const waiting of this.#waiting.splice(0)) waiting.destroy();
     const socket = this.#socket;
-    if (socket === undefined) return;
-    await drained(socket);
-    socket.destroy();
+    if (socket !== undefined) await ended(socket);
   }
 
   #listen(): Promise<void> {
@@ -173,6 +170,7 @@ class SocketBackend implements CharBackend {
       socket.write(TELNET_HELLO);
     }
     socket.on('data', (bytes: Buffer) => {
+      if (this.#isClosed) return;
       const own = new Uint8Array(bytes);
       const data = this.#telnet === undefined ? own : this.#telnet.feed(own);
       if (data.length > 0) this.#receiver?.data(data);
@@ -192,6 +190,25 @@ class SocketBackend implements CharBackend {
     this.#first.resolve();
     this.#receiver?.opened?.();
   }
+}
+
+/** How long a client may take to see the end of what it was sent. */
+const END_TIMEOUT_MILLIS = 500;
+
+/**
+ * Says that nothing more comes, and waits until the other side has gone too: a socket that is closed while something
+ * that the other side sent was not read takes back what was sent to it last.
+ */
+function ended(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const timeout = setTimeout(() => socket.destroy(), END_TIMEOUT_MILLIS);
+    socket.once('close', () => {
+      clearTimeout(timeout);
+      resolve();
+    });
+    socket.end();
+    socket.resume();
+  });
 }
 
 /** What an earlier process left; anything but a socket stays and makes listening fail. */

@@ -1,5 +1,5 @@
 /** Handlers of qapi/machine.ts. */
-import { MEMORY_TRANSFER_MAX_BYTES } from '../../machine/index.ts';
+import { CPUS_MAX, MEMORY_TRANSFER_MAX_BYTES } from '../../machine/index.ts';
 import type { Emulator } from '../emulator/emulator.ts';
 import { MACHINES } from '../options/devices.ts';
 import type { machineCommands } from '../qapi/machine.ts';
@@ -10,7 +10,6 @@ import { machineOf } from './run-state.ts';
 
 const CPU_TYPE = 'max-x86_64-cpu';
 const RAM_ID = 'pc.ram';
-const CPUS_MAX = 1;
 
 /** Where a CPU sits: sockets of dies of cores of threads. */
 function placesOf({ config: { smp } }: Emulator) {
@@ -33,7 +32,7 @@ export const machineHandlers: Handlers<keyof typeof machineCommands> = {
       name,
       ...(alias === undefined ? {} : { alias }),
       ...(isDefault ? { 'is-default': true } : {}),
-      'cpu-max': CPUS_MAX,
+      'cpu-max': pciBus === undefined ? 1 : CPUS_MAX,
       'hotpluggable-cpus': false,
       'numa-mem-supported': false,
       deprecated: false,

@@ -85,7 +85,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     accelerators: readAccelerators(given, machine.accel, abilities),
     ...hostPart(given, machine, objects),
     cpu: given.value('cpu') ?? 'max',
-    smp: given.merged('smp', (params) => readSmp(params, abilities, warnings)),
+    smp: given.merged('smp', (params) => readSmp(params, abilities, machine.spec.name)),
     memoryBytes: given.merged('m', (params) => readMemory(params, machine.memoryBackend, objects)),
     ...readBoot(given, machine.spec),
     chardevs,
@@ -198,7 +198,7 @@ function checkAccelerator(name: string): void {
   if (name !== 'kvm' && name !== 'tcg') throw new UserError(`invalid accelerator ${name}: there are kvm and tcg`);
 }
 
-function readSmp(params: ParamReader, { cpusMax }: Abilities, warnings: string[]): SmpConfig {
+function readSmp(params: ParamReader, { cpusMax }: Abilities, machine: string): SmpConfig {
   const count = (name: string) => params.number(name);
   const [sockets, dies, cores, threads] = ['sockets', 'dies', 'cores', 'threads'].map(count);
   params.accept('clusters', '1');
@@ -220,9 +220,10 @@ function readSmp(params: ParamReader, { cpusMax }: Abilities, warnings: string[]
       `Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (${topology.sockets}) * dies (${topology.dies}) * cores (${topology.cores}) * threads (${topology.threads}) != maxcpus (${maxCpus})`,
     );
   }
-  if (cpus > cpusMax)
-    warnings.push(`-smp ${cpus}: a machine can have ${cpusMax} CPU so far; the guest gets ${cpusMax}`);
-  return { cpus: Math.min(cpus, cpusMax), maxCpus, ...topology };
+  if (maxCpus > cpusMax) {
+    throw new UserError(`Invalid SMP CPUs ${maxCpus}. The max CPUs supported by machine '${machine}' is ${cpusMax}`);
+  }
+  return { cpus, maxCpus, ...topology };
 }
 
 function readMemory(params: ParamReader, backend: string | undefined, objects: readonly ObjectConfig[]): number {

@@ -67,7 +67,7 @@ test('a command line of people: the terminal is shared by the console and the mo
     nics: [{ mac: '52:54:00:05:11:11' }],
     balloon: { driver: 'virtio-balloon-pci' },
   });
-  assert.match(config.warnings.join('\n'), /-smp 2: a machine can have 1 CPU/);
+  assert.equal(config.smp.cpus, 2);
 });
 
 test("libvirt's probe", () => {
@@ -179,6 +179,7 @@ const REFUSALS: readonly [string, RegExp][] = [
   ['-kernel k -chardev socket,id=x,port=1,websocket=on', /: websocket is not supported for sockets$/],
   ['-kernel k -mon chardev=no', /^chardev "no" not found$/],
   ['-kernel k -smp 3,cores=2', /^-smp 3,cores=2: Invalid CPU topology: .* != maxcpus \(3\)$/],
+  ['-kernel k -smp 256', /^-smp 256: Invalid SMP CPUs 256. The max CPUs supported by machine 'pc-i440fx-8.2' is 255$/],
   ['-kernel k -smp 0', /must be greater than zero$/],
   ['-kernel k -netdev tap,id=x', /: 'tap' is not supported as a network, only user$/],
   ['-kernel k -object nosuch,id=x', /: Parameter 'qom-type' does not accept value 'nosuch': there are iothread, /],

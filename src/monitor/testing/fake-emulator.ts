@@ -13,7 +13,7 @@ import type { SystemConfig } from '../options/config.ts';
 import { schema } from '../qapi/index.ts';
 import { QmpSession } from '../qmp/session.ts';
 
-export const ABILITIES = { accelerators: ['tcg'], cpusMax: 1 };
+export const ABILITIES = { accelerators: ['tcg'], cpusMax: 255 };
 
 export function configOf(words: readonly string[]) {
   return buildConfig(
