@@ -53,8 +53,11 @@ export const PORTS = {
   firmwareConsole: { base: 0x402, size: 1 },
   elcr: { base: 0x4d0, size: 2 },
   debugExitBochs: { base: 0x501, size: 1 },
+  panic: { base: 0x505, size: 1 },
   fwCfg: { base: 0x510, size: 12 },
   powerManagement: { base: 0x600, size: 0x80 },
+  /** Registers of ACPI's way to plug PCI devices, on the boards that have it. */
+  pciHotplug: { base: 0xae00, size: 0x10 },
   pciAddress: { base: 0xcf8, size: 4 },
   /** Inside pciAddress's range: an 8-bit access here is the reset control register. */
   resetControl: { base: 0xcf9, size: 1 },

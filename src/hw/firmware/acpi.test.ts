@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { ACPI, IO_APIC, MMIO } from '../board/memory-map.ts';
 import { memoryView, testMemory } from '../testing/kernels.ts';
-import { acpiTables, putAcpiTables } from './acpi.ts';
+import { acpiTables, ownAcpiTable, putAcpiTables } from './acpi.ts';
 
 const OPTIONS = { cpuCount: 2, keyboardController: true };
 
@@ -111,7 +111,7 @@ const iaslMissing = spawnSync('iasl', ['-v']).error !== undefined && 'iasl is no
 test('iasl reads every table and compiles its own disassembly of the DSDT again', { skip: iaslMissing }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'vireo-acpi-'));
   try {
-    for (const { signature, bytes } of acpiTables(OPTIONS)) {
+    for (const { signature, bytes } of acpiTables({ ...OPTIONS, pciHotplug: true, panicPort: true })) {
       if (signature === 'RSD PTR ') continue; // found by scanning, not a table for iasl
       const file = join(folder, `${signature}.aml`);
       writeFileSync(file, bytes);
@@ -127,4 +127,18 @@ test('iasl reads every table and compiles its own disassembly of the DSDT again'
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("a table of one's own has a header with the right sum, and is listed", () => {
+  const own = ownAcpiTable(Uint8Array.of(1, 2, 3), false, { sig: 'TEST', rev: 3, oemId: 'me', oemRev: 7 });
+  assert.equal(own.reduce((sum, byte) => sum + byte, 0) & 0xff, 0);
+  assert.deepEqual([Buffer.from(own.subarray(0, 4)).toString(), own[8], own.length], ['TEST', 3, 39]);
+  const tables = acpiTables({ ...OPTIONS, extraTables: [own] });
+  const { base } = tables.find(({ signature }) => signature === 'TEST')!;
+  const xsdt = tables.find(({ signature }) => signature === 'XSDT')!.bytes;
+  const listed = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) =>
+    new DataView(xsdt.buffer, xsdt.byteOffset).getUint32(36 + i * 8, true),
+  );
+  assert.ok(listed.includes(base));
+  assert.throws(() => ownAcpiTable(Uint8Array.of(1), true), /at least 36 bytes/);
 });

@@ -2,6 +2,7 @@
  * The ACPI tables that describe the board to the guest: RSDP, RSDT, XSDT,
  * FADT, FACS, MADT, MCFG and DSDT. Spec: ACPI 6.4, chapter 5.2.
  */
+import { UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
 import { ACPI, INTERRUPT_OVERRIDES, IO_APIC, IRQ, MMIO } from '../board/memory-map.ts';
 import { ascii, u16, u32, u64 } from './bytes.ts';
@@ -14,6 +15,12 @@ export interface AcpiOptions {
   readonly cpuCount: number;
   /** True when the board has an i8042 with a keyboard behind it; guests probe for a long time otherwise. */
   readonly keyboardController: boolean;
+  /** Devices can be plugged into the root bus by ACPI. */
+  readonly pciHotplug?: boolean;
+  /** There is a port by which the guest says that it panicked. */
+  readonly panicPort?: boolean;
+  /** More tables, each whole with its header. */
+  readonly extraTables?: readonly Uint8Array[];
 }
 
 /** One table and where it goes. */
@@ -41,16 +48,17 @@ export function acpiTables(options: AcpiOptions): AcpiTable[] {
   const place = (signature: string, content: Bytes): number => {
     const base = Math.ceil(next / 64) * 64; // the FACS asks for 64; the others do not mind
     next = base + content.length;
-    if (next > areaBase + areaSize) throw new RangeError('the ACPI tables outgrow their area');
+    if (next > areaBase + areaSize - LOW_MEMORY.smbios.size) throw new UserError('the ACPI tables outgrow their area');
     tables.push({ signature, base, bytes: Uint8Array.from(content) });
     return base;
   };
-  const dsdt = place('DSDT', table('DSDT', 2, dsdtAml(options.cpuCount, options.keyboardController)));
+  const dsdt = place('DSDT', table('DSDT', 2, dsdtAml(options)));
   const facs = place('FACS', facsBytes());
   const listed = [
     place('FACP', table('FACP', 6, fadtBody(dsdt, facs, options))),
     place('APIC', table('APIC', 4, madtBody(options.cpuCount))),
     place('MCFG', table('MCFG', 1, mcfgBody())),
+    ...(options.extraTables ?? []).map((bytes) => place(String.fromCharCode(...bytes.subarray(0, 4)), [...bytes])),
   ];
   const rsdt = place('RSDT', table('RSDT', 1, listed.flatMap(u32)));
   const xsdt = place('XSDT', table('XSDT', 1, listed.flatMap(u64)));
@@ -58,12 +66,48 @@ export function acpiTables(options: AcpiOptions): AcpiTable[] {
   return [{ signature: 'RSD PTR ', base: areaBase, bytes: rsdp }, ...tables];
 }
 
+const HEADER_BYTES = 36;
+
+export interface AcpiTableText {
+  readonly sig?: string;
+  readonly rev?: number;
+  readonly oemId?: string;
+  readonly oemTableId?: string;
+  readonly oemRev?: number;
+  readonly aslCompilerId?: string;
+  readonly aslCompilerRev?: number;
+}
+
+/** A table of a person's own: with a header around `data`, or, with `isWhole`, one that has its header. @throws UserError */
+export function ownAcpiTable(data: Uint8Array, isWhole: boolean, text: AcpiTableText = {}): Uint8Array {
+  if (isWhole && data.length < HEADER_BYTES) throw new UserError(`an ACPI table has at least ${HEADER_BYTES} bytes`);
+  const bytes = [...(isWhole ? data : Uint8Array.from([...table('OEM0', 1, []), ...data]))];
+  const put = (at: number, value: string | undefined, length: number) => {
+    if (value === undefined) return;
+    if (value.length > length) throw new UserError(`'${value}' has more than ${length} characters`);
+    for (const [i, byte] of ascii(value.padEnd(length, ' ')).entries()) bytes[at + i] = byte;
+  };
+  const number = (at: number, value: number | undefined) => {
+    if (value !== undefined) for (const [i, byte] of u32(value).entries()) bytes[at + i] = byte;
+  };
+  put(0, text.sig, 4);
+  if (text.rev !== undefined) bytes[8] = text.rev & 0xff;
+  put(10, text.oemId, 6);
+  put(16, text.oemTableId, 8);
+  number(24, text.oemRev);
+  put(28, text.aslCompilerId, 4);
+  number(32, text.aslCompilerRev);
+  number(4, bytes.length);
+  bytes[9] = 0;
+  bytes[9] = checksum(bytes);
+  return Uint8Array.from(bytes);
+}
+
 /** Prepends the common header (5.2.6) and sets its checksum. */
 function table(signature: string, revision: number, body: Bytes): Bytes {
-  const HEADER_SIZE = 36;
   const bytes = [
     ...ascii(signature),
-    ...u32(HEADER_SIZE + body.length),
+    ...u32(HEADER_BYTES + body.length),
     revision,
     0, // checksum
     ...ascii('VIREO '),

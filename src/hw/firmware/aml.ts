@@ -24,6 +24,7 @@ const OP = {
   method: 0x14,
   local0: 0x60,
   arg0: 0x68,
+  notify: 0x86,
   store: 0x70,
   and: 0x7b,
   or: 0x7d,
@@ -35,8 +36,13 @@ const OP = {
   return: 0xa4,
   extended: 0x5b,
 } as const;
-const EXTENDED_DEVICE = 0x82;
 const SERIALIZED = 0x08;
+const EXTENDED = { region: 0x80, field: 0x81, device: 0x82 } as const;
+const EXTENDED_DEVICE = EXTENDED.device;
+const SYSTEM_IO = 0x01;
+/** Field access by dwords, unnamed bits written as zeros, no lock. */
+const DWORDS_ZEROED = 0x43;
+const NO_TARGET = 0x00;
 
 /** An integer constant in its shortest form (20.2.3). */
 export function integer(value: number): Aml {
@@ -139,7 +145,7 @@ export function notEqual(a: Aml, b: Aml): Aml {
 }
 
 /** And (a, b, target). */
-export function and(a: Aml, b: Aml, target: Aml): Aml {
+export function and(a: Aml, b: Aml, target: Aml = [NO_TARGET]): Aml {
   return [OP.and, ...a, ...b, ...target];
 }
 
@@ -182,6 +188,25 @@ export function store(source: Aml, target: Aml): Aml {
 /** ArgN of the running method. */
 export function arg(index: number): Aml {
   return [OP.arg0 + index];
+}
+
+/** Notify (object, value). */
+export function notify(path: string, value: number): Aml {
+  return [OP.notify, ...nameString(path), ...integer(value)];
+}
+
+/** OperationRegion (path, SystemIO, base, size) and its 32-bit fields one after the other. */
+export function ioFields(path: string, base: number, ...fields: readonly string[]): Aml {
+  const region = [
+    OP.extended,
+    EXTENDED.region,
+    ...nameString(path),
+    SYSTEM_IO,
+    ...integer(base),
+    ...integer(fields.length * 4),
+  ];
+  const rows = fields.flatMap((field) => [...nameSegment(field), 32]);
+  return [...region, OP.extended, EXTENDED.field, ...withLength([...nameString(path), DWORDS_ZEROED, ...rows])];
 }
 
 /** The bytes before which a PkgLength (20.2.4) goes; the length counts itself. */

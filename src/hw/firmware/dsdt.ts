@@ -2,6 +2,7 @@
 
 import type { Region } from '../board/memory-map.ts';
 import { ACPI, IRQ, MMIO, PCI_WINDOW_64, PIRQ_ISA_IRQS, PORTS, pciIntxGsi } from '../board/memory-map.ts';
+import type { AcpiOptions } from './acpi.ts';
 import type { Aml } from './aml.ts';
 import {
   and,
@@ -12,6 +13,7 @@ import {
   equal,
   ifThen,
   integer,
+  ioFields,
   local,
   method,
   name,
@@ -19,6 +21,7 @@ import {
   notEqual,
   or,
   otherwise,
+  notify,
   packageOf,
   resource,
   resources,
@@ -37,13 +40,16 @@ const STATUS_HIDDEN = 0x0b;
 const LPC_BRIDGE_ADDRESS = 0x001f_0000;
 
 /** The AML of the DSDT, without its table header. */
-export function dsdtAml(cpuCount: number, keyboardController: boolean): Aml {
+export function dsdtAml(
+  options: Pick<AcpiOptions, 'cpuCount' | 'keyboardController' | 'pciHotplug' | 'panicPort'>,
+): Aml {
   return [
     // The guest says here whether it uses the 8259s (0) or the IOAPIC (1).
     ...name('\\PICF', integer(0)),
     ...method('\\_PIC', 1, store(arg(0), nameString('\\PICF'))),
     ...name('\\_S5', packageOf(integer(ACPI.sleepTypeS5), integer(0), integer(0), integer(0))),
-    ...scope('\\_SB', processors(cpuCount), motherboard(), pciRoot(keyboardController)),
+    ...scope('\\_SB', processors(options.cpuCount), motherboard(options.pciHotplug === true), pciRoot(options)),
+    ...(options.pciHotplug ? hotplugEvent() : []),
   ];
 }
 
@@ -59,7 +65,7 @@ function processors(count: number): Aml {
 }
 
 /** Ranges that no PCI device may be given. */
-function motherboard(): Aml {
+function motherboard(hasHotplug: boolean): Aml {
   return device(
     'MRES',
     name('_HID', eisaId('PNP0C02')),
@@ -68,6 +74,7 @@ function motherboard(): Aml {
       resources(
         resource.memory32Fixed(MMIO.ecam.base, MMIO.ecam.size),
         resource.io(PORTS.powerManagement.base, PORTS.powerManagement.size),
+        ...(hasHotplug ? [resource.io(PORTS.pciHotplug.base, PORTS.pciHotplug.size)] : []),
       ),
     ),
   );
@@ -83,7 +90,7 @@ function firmwareConfiguration(): Aml {
   );
 }
 
-function pciRoot(keyboardController: boolean): Aml {
+function pciRoot({ keyboardController, pciHotplug = false, panicPort = false }: Parameters<typeof dsdtAml>[0]): Aml {
   return device(
     'PCI0',
     name('_HID', eisaId('PNP0A08')),
@@ -101,7 +108,62 @@ function pciRoot(keyboardController: boolean): Aml {
     ),
     method('_PRT', 0, ifThen(nameString('\\PICF'), returnValue(nameString('PRTA'))), returnValue(nameString('PRTP'))),
     firmwareConfiguration(),
-    device('ISA', name('_ADR', integer(LPC_BRIDGE_ADDRESS)), ...isaDevices(keyboardController)),
+    ...(pciHotplug ? hotplugSlots() : []),
+    device(
+      'ISA',
+      name('_ADR', integer(LPC_BRIDGE_ADDRESS)),
+      ...isaDevices(keyboardController),
+      ...(panicPort ? [panicDevice()] : []),
+    ),
+  );
+}
+
+/** The port by which a guest says that it panicked (QEMU docs/specs/pvpanic). */
+function panicDevice(): Aml {
+  return device(
+    'PEVT',
+    name('_HID', string('QEMU0001')),
+    name('_STA', integer(STATUS_PRESENT)),
+    name('_CRS', resources(resource.io(PORTS.panic.base, PORTS.panic.size))),
+  );
+}
+
+/** Slots of the root bus that devices can be plugged into; the chipset has 0 and 31. */
+const HOTPLUG_SLOTS = Array.from({ length: 30 }, (_, index) => index + 1);
+
+function slotName(slot: number): string {
+  return `S${(slot * 8).toString(16).toUpperCase().padStart(2, '0')}`;
+}
+
+/** The registers of AcpiHotplug, and a device a slot that the guest can eject (ACPI 6.4, 6.3.3). */
+function hotplugSlots(): Aml[] {
+  const slots = HOTPLUG_SLOTS.map((slot) =>
+    device(
+      slotName(slot),
+      name('_ADR', integer(slot * 0x1_0000)),
+      name('_SUN', integer(slot)),
+      method('_EJ0', 1, store(integer(2 ** slot), nameString('\\_SB.PCI0.PCEJ'))),
+    ),
+  );
+  return [ioFields('PCST', PORTS.pciHotplug.base, 'PCUP', 'PCDN', 'PCEJ'), ...slots];
+}
+
+/** General-purpose event 1: some slot has a new device (Notify 1), or is to let one go (3). */
+function hotplugEvent(): Aml {
+  const tell = (register: number, value: number) =>
+    HOTPLUG_SLOTS.flatMap((slot) =>
+      ifThen(and(local(register), integer(2 ** slot)), notify(`\\_SB.PCI0.${slotName(slot)}`, value)),
+    );
+  return scope(
+    '\\_GPE',
+    method(
+      '_E01',
+      0,
+      store(nameString('\\_SB.PCI0.PCUP'), local(0)),
+      store(nameString('\\_SB.PCI0.PCDN'), local(1)),
+      tell(0, 1),
+      tell(1, 3),
+    ),
   );
 }
 

@@ -20,6 +20,8 @@ export const LOW_MEMORY = {
   extendedBiosData: { base: 0x9_fc00, size: 0x400 },
   /** Where ACPI tables live; the RSDP is at its start, where a BIOS scan looks (ACPI 6.4, 5.2.5.1). */
   acpiTables: { base: 0xe_0000, size: 0x2_0000 },
+  /** The end of the same area: SMBIOS tables, for a kernel that looks through the last 64 KiB below 1 MiB. */
+  smbios: { base: 0xf_c000, size: 0x4000 },
 } as const;
 
 /** First address above the legacy area, where kernels are loaded. */
