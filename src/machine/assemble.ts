@@ -17,6 +17,7 @@ import {
   loadKernel,
   openVsockHost,
   putAcpiTables,
+  putSmbios,
   ramRegions,
   type ScsiUnitOptions,
   type VsockHost,
@@ -32,7 +33,9 @@ import {
 import { type CountedNode, countNode } from './block-counters.ts';
 import { slicedVcpus } from './by-turns.ts';
 import { VirtualClock } from './clock.ts';
+import type { MachineEvent } from './commands.ts';
 import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
+import { addExtras } from './extras.ts';
 import { firstOf } from './first-vcpu.ts';
 import { GatheredWork } from './gathered-work.ts';
 import { hardwareOf } from './hardware.ts';
@@ -63,8 +66,8 @@ export interface Outside {
   readonly panic: PanicWatch;
   readonly createAccelerator: CreateAccelerator;
   readonly backends: MachineBackends;
-  /** Is told of QMP's events about block nodes. */
-  tellBlock?(name: string, data: Readonly<Record<string, unknown>>): void;
+  /** Is told of what happens by itself. */
+  tell?(event: MachineEvent): void;
 }
 
 /** PCI device numbers on the root bus; the chipset has 0 and 31. */
@@ -78,6 +81,7 @@ const SLOT = {
   console: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
   input: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
   vsock: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
+  extra: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
 };
 const FIRST_MAC = '52:54:00:12:34:56';
 
@@ -159,6 +163,14 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     places.add(device, place, SLOT.input);
     return device;
   });
+  const { vmcoreinfo } = addExtras(config.extras, config.firmware, {
+    board,
+    clock,
+    memory,
+    ask,
+    crashLoaded: () => outside.tell?.({ kind: 'crash-loaded' }),
+    put: (place, make) => places.put(place, SLOT.extra, make),
+  });
   const vcpus = threaded?.createVcpus({ ...board, apic: board.apics[0], mayContinue: () => request === undefined });
   const sliced = vcpus ? undefined : slicedVcpus(accelerator as SlicedAccelerator, { ...board, memory, clock }, board);
   const vcpu = sliced?.vcpu ?? firstOf(vcpus!);
@@ -170,7 +182,15 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     vcpus?.pause();
     board.reset();
     vcpu.reset();
-    const rsdp = putAcpiTables(memory, { cpuCount: config.cpus, keyboardController: board.hasKeyboardController });
+    const { smbios, acpiTables: extraTables } = config.firmware;
+    const rsdp = putAcpiTables(memory, {
+      cpuCount: config.cpus,
+      keyboardController: board.hasKeyboardController,
+      pciHotplug: config.pciHotplug,
+      panicPort: config.extras.some(({ kind }) => kind === 'pvpanic'),
+      extraTables,
+    });
+    if (smbios) putSmbios(memory, smbios, { ...smbios, cpus: config.cpus, memoryBytes: config.memoryBytes });
     vcpu.setEntry(loadKernel({ ...config.boot, rsdp }, memory).entry);
     if (wereRunning) vcpus?.resume();
   };
@@ -211,6 +231,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       request = undefined;
       return taken;
     },
+    vmcoreinfo: () => vmcoreinfo?.place,
     hasShares: attached.shares.length > 0,
     hold() {
       vcpus?.pause();
@@ -264,12 +285,14 @@ function giveUpOf(
 async function openBackends(
   { disks, networks, shares, vsock, block, isIncoming }: MachineConfig,
   clock: Clock,
-  { backends, tellBlock = () => {} }: Outside,
+  { backends, tell }: Outside,
 ): Promise<Attached> {
   const opened: Attached = { disks: [], networks: [], shares: [], onChange: [] };
   try {
     if (block !== undefined)
-      opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, tellBlock);
+      opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, (name, data) =>
+        tell?.({ kind: 'block', name, data }),
+      );
     for (const [index, disk] of disks.entries()) {
       const onChange = () => opened.onChange[index]?.();
       opened.disks.push(

@@ -4,7 +4,14 @@ import type { InputEvent } from '../hw/index.ts';
 import type { BlockAnswer } from './parts.ts';
 
 /** As QEMU's run states are called, those that there are. */
-export type RunState = StandingState | 'running' | 'shutdown' | 'internal-error' | 'debug';
+export type RunState =
+  | StandingState
+  | 'running'
+  | 'shutdown'
+  | 'internal-error'
+  | 'debug'
+  | 'guest-panicked'
+  | 'watchdog';
 
 /** Those in which it stands still because somebody outside wants it to. */
 export type StandingState =
@@ -25,6 +32,10 @@ export interface MachineActions {
   readonly tripleFault: 'end' | 'reset';
   /** What looks like the end on the console, or is a halt that nothing ends: `end` says so and ends; `ignore` goes on. */
   readonly deadGuest: 'end' | 'ignore';
+  /** When the guest reports a panic by its panic device: `fail` ends with exit status 1. */
+  readonly panic: 'pause' | 'end' | 'fail' | 'none';
+  /** When a watchdog expires: `shutdown` presses the power button. */
+  readonly watchdog: 'reset' | 'shutdown' | 'power-off' | 'pause' | 'debug' | 'none' | 'nmi';
 }
 
 export const DEFAULT_ACTIONS: MachineActions = {
@@ -32,14 +43,23 @@ export const DEFAULT_ACTIONS: MachineActions = {
   reboot: 'reset',
   tripleFault: 'end',
   deadGuest: 'end',
+  panic: 'end',
+  watchdog: 'reset',
 };
 
 export type MachineEvent =
   | { readonly kind: 'state'; readonly state: RunState }
   | { readonly kind: 'reset'; readonly byGuest: boolean }
   /** The guest powered itself off, or reset and that ends the machine. */
-  | { readonly kind: 'shutdown'; readonly cause: 'guest-shutdown' | 'guest-reset' }
+  | { readonly kind: 'shutdown'; readonly cause: 'guest-shutdown' | 'guest-reset' | 'guest-panic' }
   | { readonly kind: 'power-button' }
+  /** By its panic device; `action` is what is done about it. */
+  | { readonly kind: 'panicked'; readonly action: MachineActions['panic'] }
+  /** Its panic device says that another kernel takes care of the panic. */
+  | { readonly kind: 'crash-loaded' }
+  | { readonly kind: 'watchdog'; readonly action: MachineActions['watchdog'] }
+  /** A device that was plugged in by name is out. */
+  | { readonly kind: 'unplugged'; readonly id: string }
   /** Something of QMP's about block nodes, by its name there. */
   | { readonly kind: 'block'; readonly name: string; readonly data: Readonly<Record<string, unknown>> };
 

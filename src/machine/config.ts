@@ -3,6 +3,7 @@ import { UserError } from '../base/index.ts';
 import type { SecurityModelName, VirtioPciMode } from '../hw/index.ts';
 import { GUEST_CID, SECURITY_MODELS, sizeText } from '../hw/index.ts';
 import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
+import { checkExtras, type ExtraDevice, type FirmwareOptions } from './extras.ts';
 import {
   type BalloonOptions,
   type BridgeOptions,
@@ -53,6 +54,11 @@ export interface MachineOptions {
   readonly vsock?: VsockOptions;
   /** A graph of block nodes, for disks that name a `node`, and to be changed while the machine lives. */
   readonly block?: BlockServiceOptions;
+  /** Devices beyond these. */
+  readonly extras?: readonly ExtraDevice[];
+  readonly firmware?: FirmwareOptions;
+  /** Devices can be plugged into the root PCI bus while the guest runs, by ACPI. */
+  readonly pciHotplug?: boolean;
 }
 
 /** A socket device; its host's side are unix sockets, as `openVsockHost` in hw describes. */
@@ -191,6 +197,9 @@ export interface MachineConfig {
   readonly isIncoming: boolean;
   readonly vsock: CheckedVsock | undefined;
   readonly block: BlockServiceOptions | undefined;
+  readonly extras: readonly ExtraDevice[];
+  readonly firmware: FirmwareOptions;
+  readonly pciHotplug: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -245,9 +254,22 @@ export function checkOptions(options: MachineOptions): MachineConfig {
   const { kernel, initrd } = boot;
   const actions = { ...DEFAULT_ACTIONS, ...options.actions };
   const devices = { disks, networks, shares, rng, balloon, vsock: checkedVsock(vsock), block, ...places };
+  const { extras = [], firmware = {}, pciHotplug = false } = options;
+  checkExtras(extras, firmware);
   const processors = { cpu, cpus, accel, ram, kernelIrqchip };
   const kernelAndInitrd = { kernel, initrd, commandLine };
-  return { memoryBytes, ...processors, boot: kernelAndInitrd, noReboot, ...devices, actions, isIncoming: false };
+  return {
+    memoryBytes,
+    ...processors,
+    boot: kernelAndInitrd,
+    noReboot,
+    ...devices,
+    extras,
+    firmware,
+    pciHotplug,
+    actions,
+    isIncoming: false,
+  };
 }
 
 function checkAccelerators(accel: readonly AcceleratorChoice[]): void {

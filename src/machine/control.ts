@@ -112,7 +112,9 @@ export class MachineControl implements RunControl {
         return undefined;
       },
       resume: () => {
-        if (this.#state === 'shutdown') throw new UserError('Resetting the Virtual Machine is required');
+        if (this.#state === 'shutdown' || this.#state === 'guest-panicked') {
+          throw new UserError('Resetting the Virtual Machine is required');
+        }
         if (!machine.hasDisks)
           throw new UserError('the disks of the machine were given up: another process may have them');
         machine.release();

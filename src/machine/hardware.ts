@@ -23,6 +23,9 @@ export function hardwareOf({
   input,
   bridges,
   virtio,
+  extras,
+  firmware,
+  pciHotplug,
 }: MachineConfig): DeviceRecord {
   return {
     memoryBytes,
@@ -43,6 +46,9 @@ export function hardwareOf({
     ...(input.length > 0 ? { input: input.map((device) => plain({ kind: device.kind, ...placeOf(device) })) } : {}),
     ...(bridges.length > 0 ? { bridges: bridges.map((bridge) => plain({ ...bridge })) } : {}),
     ...(virtio === 'modern' ? {} : { virtio }),
+    ...(extras.length > 0 ? { extras: extras.map((extra) => plain({ ...extra })) } : {}),
+    ...(firmware.files?.length ? { firmwareFiles: firmware.files.map(({ name, bytes }) => ({ name, bytes })) } : {}),
+    ...(pciHotplug ? { pciHotplug } : {}),
   };
 }
 

@@ -36,6 +36,7 @@ export {
   parseMac,
 } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
+export type { ExtraDevice, FirmwareOptions } from './extras.ts';
 export type { Machine } from './machine.ts';
 export { createIncomingMachineOn, createMachineOn } from './machine.ts';
 export { IncomingMachine, migratedMachine, type SentMachine } from './migrate.ts';

@@ -165,7 +165,9 @@ export interface Network {
 export type GuestRequest =
   | { readonly kind: 'power-off' }
   | { readonly kind: 'reset' }
-  | { readonly kind: 'debug-exit'; readonly code: number };
+  | { readonly kind: 'debug-exit'; readonly code: number }
+  | { readonly kind: 'panicked' }
+  | { readonly kind: 'watchdog' };
 
 /** A machine ready to run. */
 export interface AssembledMachine {
@@ -204,6 +206,8 @@ export interface AssembledMachine {
   flush(): void;
   /** Takes what the guest asked for since the last call. */
   takeRequest(): GuestRequest | undefined;
+  /** Where the guest's kernel wrote how a dump of it is to be read, if it did. */
+  vmcoreinfo(): { readonly address: number; readonly length: number } | undefined;
   /** Folders of the host are shared with the guest. */
   readonly hasShares: boolean;
   /** From here to `release` nothing but the host's answers to requests under way changes the machine. */

@@ -1,7 +1,9 @@
 /** Who has which place on the PCI buses: places that were asked for come first, the others go around them. */
 import { UserError } from '../base/index.ts';
-import type { PcBoard, PciSegment, PlacedDevice, RootPort, VirtioDevice } from '../hw/index.ts';
+import type { Device } from '../contract/index.ts';
+import type { PcBoard, PciFunction, PciSegment, PlacedDevice, RootPort, VirtioDevice } from '../hw/index.ts';
 import type { MachineConfig } from './config.ts';
+import { isPciExtra } from './extras.ts';
 import type { BridgeOptions, PciPlace } from './pci-options.ts';
 
 /** Device numbers that devices may have on each kind of bus. The chipset has 0 and 31 on the root bus. */
@@ -19,6 +21,20 @@ interface PciBusUse {
 export interface PciPlaces {
   /** @param preferred the device number on the root bus where nothing else is asked for */
   add(device: VirtioDevice, place: PciPlace, preferred: number): PlacedDevice;
+  /** The same for any function, which is made for its place. */
+  put(place: PciPlace, preferred: number, make: (at: PciSpot) => PlacedParts): PlacedDevice;
+}
+
+/** Where a function is. */
+export interface PciSpot {
+  readonly slot: number;
+  readonly bus: PciSegment;
+}
+
+/** A function, and what else of it has state. */
+export interface PlacedParts {
+  readonly pciFunction: PciFunction;
+  readonly parts: readonly Device[];
 }
 
 /** Makes the bridges; throws UserError when places are taken twice, or lie on buses that are not there. */
@@ -41,6 +57,13 @@ export function pciPlaces(board: PcBoard, config: MachineConfig): PciPlaces {
       const slot = take(bus, place, preferred);
       if (bus.port) bus.port.occupy();
       return board.addVirtio(device, { slot, bus: bus.segment, mode: place.virtio ?? config.virtio });
+    },
+    put(place, preferred, make) {
+      const bus = busOf(place.behind);
+      const at = { slot: take(bus, place, preferred), bus: bus.segment };
+      if (bus.port) bus.port.occupy();
+      const { pciFunction, parts } = make(at);
+      return board.addFunction(pciFunction, parts, at);
     },
   };
 }
@@ -81,9 +104,9 @@ function take({ kind, taken }: PciBusUse, { slot, behind }: PciPlace, preferred:
 }
 
 function allPlaces(config: MachineConfig): PciPlace[] {
-  const { bridges, disks, networks, shares, input, rng, balloon, vsock, console } = config;
+  const { bridges, disks, networks, shares, input, rng, balloon, vsock, console, extras } = config;
   const single = [rng, balloon, vsock, console].flatMap((device) => device || []);
-  return [...bridges, ...disks, ...networks, ...shares, ...input, ...single];
+  return [...bridges, ...disks, ...networks, ...shares, ...input, ...extras.filter(isPciExtra), ...single];
 }
 
 /** The places on a bus that were asked for. */

@@ -71,7 +71,7 @@ export async function runMachine(
 
     const request = machine.takeRequest();
     if (request !== undefined) {
-      const end = endOf(request, options);
+      const end = endOf(request, options, machine);
       if (end === undefined) continue;
       if (end !== 'reset') return end;
       machine.reset();
@@ -85,7 +85,7 @@ export async function runMachine(
 
     if (exit.kind === 'shutdown') {
       if (control.actions.tripleFault === 'end') return shutdownExit(exit.reason, machine, panic);
-      const end = endOf({ kind: 'reset' }, options);
+      const end = endOf({ kind: 'reset' }, options, machine);
       if (end === undefined) continue;
       if (end !== 'reset') return end;
       machine.reset();
@@ -116,8 +116,12 @@ export function pumpAll(serial: readonly SerialPort[]): boolean {
 export function endOf(
   request: GuestRequest,
   { noReboot, panic, control }: RunOptions,
+  machine: Pick<AssembledMachine, 'vcpu' | 'pressPowerButton'>,
 ): MachineExit | 'reset' | undefined {
-  const powerOff = (cause: 'guest-shutdown' | 'guest-reset', end: MachineExit): MachineExit | undefined => {
+  const powerOff = (
+    cause: 'guest-shutdown' | 'guest-reset' | 'guest-panic',
+    end: MachineExit,
+  ): MachineExit | undefined => {
     control.tell({ kind: 'shutdown', cause });
     if (control.actions.powerOff === 'end') return end;
     control.enter('shutdown');
@@ -136,6 +140,57 @@ export function endOf(
       if (panic.message !== undefined && control.actions.deadGuest === 'end') return panicExit(panic.message);
       if (!noReboot && control.actions.reboot === 'reset') return 'reset';
       return powerOff('guest-reset', { reason: 'reset', message: 'the guest reset the machine' });
+    case 'panicked':
+      return endOfPanic(control, powerOff);
+    case 'watchdog':
+      return endOfWatchdog(control, machine);
+  }
+}
+
+const PANICKED: MachineExit = { reason: 'panic', message: 'the guest says that it panicked' };
+
+function endOfPanic(
+  control: RunControl,
+  powerOff: (cause: 'guest-panic', end: MachineExit) => MachineExit | undefined,
+): MachineExit | undefined {
+  const action = control.actions.panic;
+  control.tell({ kind: 'panicked', action });
+  switch (action) {
+    case 'none':
+      return undefined;
+    case 'pause':
+      control.enter('guest-panicked');
+      return undefined;
+    case 'end':
+      return powerOff('guest-panic', { ...PANICKED, code: 0 });
+    case 'fail':
+      return powerOff('guest-panic', { ...PANICKED, code: 1 });
+  }
+}
+
+function endOfWatchdog(
+  control: RunControl,
+  { vcpu, pressPowerButton }: Pick<AssembledMachine, 'vcpu' | 'pressPowerButton'>,
+): MachineExit | 'reset' | undefined {
+  const action = control.actions.watchdog;
+  control.tell({ kind: 'watchdog', action });
+  switch (action) {
+    case 'reset':
+      return 'reset';
+    case 'shutdown':
+      pressPowerButton();
+      return undefined;
+    case 'power-off':
+      return { reason: 'poweroff', message: "the guest's watchdog expired" };
+    case 'pause':
+      control.enter('watchdog');
+      return undefined;
+    case 'nmi':
+      vcpu.nmi();
+      return undefined;
+    case 'debug':
+    case 'none':
+      return undefined;
   }
 }
 

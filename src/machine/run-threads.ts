@@ -58,7 +58,7 @@ export async function runThreads(
     const event = vcpus.takeEvent();
     const request = machine.takeRequest() ?? requestOf(event, control);
     if (request !== undefined) {
-      const end = endOf(request, options);
+      const end = endOf(request, options, machine);
       if (end === 'reset') {
         machine.reset();
         control.tell({ kind: 'reset', byGuest: true });

@@ -33,9 +33,14 @@ export function serveMachine(
       noReboot = config.noReboot;
       for (const _ of config.console?.ports ?? []) serial.push(new SerialPort(serial.length, post));
       control.changeActions(config.actions);
-      const tellBlock = (name: string, data: Readonly<Record<string, unknown>>) =>
-        post({ kind: 'event', event: { kind: 'block', name, data } });
-      machine = await assemble(config, { thread, serial, panic, createAccelerator, backends, tellBlock });
+      machine = await assemble(config, {
+        thread,
+        serial,
+        panic,
+        createAccelerator,
+        backends,
+        tell: (event) => control.tell(event),
+      });
       const { buffer, ranges } = machine.memory;
       post({ kind: 'created', memory: { buffer, ranges }, ...machine.accelerator });
     } catch (error) {

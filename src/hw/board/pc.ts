@@ -102,6 +102,16 @@ export interface PcBoard {
   addBridge(kind: 'pcie-root-port', place: BridgePlace & Pick<RootPortOptions, 'number' | 'onPowerOff'>): RootPort;
   /** Puts a virtio device on a bus as function 0 of a device number. */
   addVirtio(device: VirtioDevice, place: VirtioPlace): PlacedDevice;
+  /** Puts any function on a bus, with what else of it has state, in the order of restoring. */
+  addFunction(
+    pciFunction: PciFunction,
+    parts: readonly Device[],
+    place: Pick<VirtioPlace, 'slot' | 'bus'>,
+  ): PlacedDevice;
+  /** Adds what has state, of a device that was put on the buses. */
+  addDevice(device: Device): void;
+  /** A driver of an ISA interrupt line, 0 to 15. */
+  isaInterrupt(line: number): IrqLine;
   /** A driver of a PCI device's interrupt pin, 0 for INTA#. */
   pciInterrupt(device: number, pin: number): IrqLine;
   /** A short press of the power button: asks the guest to shut down. */
@@ -158,6 +168,24 @@ export function createPcBoard(options: PcOptions): PcBoard {
   const devices = groups.flatMap((chips) => chips.devices);
   /** What has state of a PCI function. */
   const partsOf = new Map<PciFunction, readonly Device[]>();
+  const addParts = (
+    pciFunction: PciFunction,
+    parts: readonly Device[],
+    { slot, bus = pci.root }: Pick<VirtioPlace, 'slot' | 'bus'>,
+  ): PlacedDevice => {
+    bus.add(slot, 0, pciFunction);
+    partsOf.set(pciFunction, parts);
+    devices.push(...parts);
+    return {
+      remove() {
+        bus.remove(pciFunction);
+        for (const part of parts) {
+          part.reset();
+          devices.splice(devices.indexOf(part), 1);
+        }
+      },
+    };
+  };
   return {
     ...buses,
     rootBus: pci.root,
@@ -196,16 +224,13 @@ export function createPcBoard(options: PcOptions): PcBoard {
       const { mmio, ports, mayMaster } = bus;
       const intx = bus.interrupt(slot, 0);
       const placed = virtioFunction(device, { mmio, ports, mayMaster, mode, memory, msi: fabric, intx, onGuestError });
-      bus.add(slot, 0, placed.pciFunction);
-      partsOf.set(placed.pciFunction, placed.devices);
-      devices.push(...placed.devices);
-      return {
-        remove() {
-          bus.remove(placed.pciFunction);
-          for (const part of placed.devices) devices.splice(devices.indexOf(part), 1);
-        },
-      };
+      return addParts(placed.pciFunction, placed.devices, { slot, bus });
     },
+    addFunction: (pciFunction, parts, place) => addParts(pciFunction, [pciFunction, ...parts], place),
+    addDevice: (device) => {
+      devices.push(device);
+    },
+    isaInterrupt: (line) => wiring.isa(line),
     pciInterrupt: (device, pin) => wiring.pci(device, pin),
     pressPowerButton: () => pm.pressPowerButton(),
     reset() {

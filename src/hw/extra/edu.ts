@@ -50,6 +50,8 @@ export interface EduOptions {
   readonly mmio: Bus;
   readonly ports: Bus;
   readonly intx: IrqLine;
+  /** May functions on its bus reach memory? */
+  readonly mayMaster: () => boolean;
 }
 
 export interface Edu {
@@ -58,10 +60,10 @@ export interface Edu {
   readonly core: Device;
 }
 
-export function edu({ name, clock, memory, mmio, ports, intx }: EduOptions): Edu {
+export function edu({ name, clock, memory, mmio, ports, intx, mayMaster }: EduOptions): Edu {
   const core = new EduCore(`${name}.core`, clock, memory, {
     interrupt: (level) => pciFunction.setInterrupt(level),
-    mayAccessMemory: () => pciFunction.busMaster,
+    mayAccessMemory: () => pciFunction.busMaster && mayMaster(),
   });
   const pciFunction: PciFunction = new PciFunction({
     name,

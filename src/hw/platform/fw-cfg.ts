@@ -32,6 +32,7 @@ export class FwCfg implements Device, BusDevice {
   readonly #memory: GuestMemory;
   readonly #items = new Map<number, Uint8Array>();
   readonly #files: { name: string; key: number; size: number }[] = [];
+  readonly #writable = new Set<number>();
   #state = STATE.initial();
 
   constructor(memory: GuestMemory) {
@@ -46,13 +47,14 @@ export class FwCfg implements Device, BusDevice {
     this.#items.set(key, bytes);
   }
 
-  /** Before the machine starts: adds a named file, e.g. `etc/e820`. */
-  addFile(name: string, bytes: Uint8Array): void {
+  /** Before the machine starts: adds a named file, e.g. `etc/e820`. @param isWritable the guest may change `bytes`, by DMA */
+  addFile(name: string, bytes: Uint8Array, isWritable = false): void {
     const fits = name.length < NAME_BYTES && this.#files.length < MAX_FILES;
     if (!fits || this.#files.some((file) => file.name === name)) throw new InternalError(`fw_cfg: cannot add ${name}`);
     const key = KEY.firstFile + this.#files.length;
     this.#files.push({ name, key, size: bytes.length });
     this.#items.set(key, bytes);
+    if (isWritable) this.#writable.add(key);
     this.setItem(KEY.directory, directory(this.#files));
   }
 
@@ -114,8 +116,19 @@ export class FwCfg implements Device, BusDevice {
     this.#memory.written(address, DMA_REQUEST_BYTES);
   }
 
+  /** All of the bytes, or none. */
+  #write(length: number, source: number): boolean {
+    const { key, offset } = this.#state;
+    const item = this.#item();
+    const view = this.#memory.view(source, length);
+    if (!this.#writable.has(key) || offset + length > item.length || !view) return false;
+    item.set(view, offset);
+    this.#state.offset += length;
+    return true;
+  }
+
   #copy(control: number, length: number, target: number): boolean {
-    if (control & DMA_CONTROL.write && !(control & DMA_CONTROL.read)) return false;
+    if (control & DMA_CONTROL.write && !(control & DMA_CONTROL.read)) return this.#write(length, target);
     const rest = this.#item().subarray(this.#state.offset, this.#state.offset + length);
     if (control & DMA_CONTROL.read && length > 0) {
       const view = this.#memory.view(target, length);
