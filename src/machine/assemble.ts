@@ -1,7 +1,6 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
 import { UserError } from '../base/index.ts';
 import type {
-  BlockNode,
   CharPort,
   Clock,
   CpuSignals,
@@ -34,11 +33,20 @@ import { type CountedNode, countNode } from './block-counters.ts';
 import { slicedVcpus } from './by-turns.ts';
 import { VirtualClock } from './clock.ts';
 import type { MachineEvent } from './commands.ts';
-import { DISKS_MAX, type DiskOptions, type MachineConfig, NETWORKS_MAX, parseMac, SHARES_MAX } from './config.ts';
+import {
+  DISKS_MAX,
+  type DiskOptions,
+  type MachineConfig,
+  NETWORKS_MAX,
+  type NetworkOptions,
+  parseMac,
+  SHARES_MAX,
+} from './config.ts';
 import { addExtras } from './extras.ts';
 import { firstOf } from './first-vcpu.ts';
 import { GatheredWork } from './gathered-work.ts';
 import { hardwareOf } from './hardware.ts';
+import { type DiskRow, Hotplug, type NetworkRow } from './hotplug.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
 import { type OwnedDisk, openGraphDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
@@ -130,13 +138,33 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     onPowerOff: () => ask({ kind: 'power-off' }),
     onReset: () => ask({ kind: 'reset' }),
     onDebugExit: (value) => ask({ kind: 'debug-exit', code: ((value << 1) | 1) & 0xff }),
+    ...(config.pciHotplug ? { onEject: (slot: number) => places.ejected(slot) } : {}),
   });
   const io = new IoWatch(() => thread.monotonicNanos());
-  const places = pciPlaces(board, config);
+  const places: PciPlaces = pciPlaces(board, config);
   const { fillRandom } = outside.backends;
-  if (config.rng) places.add(virtioRng({ name: 'rng0', fillRandom }), config.rng, SLOT.rng);
-  const disks = attached.disks.map((disk) => countNode(io.watchNode(disk), () => thread.monotonicNanos()));
-  const links = attached.networks.map(({ link }) => switchedLink(io.watchLink(link)));
+  const diskRow = (options: DiskOptions, owned: OwnedDisk, hook: ChangeHook): DiskRow => {
+    const counted = countNode(io.watchNode(owned), () => thread.monotonicNanos());
+    const row: DiskRow = { options, owned, counted, onChange() {}, idle: async () => {} };
+    hook.onChange = () => row.onChange();
+    return row;
+  };
+  const networkRow = (options: NetworkOptions, network: Network): NetworkRow => ({
+    ...{ options, network },
+    link: switchedLink(io.watchLink(network.link)),
+  });
+  const disks = attached.disks.map((disk, index) => diskRow(config.disks[index], disk, attached.hooks[index]));
+  const networks = attached.networks.map((network, index) => networkRow(config.networks[index], network));
+  const hotplug = new Hotplug({
+    ...{ places, disks, networks, fillRandom },
+    async openDisk(options) {
+      const hook: ChangeHook = {};
+      return diskRow(options, await openDisk(options, outside.backends, attached.block, hook, false), hook);
+    },
+    openNetwork: async (options) => networkRow(options, await outside.backends.openNetwork(options, clock)),
+    onGone: (id) => outside.tell?.({ kind: 'unplugged', id }),
+  });
+  if (config.rng) hotplug.keep(config.rng, places.add(virtioRng({ name: 'rng0', fillRandom }), config.rng, SLOT.rng));
   const giveUp = giveUpOf(memory, threaded, outside.backends);
   const balloon = config.balloon && virtioBalloon({ ...config.balloon, name: 'balloon0', giveUp });
   const gathered = new GatheredWork(
@@ -144,8 +172,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     () => pins[0].stop(),
   );
   const gather = threaded === undefined ? (work: () => void) => gathered.add(work) : undefined;
-  const idlers = addDisks(config, disks, places, { onChange: attached.onChange, gather });
-  addNetworks(config, links, places);
+  const scsi = addDisks(disks, places, { hotplug, gather });
+  addNetworks(networks, places, hotplug);
   if (balloon !== undefined) places.add(balloon, config.balloon ?? {}, SLOT.balloon);
   const closeShares = addShares(config, attached.shares, places, io);
   if (config.vsock !== undefined && attached.vsock !== undefined) {
@@ -208,15 +236,17 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     reset,
     pressPowerButton: () => board.pressPowerButton(),
     get hasDisks() {
-      return attached.disks.every(({ isOpen }) => isOpen);
+      return disks.every(({ owned }) => owned.isOpen);
     },
-    releaseDisks: () => releaseDisks(attached.disks),
-    takeDisks: () => takeDisks(attached.disks),
-    disks: () => disks.map((disk, index) => ({ device: config.disks[index].node?.device, ...diskState(disk) })),
+    releaseDisks: () => releaseDisks(disks.map(({ owned }) => owned)),
+    takeDisks: () => takeDisks(disks.map(({ owned }) => owned)),
+    disks: () => disks.map(({ options, counted }) => ({ device: options.node?.device, ...diskState(counted) })),
+    plug: (request) => hotplug.plug(request),
+    unplug: (id) => hotplug.unplug(id),
     block: attached.block,
     setLink(network, up) {
-      if (links[network] === undefined) throw new UserError(`there is no network card ${network}`);
-      links[network].setUp(up);
+      if (networks[network] === undefined) throw new UserError(`there is no network card ${network}`);
+      networks[network].link.setUp(up);
     },
     sendInput(device, events) {
       if (inputs[device] === undefined) throw new UserError(`there is no input device ${device}`);
@@ -243,7 +273,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     async settled() {
       gathered.finish();
       await io.idle();
-      await Promise.all(idlers.map((device) => device.idle()));
+      await Promise.all([...disks, ...scsi].map((device) => device.idle()));
     },
     ioPending: () => io.pending || attached.block?.isBusy === true,
     async close() {
@@ -251,7 +281,12 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
       threaded?.close();
       await io.idle();
       closeShares();
-      await closeBackends({ ...attached, shares: [] });
+      await closeBackends({
+        ...attached,
+        disks: disks.map(({ owned }) => owned),
+        networks: networks.map(({ network }) => network),
+        shares: [],
+      });
     },
   };
 }
@@ -262,8 +297,13 @@ interface Attached {
   readonly shares: SharedNode[];
   vsock?: VsockHost;
   block?: BlockService;
-  /** What is to be done when a disk, by its number, has another size or medium. */
-  readonly onChange: (() => void)[];
+  /** Of each disk. */
+  readonly hooks: ChangeHook[];
+}
+
+/** What is to be done when a disk has another size or medium. */
+interface ChangeHook {
+  onChange?: () => void;
 }
 
 /** Lets go of pages that the guest has given up, as far as they are RAM. */
@@ -287,19 +327,16 @@ async function openBackends(
   clock: Clock,
   { backends, tell }: Outside,
 ): Promise<Attached> {
-  const opened: Attached = { disks: [], networks: [], shares: [], onChange: [] };
+  const opened: Attached = { disks: [], networks: [], shares: [], hooks: [] };
   try {
     if (block !== undefined)
       opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, (name, data) =>
         tell?.({ kind: 'block', name, data }),
       );
-    for (const [index, disk] of disks.entries()) {
-      const onChange = () => opened.onChange[index]?.();
-      opened.disks.push(
-        disk.node === undefined
-          ? await openOwnedDisk(disk, backends, isIncoming)
-          : openGraphDisk(disk, disk.node, opened.block, onChange),
-      );
+    for (const disk of disks) {
+      const hook: ChangeHook = {};
+      opened.disks.push(await openDisk(disk, backends, opened.block, hook, isIncoming));
+      opened.hooks.push(hook);
     }
     for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
     for (const share of shares) opened.shares.push(await backends.openShare(share));
@@ -309,6 +346,17 @@ async function openBackends(
     await closeBackends(opened);
     throw error;
   }
+}
+
+async function openDisk(
+  disk: DiskOptions,
+  backends: MachineBackends,
+  block: BlockService | undefined,
+  hook: ChangeHook,
+  isElsewhere: boolean,
+): Promise<OwnedDisk> {
+  if (disk.node === undefined) return openOwnedDisk(disk, backends, isElsewhere);
+  return openGraphDisk(disk, disk.node, block, () => hook.onChange?.());
 }
 
 async function closeBackends({ disks, networks, shares, vsock, block }: Attached): Promise<void> {
@@ -323,45 +371,42 @@ function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
   return { sizeBytes, readOnly, counters: counters() };
 }
 
-/** @returns the devices, which may have requests under way */
+/** @returns the SCSI host, which may have requests under way */
 function addDisks(
-  config: MachineConfig,
-  disks: readonly BlockNode[],
+  disks: readonly DiskRow[],
   places: PciPlaces,
-  { onChange, gather }: { readonly onChange: (() => void)[]; readonly gather?: (work: () => void) => void },
+  { hotplug, gather }: { readonly hotplug: Hotplug; readonly gather?: (work: () => void) => void },
 ): { idle(): Promise<void> }[] {
-  const devices: { idle(): Promise<void> }[] = [];
   const units: ScsiUnitOptions[] = [];
-  for (const [index, node] of disks.entries()) {
-    const disk = config.disks[index];
+  for (const [index, row] of disks.entries()) {
+    const { options, counted: node } = row;
     const name = `disk${index}`;
-    const serial = disk.serial ?? name;
-    if (isOnScsi(disk)) units.push({ kind: disk.media ?? 'disk', node, serial });
+    const serial = options.serial ?? name;
+    if (isOnScsi(options)) units.push({ kind: options.media ?? 'disk', node, serial });
     else {
-      const device = virtioBlk({ name, node, serial, queueCount: disk.queues, gather });
-      devices.push(device);
-      onChange[index] = () => device.resized();
-      places.add(device, disk, SLOT.firstDisk);
+      const device = virtioBlk({ name, node, serial, queueCount: options.queues, gather });
+      row.onChange = () => device.resized();
+      row.idle = () => device.idle();
+      hotplug.keepDisk(row, places.add(device, options, SLOT.firstDisk));
     }
   }
-  if (units.length > 0) {
-    const device = virtioScsi({ name: 'scsi0', units });
-    devices.push(device);
-    places.add(device, {}, SLOT.scsi);
-  }
-  return devices;
+  if (units.length === 0) return [];
+  const device = virtioScsi({ name: 'scsi0', units });
+  places.add(device, {}, SLOT.scsi);
+  return [device];
 }
 
 function isOnScsi({ bus, media }: DiskOptions): boolean {
   return bus === 'scsi' || media === 'cdrom';
 }
 
-function addNetworks(config: MachineConfig, links: readonly Network['link'][], places: PciPlaces): void {
-  for (const [index, link] of links.entries()) {
-    const { mac: given, queues, ...place } = config.networks[index];
+function addNetworks(networks: readonly NetworkRow[], places: PciPlaces, hotplug: Hotplug): void {
+  for (const [index, row] of networks.entries()) {
+    const { mac: given, queues, ...place } = row.options;
     const mac = parseMac(given ?? FIRST_MAC);
     if (given === undefined) mac[5] += index;
-    places.add(virtioNet({ name: `net${index}`, link, mac, pairs: queues }), place, SLOT.firstNetwork);
+    const device = virtioNet({ name: `net${index}`, link: row.link, mac, pairs: queues });
+    hotplug.keepNetwork(row, places.add(device, place, SLOT.firstNetwork));
   }
 }
 

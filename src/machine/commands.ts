@@ -1,6 +1,7 @@
 /** What may be asked of a machine while it lives, and what it tells by itself. */
 import type { DeviceRecord } from '../contract/index.ts';
 import type { InputEvent } from '../hw/index.ts';
+import type { PlugRequest } from './hotplug.ts';
 import type { BlockAnswer } from './parts.ts';
 
 /** As QEMU's run states are called, those that there are. */
@@ -178,6 +179,10 @@ export interface MachineCommands {
    * now, or no driver, and none was sent.
    */
   'send-input': [{ readonly device: number; readonly events: readonly InputEvent[] }, boolean];
+  /** Plugs a device into a PCI bus while the guest may run. Rejects when it cannot be. */
+  plug: [PlugRequest, undefined];
+  /** Asks the guest to let a device go, by the id of its place; `unplugged` is told when it is out. */
+  unplug: [{ readonly id: string }, undefined];
   /** Plugs and unplugs the cable of a network card. */
   'set-link': [{ readonly network: number; readonly up: boolean }, undefined];
 }

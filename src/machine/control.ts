@@ -241,6 +241,16 @@ export class MachineControl implements RunControl {
         this.#thread.wake();
         return machine.sendInput(device, events);
       },
+      plug: async (request) => {
+        await machine.plug(request);
+        this.#thread.wake();
+        return undefined;
+      },
+      unplug: ({ id }) => {
+        machine.unplug(id);
+        this.#thread.wake();
+        return undefined;
+      },
       'set-link': ({ network, up }) => {
         machine.setLink(network, up);
         this.#thread.wake();

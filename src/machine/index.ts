@@ -37,6 +37,7 @@ export {
 } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
 export type { ExtraDevice, FirmwareOptions } from './extras.ts';
+export type { PlugRequest } from './hotplug.ts';
 export type { Machine } from './machine.ts';
 export { createIncomingMachineOn, createMachineOn } from './machine.ts';
 export { IncomingMachine, migratedMachine, type SentMachine } from './migrate.ts';

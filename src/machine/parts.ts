@@ -30,6 +30,7 @@ import type {
   ShareOptions,
 } from './config.ts';
 import type { GatheredWork } from './gathered-work.ts';
+import type { PlugRequest } from './hotplug.ts';
 import type { SavedCpus } from './machine-record.ts';
 
 /** Who executes guest code: owns RAM and makes vCPUs. */
@@ -198,6 +199,9 @@ export interface AssembledMachine {
   takeDisks(): Promise<void>;
   /** The graph that the disks stand on, if they do. */
   readonly block: BlockService | undefined;
+  plug(request: PlugRequest): Promise<void>;
+  /** Throws UserError when there is no such device, or it cannot be unplugged. */
+  unplug(id: string): void;
   /** Plugs in or unplugs the cable of a network card; throws UserError when there is no such card. */
   setLink(network: number, up: boolean): void;
   /** Throws UserError when there is no such device; false when the guest has no room. */

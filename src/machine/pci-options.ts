@@ -5,6 +5,8 @@ import { INPUT_KINDS, VIRTIO_PCI_MODES } from '../hw/index.ts';
 
 /** Where a device is, and how its driver reaches it. */
 export interface PciPlace {
+  /** What it is called when it is to be unplugged. */
+  readonly id?: string;
   /** Device number on its bus: 1 to 30 on the root bus; default: the next of those kept for such devices. */
   readonly slot?: number;
   /** The bridge or root port, by its name, that the device is behind; default: it is on the root bus. */

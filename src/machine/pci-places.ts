@@ -16,13 +16,27 @@ interface PciBusUse {
   /** Of a slot that devices can be plugged into. */
   readonly port?: RootPort;
   readonly taken: Set<number>;
+  /** What is to be done when a slot's device is let go. */
+  readonly ejects: Map<number, () => void>;
 }
 
 export interface PciPlaces {
   /** @param preferred the device number on the root bus where nothing else is asked for */
-  add(device: VirtioDevice, place: PciPlace, preferred: number): PlacedDevice;
-  /** The same for any function, which is made for its place. */
+  add(device: VirtioDevice, place: PciPlace, preferred: number): PluggedDevice;
+  /** The same while the guest runs, which is told. Throws UserError where devices cannot be plugged in. */
+  plug(device: VirtioDevice, place: PciPlace, preferred: number): PluggedDevice;
+  /** The guest is done with what is in a slot of the root bus. */
+  ejected(slot: number): void;
+  /** The same as `add` for any function, which is made for its place. */
   put(place: PciPlace, preferred: number, make: (at: PciSpot) => PlacedParts): PlacedDevice;
+}
+
+/** A device in its place. */
+export interface PluggedDevice {
+  /** Asks the guest to let it go; throws UserError where that cannot be. */
+  requestUnplug(): void;
+  /** Is called once it is out. */
+  onGone: () => void;
 }
 
 /** Where a function is. */
@@ -48,16 +62,55 @@ export function pciPlaces(board: PcBoard, config: MachineConfig): PciPlaces {
     }
     return bus;
   };
-  buses.set(undefined, { kind: 'root', segment: board.rootBus, taken: new Set(askedOf(config, undefined)) });
+  buses.set(undefined, {
+    kind: 'root',
+    segment: board.rootBus,
+    taken: new Set(askedOf(config, undefined)),
+    ejects: new Map(),
+  });
   for (const bridge of config.bridges) buses.set(bridge.name, addBridge(board, bridge, buses, busOf, config));
   for (const { behind } of allPlaces(config)) busOf(behind);
+  const enter = (device: VirtioDevice, bus: PciBusUse, place: PciPlace, slot: number): PluggedDevice => {
+    const placed = board.addVirtio(device, { slot, bus: bus.segment, mode: place.virtio ?? config.virtio });
+    const { port } = bus;
+    const plugged: PluggedDevice = {
+      requestUnplug() {
+        if (port) port.pressButton();
+        else if (bus.kind === 'root' && board.hotplug) board.hotplug.requestUnplug(slot);
+        else throw noHotplug(place, bus);
+      },
+      onGone() {},
+    };
+    bus.ejects.set(slot, () => {
+      bus.ejects.delete(slot);
+      placed.remove();
+      bus.taken.delete(slot);
+      port?.unplugged();
+      plugged.onGone();
+    });
+    return plugged;
+  };
   return {
     add(device, place, preferred) {
       const bus = busOf(place.behind);
       const slot = take(bus, place, preferred);
       if (bus.port) bus.port.occupy();
-      return board.addVirtio(device, { slot, bus: bus.segment, mode: place.virtio ?? config.virtio });
+      return enter(device, bus, place, slot);
     },
+    plug(device, place, preferred) {
+      const bus = busOf(place.behind);
+      if (!bus.port && !(bus.kind === 'root' && board.hotplug)) throw noHotplug(place, bus);
+      if (place.slot !== undefined && bus.taken.has(place.slot)) {
+        throw new UserError(`the place ${place.slot} on ${place.behind ?? 'the PCI bus'} is taken`);
+      }
+      const slot = take(bus, place, preferred);
+      bus.taken.add(slot);
+      const plugged = enter(device, bus, place, slot);
+      if (bus.port) bus.port.plugged();
+      else board.hotplug?.plugged(slot);
+      return plugged;
+    },
+    ejected: (slot) => busOf(undefined).ejects.get(slot)?.(),
     put(place, preferred, make) {
       const bus = busOf(place.behind);
       const at = { slot: take(bus, place, preferred), bus: bus.segment };
@@ -66,6 +119,13 @@ export function pciPlaces(board: PcBoard, config: MachineConfig): PciPlaces {
       return board.addFunction(pciFunction, parts, at);
     },
   };
+}
+
+function noHotplug({ behind }: PciPlace, { kind }: PciBusUse): UserError {
+  const name = behind ?? 'pcie.0';
+  return new UserError(
+    `Bus '${name}' does not support hotplugging${kind === 'root' ? ': pc and pcie-root-port do' : ''}`,
+  );
 }
 
 function addBridge(
@@ -82,9 +142,11 @@ function addBridge(
   const slot = take(above, place, SLOTS.root[1]);
   const options = { name, slot, bus: above.segment };
   const taken = new Set(askedOf(config, name));
-  if (kind === 'pci-bridge') return { kind, segment: board.addBridge(kind, options).segment, taken };
-  const port = board.addBridge(kind, { ...options, number: slot });
-  return { kind, segment: port.segment, port, taken };
+  const ejects = new Map<number, () => void>();
+  if (kind === 'pci-bridge') return { kind, segment: board.addBridge(kind, options).segment, taken, ejects };
+  const onPowerOff = () => ejects.get(0)?.();
+  const port = board.addBridge(kind, { ...options, number: slot, onPowerOff });
+  return { kind, segment: port.segment, port, taken, ejects };
 }
 
 function take({ kind, taken }: PciBusUse, { slot, behind }: PciPlace, preferred: number): number {

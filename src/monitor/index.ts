@@ -2,6 +2,7 @@
 export { Chardev, type CharFrontend, type CharLine } from './chardev/chardev.ts';
 export { joinSerial } from './chardev/serial.ts';
 export { execute } from './commands/index.ts';
+export { networkOptions, otherDevices, placeOf } from './emulator/device-options.ts';
 export { blockOptions, diskOptions } from './emulator/disk-options.ts';
 export { Emulator, type EmulatorEnd, type EmulatorHost } from './emulator/emulator.ts';
 export { addGdbStub, addMonitor } from './emulator/monitors.ts';

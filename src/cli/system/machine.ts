@@ -1,8 +1,16 @@
 /** From the emulator's configuration to a machine. */
 import { resolve } from 'node:path';
 import { UserError } from '../../base/index.ts';
-import type { AcceleratorName, Machine, MachineOptions } from '../../machine/index.ts';
-import { blockOptions, diskOptions, type SystemConfig } from '../../monitor/index.ts';
+import { ownAcpiTable } from '../../hw/index.ts';
+import type { AcceleratorName, FirmwareOptions, Machine, MachineOptions } from '../../machine/index.ts';
+import {
+  blockOptions,
+  diskOptions,
+  networkOptions,
+  otherDevices,
+  placeOf,
+  type SystemConfig,
+} from '../../monitor/index.ts';
 import { whyNotKvm } from '../create-accelerator.ts';
 import { createIncomingMachine, createMachine } from '../create-machine.ts';
 import { readUserFile } from '../files.ts';
@@ -45,18 +53,38 @@ export async function createSystemMachine(
     noReboot: config.noReboot,
     disks: config.disks.map((disk) => diskOptions(config, disk)),
     block: blockOptions(config),
-    networks: config.nics.map(({ device, netdev, mac }) => ({
-      ...config.netdevs.find(({ id }) => id === netdev)!,
-      mac,
-      slot: device.slot,
-    })),
+    networks: config.nics.map((nic) => networkOptions(config, nic)),
     shares: config.shares.map(({ folder, tag, security, readOnly, device }) => ({
       ...{ folder: resolve(folder), tag, security, readOnly },
-      slot: device.slot,
+      ...placeOf(device),
     })),
-    rng: rng === undefined ? false : { slot: rng.slot },
-    balloon: balloon && { slot: balloon.slot },
+    rng: rng === undefined ? false : placeOf(rng),
+    balloon: balloon && placeOf(balloon),
+    ...otherDevices(config),
+    firmware: await firmwareOptions(config),
+    pciHotplug: config.machine.startsWith('pc-i440fx'),
     actions: config.actions,
   };
   return config.incoming === undefined ? createMachine(options) : createIncomingMachine(options);
+}
+
+const FIRMWARE_FILE_MAX_BYTES = 64 * 2 ** 20;
+
+/** What -fw_cfg, -smbios and -acpitable name, read. */
+async function firmwareOptions({ fwCfg, smbios, acpiTables, uuid, machine }: SystemConfig): Promise<FirmwareOptions> {
+  const read = (what: string, path: string) => readUserFile(what, path, FIRMWARE_FILE_MAX_BYTES);
+  const files: { name: string; bytes: Uint8Array }[] = [];
+  for (const { name, content } of fwCfg) {
+    const bytes = 'file' in content ? await read('fw_cfg file', content.file) : new TextEncoder().encode(content.text);
+    files.push({ name, bytes });
+  }
+  const raw = await Promise.all(smbios.files.map((path) => read('SMBIOS file', path)));
+  const tables: Uint8Array[] = [];
+  for (const { files: paths, isWhole, text } of acpiTables) {
+    const parts = await Promise.all(paths.map((path) => read('ACPI table', path)));
+    tables.push(ownAcpiTable(new Uint8Array(Buffer.concat(parts)), isWhole, text));
+  }
+  const { fields, oemStrings } = smbios;
+  const product = machine.startsWith('pc-q35') ? 'Standard PC (Q35 + ICH9, 2009)' : 'Standard PC (i440FX + PIIX, 1996)';
+  return { files, acpiTables: tables, smbios: { fields, oemStrings, raw, uuid, product } };
 }

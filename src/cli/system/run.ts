@@ -48,6 +48,10 @@ async function openLines(emulator: Emulator): Promise<Promise<void>[]> {
   const serial = config.serial.flatMap((id, index) => {
     return id === undefined || machine === undefined ? [] : [joinSerial(machine.serial[index], emulator.chardev(id))];
   });
+  for (const [index, { chardev }] of config.consolePorts.entries()) {
+    const port = machine?.consolePorts[index];
+    if (chardev !== undefined && port !== undefined) serial.push(joinSerial(port, emulator.chardev(chardev)));
+  }
   for (const monitor of config.monitors) addMonitor(emulator, monitor);
   if (config.gdb !== undefined) addGdbStub(emulator, config.gdb);
   return serial;

@@ -15,7 +15,7 @@ import type {
 } from '../../contract/index.ts';
 import { MmioBus, PortBus } from '../bus/index.ts';
 import type { Bridge, PciFunction, PciSegment, RootPort, RootPortOptions } from '../pci/index.ts';
-import { conventionalBridge, rootPort } from '../pci/index.ts';
+import { AcpiHotplug, conventionalBridge, rootPort } from '../pci/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
 import type { VirtioDevice, VirtioPciMode } from '../virtio/index.ts';
 import type { Chips } from './chips.ts';
@@ -54,6 +54,8 @@ export interface PcOptions {
   onReset(): void;
   /** @param value what the guest wrote to the debug-exit port */
   onDebugExit(value: number): void;
+  /** Devices can be plugged into the root bus by ACPI: the guest is done with what is in a slot. */
+  onEject?(slot: number): void;
   /** Told, one line each, what a guest's driver did wrong to its device. */
   onGuestError?(message: string): void;
 }
@@ -93,6 +95,8 @@ export interface PcBoard {
   readonly msi: MsiSink;
   /** Every device with state, in the order of resetting and restoring. */
   readonly devices: readonly Device[];
+  /** Where devices can be plugged into the root bus by ACPI. */
+  readonly hotplug?: AcpiHotplug;
   /** Bus 0. */
   readonly rootBus: PciSegment;
   /** Puts a function on the root PCI bus. */
@@ -165,6 +169,9 @@ export function createPcBoard(options: PcOptions): PcBoard {
   const fwCfg = new FwCfg(options.memory);
   add({ devices: [fwCfg], ports: [[PORTS.fwCfg, fwCfg, 'fw-cfg']] });
 
+  const { onEject } = options;
+  const hotplug = onEject && new AcpiHotplug({ name: 'pci-hotplug', raise: () => pm.raiseEvent(1), onEject });
+  if (hotplug) add({ devices: [hotplug], ports: [[PORTS.pciHotplug, hotplug.registers, 'pci hotplug']] });
   const devices = groups.flatMap((chips) => chips.devices);
   /** What has state of a PCI function. */
   const partsOf = new Map<PciFunction, readonly Device[]>();
@@ -189,6 +196,7 @@ export function createPcBoard(options: PcOptions): PcBoard {
   return {
     ...buses,
     rootBus: pci.root,
+    hotplug,
     apics,
     selectCpu,
     hasKeyboardController: true,

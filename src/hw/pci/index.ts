@@ -1,3 +1,4 @@
+export { AcpiHotplug } from './acpi-hotplug.ts';
 export { type Bridge, type BridgeOptions, conventionalBridge } from './bridge.ts';
 export { PciBus } from './bus.ts';
 export type { ConfigRow } from './config-space.ts';

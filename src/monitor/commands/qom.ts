@@ -1,10 +1,12 @@
 /** Handlers of qapi/qom.ts. */
+import { isBlockObject, objectText } from '../emulator/disk-options.ts';
 import { DEVICE_ALIASES, isA, TYPES, type TypeSpec } from '../options/devices.ts';
 import { objectOf } from '../options/object-option.ts';
 import { objectOptions } from '../qapi/machine.ts';
 import type { qomCommands } from '../qapi/qom.ts';
-import { deviceNotFound, QmpError } from '../qmp/errors.ts';
+import { QmpError } from '../qmp/errors.ts';
 import { DONE, type Handlers } from './handler.ts';
+import { plugDevice, unplugDevice } from './hotplug.ts';
 import { findObject } from './qom-tree.ts';
 
 const CHILD_OR_LINK = /^(child|link)</;
@@ -42,35 +44,34 @@ export const qomHandlers: Handlers<keyof typeof qomCommands> = {
     if (type.abstract) throw new QmpError("Parameter 'typename' expects a non-abstract device type");
     return propertiesOf(typename, type);
   },
-  'object-add'({ objects }, options) {
+  async 'object-add'(emulator, options) {
+    const { objects } = emulator;
     const object = objectOf(options);
     if (objects.has(object.id))
       throw new QmpError(`attempt to add duplicate property '${object.id}' to object (type 'container')`);
+    if (isBlockObject(object)) await emulator.blockCommand('object-add', { text: objectText(object) });
     objects.set(object.id, object);
     return DONE;
   },
-  'object-del'({ objects, config }, { id }) {
+  async 'object-del'(emulator, { id }) {
+    const { objects, config } = emulator;
     if (!objects.has(id)) throw new QmpError(`object '${id}' not found`);
     const isUsed = config.devices.some(({ properties }) => [properties.rng, properties.iothread].includes(id));
     const isMemory = objects.get(id)!.type.startsWith('memory-backend-');
     if (isUsed || isMemory) throw new QmpError(`object '${id}' is in use, can not be deleted`);
+    if (isBlockObject(objects.get(id)!)) await emulator.blockCommand('object-del', { id });
     objects.delete(id);
     return DONE;
   },
-  device_add(_emulator, { driver }) {
-    typeOfDevice(driver);
-    throw new QmpError('Bus does not support hotplugging: devices are given with -device when the emulator starts');
+  async device_add(emulator, args) {
+    await plugDevice(emulator, args);
+    return DONE;
   },
-  device_del({ config }, { id }) {
-    if (!config.devices.some((device) => device.id === id)) throw deviceNotFound(id);
-    throw new QmpError(`Device '${id}' can not be unplugged while the machine lives`);
+  async device_del(emulator, { id }) {
+    await unplugDevice(emulator, id);
+    return DONE;
   },
 };
-
-function typeOfDevice(driver: string): void {
-  const type = TYPES[DEVICE_ALIASES[driver] ?? driver];
-  if (type?.bus === undefined) throw new QmpError(`'${driver}' is not a valid device model name`);
-}
 
 function typeNamed(name: string): TypeSpec {
   const known = DEVICE_ALIASES[name] ?? name;

@@ -1,5 +1,6 @@
 /** Handlers of qapi/run-state.ts. */
 import type { Emulator } from '../emulator/emulator.ts';
+import { panicAction, watchdogAction } from '../options/build.ts';
 import type { runStateCommands } from '../qapi/run-state.ts';
 import { QmpError } from '../qmp/errors.ts';
 import { DONE, type Handlers } from './handler.ts';
@@ -35,13 +36,18 @@ export const runStateHandlers: Handlers<keyof typeof runStateCommands> = {
     await machineOf(emulator).command('nmi');
     return DONE;
   },
-  async 'set-action'(emulator, { reboot, shutdown }) {
+  async 'set-action'(emulator, { reboot, shutdown, panic, watchdog }) {
     await machineOf(emulator).command('set-actions', {
       ...(reboot && { reboot: reboot === 'reset' ? 'reset' : 'power-off' }),
       ...(shutdown && { powerOff: shutdown === 'pause' ? 'pause' : 'end' }),
+      ...(panic && { panic: panicAction(panic) }),
+      ...(watchdog && { watchdog: watchdogAction(watchdog) }),
     });
     return DONE;
   },
-  'watchdog-set-action': () => DONE,
+  async 'watchdog-set-action'(emulator, { action }) {
+    await machineOf(emulator).command('set-actions', { watchdog: watchdogAction(action) });
+    return DONE;
+  },
   'rtc-reset-reinjection': () => DONE,
 };

@@ -3,6 +3,7 @@ import { UserError } from '../../base/index.ts';
 import type { BlockServiceOptions, DiskOptions } from '../../machine/index.ts';
 import { devicePath } from '../commands/qom-tree.ts';
 import type { DiskConfig, ObjectConfig, SystemConfig } from '../options/config.ts';
+import { placeOf } from './device-options.ts';
 
 /** Objects that block nodes and exports use. */
 export function isBlockObject({ type }: Pick<ObjectConfig, 'type'>): boolean {
@@ -53,7 +54,7 @@ export function diskOptions(config: Pick<SystemConfig, 'devices'>, disk: DiskCon
     bus: isVirtio ? 'virtio' : 'scsi',
     media,
     serial: device.properties.serial ?? '',
-    slot: isVirtio ? device.slot : undefined,
+    ...(isVirtio ? placeOf(device) : {}),
     readOnly: media === 'cdrom',
   };
 }

@@ -45,8 +45,22 @@ export interface EmulatorEnd {
 /** Events that name who did it. */
 type ShutdownReason = EventData<'SHUTDOWN'>['reason'];
 
+const PANIC_EVENT_ACTIONS = { pause: 'pause', end: 'poweroff', fail: 'poweroff', none: 'run' } as const;
+const WATCHDOG_EVENT_ACTIONS = {
+  reset: 'reset',
+  shutdown: 'shutdown',
+  'power-off': 'poweroff',
+  pause: 'pause',
+  debug: 'debug',
+  none: 'none',
+  nmi: 'inject-nmi',
+} as const;
+
 export class Emulator {
-  readonly config: SystemConfig;
+  /** As the machine is now: devices come and go. */
+  config: SystemConfig;
+  /** Devices that the guest was asked to let go. */
+  readonly unplugging = new Set<string>();
   readonly host: EmulatorHost;
   /** Undefined with -machine none. */
   readonly machine: Machine | undefined;
@@ -117,6 +131,21 @@ export class Emulator {
     this.#events.emit(name, data);
   }
 
+  /** A device that was plugged in is gone. */
+  unplugged(id: string): void {
+    const is = (device: { readonly id: string }) => device.id === id;
+    const { devices, disks, nics, rng } = this.config;
+    this.config = {
+      ...this.config,
+      devices: devices.filter((device) => !is(device)),
+      disks: disks.filter(({ device }) => !is(device)),
+      nics: nics.filter(({ device }) => !is(device)),
+      rng: rng !== undefined && is(rng) ? undefined : rng,
+    };
+    this.unplugging.delete(id);
+    this.emit('DEVICE_DELETED', { device: id, path: `/machine/peripheral/${id}` });
+  }
+
   /** Runs `work` when everything that was begun before is done, so that no two commands mix. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(work);
@@ -137,11 +166,11 @@ export class Emulator {
     }
     if (this.state === 'finish-migrate') throw new UserError('Migration is not finalized yet');
     if (this.state === 'postmigrate' || this.#isIncoming) await this.machine?.command('take-disks');
-    if (this.machine === undefined || !this.#started) {
-      await this.start();
-      if (this.machine === undefined) this.emit('RESUME');
-    }
-    await this.machine?.command('resume');
+    const begins = !this.#started && this.state === 'prelaunch';
+    if (!this.#started) await this.start();
+    if (this.machine === undefined) this.emit('RESUME');
+    // Who begins to run may have stopped again already, for a reason of its own.
+    else if (!begins) await this.machine.command('resume');
   }
 
   /** Executes one instruction, then stands still. */
@@ -227,6 +256,18 @@ export class Emulator {
         case 'block':
           this.#tell(event.name, event.data);
           return;
+        case 'panicked':
+          this.emit('GUEST_PANICKED', { action: PANIC_EVENT_ACTIONS[event.action] });
+          return;
+        case 'crash-loaded':
+          this.emit('GUEST_CRASHLOADED', { action: 'run' });
+          return;
+        case 'watchdog':
+          this.emit('WATCHDOG', { action: WATCHDOG_EVENT_ACTIONS[event.action] });
+          return;
+        case 'unplugged':
+          this.unplugged(event.id);
+          return;
         case 'power-button':
           this.emit('POWERDOWN');
           return;
@@ -241,6 +282,7 @@ export class Emulator {
     });
     void machine.exited.then((exit) => {
       if (exit.reason === 'debug-exit') this.#ended.resolve({ exitCode: exit.code ?? 0 });
+      else if (exit.reason === 'panic') this.#ended.resolve({ exitCode: exit.code ?? 0 });
       else if (exit.reason === 'error') this.#ended.resolve({ exitCode: 1, message: exit.message });
       else this.#ended.resolve({ exitCode: 0 });
     });

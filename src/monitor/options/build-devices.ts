@@ -2,7 +2,15 @@
 import { UserError } from '../../base/index.ts';
 import type { GivenOption } from './command-line.ts';
 import { forOption } from './command-line.ts';
-import type { BlockNodeConfig, DeviceConfig, DiskConfig, NetdevConfig, ShareConfig, SystemConfig } from './config.ts';
+import type {
+  BlockNodeConfig,
+  ConsolePortConfig,
+  DeviceConfig,
+  DiskConfig,
+  NetdevConfig,
+  ShareConfig,
+  SystemConfig,
+} from './config.ts';
 import { DEVICE_ALIASES, DEVICE_NAMES, type MachineSpec, TYPES } from './devices.ts';
 import { addDisk, type DriveDraft } from './disks.ts';
 import { checkParams, ParamReader, type Params } from './opts.ts';
@@ -20,6 +28,9 @@ export interface Draft {
   readonly disks: DiskConfig[];
   readonly nics: { device: DeviceConfig; netdev: string; mac?: string }[];
   readonly serial: (string | undefined)[];
+  readonly others: DeviceConfig[];
+  readonly consolePorts: ConsolePortConfig[];
+  console?: DeviceConfig;
   readonly objectIds: ReadonlyMap<string, string>;
   readonly warnings: string[];
   /** The machine lives: what nobody here knows may have been made since. */
@@ -35,31 +46,36 @@ const SCSI_BUS = 'scsi0.0';
 
 /** Makes a device; what is built in is only described. */
 export function addDevice(draft: Draft, option: Pick<GivenOption, 'written' | 'params'>): void {
-  forOption(option, () => {
-    const reader = new ParamReader(option.params);
-    const given = reader.required('driver');
-    const driver = DEVICE_ALIASES[given] ?? given;
-    const type = DEVICE_NAMES.includes(driver) ? TYPES[driver] : undefined;
-    if (type === undefined) {
-      throw new UserError(`'${given}' is not a valid device model name; there are ${DEVICE_NAMES.join(', ')}`);
-    }
-    if (draft.machine.pciBus === undefined)
-      throw new UserError(`machine ${draft.machine.name} has no place for devices`);
-    const globals = draft.globals.filter((one) => (DEVICE_ALIASES[one.driver] ?? one.driver) === driver);
-    const own = option.params.filter(([key]) => !['driver', 'id', 'bus'].includes(key));
-    const params: Params = [...globals.map(({ property, value }) => [property, value] as const), ...own];
-    checkProperties(driver, params, type.properties ?? {});
-    checkBus(draft, driver, type.bus, reader.text('bus'));
-    const slot = slotOf(params);
-    const device = {
-      driver,
-      id: checkedId(draft, reader.text('id') ?? ''),
-      properties: Object.fromEntries(params),
-      slot,
-    };
-    draft.devices.push(device);
-    place(draft, device, new ParamReader(params));
-  });
+  forOption(option, () => makeDevice(draft, option.params));
+}
+
+/** @throws UserError that names what is wrong with the device */
+export function makeDevice(draft: Draft, options: Params): DeviceConfig {
+  const reader = new ParamReader(options);
+  const given = reader.required('driver');
+  const driver = DEVICE_ALIASES[given] ?? given;
+  const type = DEVICE_NAMES.includes(driver) ? TYPES[driver] : undefined;
+  if (type === undefined) {
+    throw new UserError(`'${given}' is not a valid device model name; there are ${DEVICE_NAMES.join(', ')}`);
+  }
+  if (draft.machine.pciBus === undefined) throw new UserError(`machine ${draft.machine.name} has no place for devices`);
+  const globals = draft.globals.filter((one) => (DEVICE_ALIASES[one.driver] ?? one.driver) === driver);
+  const own = options.filter(([key]) => !['driver', 'id', 'bus'].includes(key));
+  const params: Params = [...globals.map(({ property, value }) => [property, value] as const), ...own];
+  checkProperties(driver, params, type.properties ?? {});
+  const behind = busOf(draft, driver, type.bus, reader.text('bus'));
+  const id = checkedId(draft, reader.text('id') ?? '');
+  const slot = slotOf(draft, driver, params, behind);
+  const properties = Object.fromEntries(params);
+  const hasLegacy = given.endsWith('-transitional') && !given.endsWith('-non-transitional');
+  const isTransitional = hasLegacy || ['off', 'no', 'false'].includes(properties['disable-legacy'] ?? '');
+  const device: DeviceConfig = {
+    ...{ driver, id, properties, slot, behind },
+    ...(isTransitional ? { virtio: 'transitional' } : {}),
+  };
+  draft.devices.push(device);
+  place(draft, device, new ParamReader(params));
+  return device;
 }
 
 function checkProperties(
@@ -78,30 +94,46 @@ function checkedId(draft: Draft, id: string): string {
   return id;
 }
 
-function checkBus(draft: Draft, driver: string, kind: string | undefined, bus: string | undefined): void {
-  if (bus === undefined) return;
-  const name = kind === 'PCI' ? draft.machine.pciBus : kind === 'ISA' ? 'isa.0' : SCSI_BUS;
-  if (bus !== name) throw new UserError(`Bus '${bus}' not found: ${driver} goes on ${name}`);
+const BRIDGES: readonly string[] = ['pcie-root-port', 'pci-bridge'];
+
+/** The bridge that a PCI device is behind; undefined on a root bus. */
+function busOf(draft: Draft, driver: string, kind: string | undefined, bus: string | undefined): string | undefined {
+  if (bus === undefined) return undefined;
+  const root = { PCI: draft.machine.pciBus, ISA: 'isa.0', SCSI: SCSI_BUS }[kind ?? ''];
+  if (bus === root) return undefined;
+  if (kind === 'virtio-serial-bus' && bus.endsWith('.0')) return undefined;
+  if (kind === 'SCSI' && draft.devices.some((one) => one.driver === 'virtio-scsi-pci' && bus === `${one.id}.0`)) {
+    return undefined;
+  }
+  if (kind === 'PCI' && draft.devices.some((one) => BRIDGES.includes(one.driver) && one.id === bus)) return bus;
+  throw new UserError(`Bus '${bus}' not found: ${driver} goes on ${root ?? 'a virtio-serial-pci'}`);
 }
 
 /** Slot and function as QEMU writes them: `04.0` in hexadecimal, or a number. */
-function slotOf(params: Params): number | undefined {
+function slotOf(draft: Draft, driver: string, params: Params, behind: string | undefined): number | undefined {
   const text = params.findLast(([key]) => key === 'addr')?.[1];
   if (text === undefined) return undefined;
   const [, slot, pciFunction = '0'] = /^(?:0x)?([\da-f]{1,2})(?:\.(?:0x)?([0-7]))?$/i.exec(text) ?? [];
   if (slot === undefined) throw new UserError(`Property 'addr' doesn't take value '${text}': it is like 04.0 or 0x4`);
-  if (pciFunction !== '0') throw new UserError(`addr ${text}: only function 0 of a slot can be used yet`);
   const number = Number.parseInt(slot, 16);
-  if (number < 1 || number > 30) throw new UserError(`addr ${text}: slots 1 to 30 (0x1e) can be used`);
+  const isMulti = params.some(([key, value]) => key === 'multifunction' && ['on', 'yes', 'true'].includes(value));
+  if (driver === 'pcie-root-port' && (pciFunction !== '0' || isMulti)) {
+    draft.warnings.push(
+      `pcie-root-port at addr ${text}: it gets a slot of its own, as only function 0 of a slot is used`,
+    );
+    return undefined;
+  }
+  if (pciFunction !== '0') throw new UserError(`addr ${text}: only function 0 of a slot can be used yet`);
+  if (behind === undefined && (number < 1 || number > 30)) {
+    throw new UserError(`addr ${text}: slots 1 to 30 (0x1e) can be used`);
+  }
   return number;
 }
 
 function place(draft: Draft, device: DeviceConfig, params: ParamReader): void {
-  params.accept('multifunction', 'off');
   params.accept('romfile', '');
   params.accept('acpi-index', '0');
   params.accept('disable-modern', 'off', 'false');
-  params.accept('disable-legacy', 'on', 'auto', 'true');
   params.accept('num-queues', '1');
   params.accept('deflate-on-oom', 'on', 'true');
   params.accept('write-cache', 'auto', 'on');
@@ -131,6 +163,41 @@ function place(draft: Draft, device: DeviceConfig, params: ParamReader): void {
     case 'virtio-scsi-pci':
       if (device.slot !== undefined)
         draft.warnings.push('virtio-scsi-pci: its place on the bus cannot be chosen; addr has no effect');
+      return;
+    case 'virtio-serial-pci':
+      if (draft.console !== undefined) throw new UserError('only one virtio-serial-pci is supported');
+      draft.console = device;
+      return;
+    case 'virtserialport':
+    case 'virtconsole':
+      draft.consolePorts.push({
+        ...{ device, chardev: params.text('chardev'), isConsole: device.driver === 'virtconsole' },
+        ...(params.has('name') ? { name: params.text('name') } : {}),
+      });
+      return;
+    case 'pcie-root-port':
+    case 'pci-bridge':
+      if (device.id === '')
+        throw new UserError(`${device.driver} needs an id, by which devices say that they are behind it`);
+      draft.others.push(device);
+      return;
+    case 'pvpanic':
+      params.accept('ioport', '0x505', '1285');
+      draft.others.push(device);
+      return;
+    case 'pvpanic-pci':
+    case 'i6300esb':
+    case 'edu':
+    case 'pci-testdev':
+    case 'pc-testdev':
+    case 'vmcoreinfo':
+    case 'virtio-keyboard-pci':
+    case 'virtio-mouse-pci':
+    case 'virtio-tablet-pci':
+      params.accept('events', '3');
+      params.accept('membar', '0');
+      params.accept('dma_mask', '0xfffffff', '268435455');
+      draft.others.push(device);
       return;
     case 'isa-serial':
       addSerial(draft, params);
@@ -248,7 +315,18 @@ export function addNicOption(draft: Draft, option: Pick<GivenOption, 'written' |
 
 export type DevicePart = Pick<
   SystemConfig,
-  'blockNodes' | 'disks' | 'netdevs' | 'nics' | 'shares' | 'balloon' | 'rng' | 'devices'
+  | 'blockNodes'
+  | 'disks'
+  | 'netdevs'
+  | 'nics'
+  | 'shares'
+  | 'balloon'
+  | 'rng'
+  | 'devices'
+  | 'others'
+  | 'console'
+  | 'consolePorts'
+  | 'drives'
 >;
 
 export function devicePart(draft: Draft): DevicePart {
@@ -261,5 +339,9 @@ export function devicePart(draft: Draft): DevicePart {
     rng: draft.rng,
     shares: draft.shares,
     devices: draft.devices,
+    others: draft.others,
+    console: draft.console,
+    consolePorts: draft.consolePorts,
+    drives: draft.drives,
   };
 }

@@ -12,6 +12,7 @@ import { readHostMemory } from './host-memory.ts';
 import { readObject } from './object-option.ts';
 import { ParamReader, type Params } from './opts.ts';
 import type { OptionName } from './table.ts';
+import { readAcpiTable, readFwCfg, readSmbios } from './tables.ts';
 import { parseUuid } from './values.ts';
 
 const MIB = 1024 * 1024;
@@ -93,6 +94,7 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     serial: draft.serial,
     objects,
     fdsets: given.all('add-fd').map((option) => forOption(option, () => readFdset(option.params))),
+    ...readTables(given),
     gdb,
     startPaused: given.has('S'),
     ...(given.has('loadvm') ? { loadVm: given.value('loadvm')! } : {}),
@@ -254,18 +256,48 @@ function readBoot(given: Given, machine: MachineSpec): Pick<SystemConfig, 'kerne
 
 function readActions(given: Given): Partial<MachineActions> {
   const actions = given.merged('action', (params) => {
-    params.accept('panic', 'none', 'pause', 'shutdown', 'exit-failure');
     return {
       reboot: params.oneOf('reboot', ['reset', 'shutdown']),
       shutdown: params.oneOf('shutdown', ['poweroff', 'pause']),
+      panic: params.oneOf('panic', PANIC_ACTIONS),
+      watchdog: params.oneOf('watchdog', WATCHDOG_ACTIONS),
     };
   });
+  const watchdog = given.has('watchdog-action')
+    ? forOption(given.all('watchdog-action')[0], () => {
+        const params: Params = [['action', given.value('watchdog-action')!]];
+        return new ParamReader(params).oneOf('action', WATCHDOG_ACTIONS);
+      })
+    : undefined;
   const pauses = given.has('no-shutdown') || actions.shutdown === 'pause';
   return {
     powerOff: pauses ? 'pause' : 'end',
     reboot: actions.reboot === 'shutdown' ? 'power-off' : 'reset',
     tripleFault: 'reset',
     deadGuest: 'ignore',
+    panic: panicAction(actions.panic ?? 'shutdown'),
+    watchdog: watchdogAction(watchdog ?? actions.watchdog ?? 'reset'),
+  };
+}
+
+/** By QEMU's names. */
+export const PANIC_ACTIONS = ['pause', 'shutdown', 'exit-failure', 'none'] as const;
+export const WATCHDOG_ACTIONS = ['reset', 'shutdown', 'poweroff', 'pause', 'debug', 'none', 'inject-nmi'] as const;
+
+export function panicAction(name: (typeof PANIC_ACTIONS)[number]): MachineActions['panic'] {
+  return ({ shutdown: 'end', 'exit-failure': 'fail', pause: 'pause', none: 'none' } as const)[name];
+}
+
+export function watchdogAction(name: (typeof WATCHDOG_ACTIONS)[number]): MachineActions['watchdog'] {
+  return name === 'poweroff' ? 'power-off' : name === 'inject-nmi' ? 'nmi' : name;
+}
+
+function readTables(given: Given): Pick<SystemConfig, 'fwCfg' | 'smbios' | 'acpiTables'> {
+  const options = (name: 'fw_cfg' | 'smbios' | 'acpitable') => given.all(name);
+  return {
+    fwCfg: options('fw_cfg').map((option) => forOption(option, () => readFwCfg(option.params))),
+    smbios: readSmbios(options('smbios')),
+    acpiTables: options('acpitable').map((option) => forOption(option, () => readAcpiTable(option.params))),
   };
 }
 
@@ -315,6 +347,8 @@ function draftOf(
     netdevs: [],
     devices: [],
     disks: [],
+    others: [],
+    consolePorts: [],
     nics: [],
     fsdevs: [],
     shares: [],

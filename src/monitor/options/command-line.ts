@@ -67,11 +67,14 @@ function nameOf(word: string): OptionName {
   throw new UserError(`${word}: invalid option; -h lists the options that there are`);
 }
 
+/** Options whose parameters depend on what they say. */
+const FREE_PARAMS: readonly OptionName[] = ['drive', 'smbios', 'acpitable'];
+
 function readOption(name: OptionName, spec: OptionSpec, word: string, value: string): GivenOption {
   const written = `${word}${value === '' ? '' : ` ${value}`}`;
   return forOption({ written }, () => {
     const isJson = spec.json && value.startsWith('{');
-    const hasParams = spec.params !== undefined || spec.implied !== undefined || name === 'drive';
+    const hasParams = spec.params !== undefined || spec.implied !== undefined || FREE_PARAMS.includes(name);
     const params = isJson ? paramsOfJson(value) : hasParams ? parseParams(value, spec.implied) : [];
     if (spec.params !== undefined && !isHelp(params)) checkParams(params, spec.params);
     return { name, written, value, params };

@@ -1,6 +1,7 @@
 /** What a command line says, as one typed configuration. */
 import type { CharBackendSpec } from '../../contract/index.ts';
 import type { MachineActions, RamOptions } from '../../machine/index.ts';
+import type { DriveDraft } from './disks.ts';
 
 export interface ChardevConfig {
   readonly id: string;
@@ -59,8 +60,50 @@ export interface DeviceConfig {
   /** '' when it has none: it is then among the anonymous ones. */
   readonly id: string;
   readonly properties: Readonly<Record<string, string>>;
-  /** Device number on the root PCI bus, if it was given. */
+  /** Device number on its PCI bus, if it was given. */
   readonly slot?: number;
+  /** The bridge or root port that it is behind; on the root bus without it. */
+  readonly behind?: string;
+  /** Of a virtio device: which interfaces it has. */
+  readonly virtio?: 'modern' | 'transitional';
+}
+
+/** A file for the guest's firmware interface, from a file or as it is. */
+export interface FwCfgConfig {
+  readonly name: string;
+  readonly content: { readonly file: string } | { readonly text: string };
+}
+
+/** What -smbios says. */
+export interface SmbiosConfig {
+  readonly fields: Readonly<Record<number, Readonly<Record<string, string>>>>;
+  readonly oemStrings: readonly string[];
+  /** Files with whole structures. */
+  readonly files: readonly string[];
+}
+
+/** One -acpitable. */
+export interface AcpiTableConfig {
+  readonly files: readonly string[];
+  /** The files hold a table with its header. */
+  readonly isWhole: boolean;
+  readonly text: {
+    readonly sig?: string;
+    readonly rev?: number;
+    readonly oemId?: string;
+    readonly oemTableId?: string;
+    readonly oemRev?: number;
+    readonly aslCompilerId?: string;
+    readonly aslCompilerRev?: number;
+  };
+}
+
+/** A port of the virtio console. */
+export interface ConsolePortConfig {
+  readonly device: DeviceConfig;
+  readonly chardev: string | undefined;
+  readonly name?: string;
+  readonly isConsole: boolean;
 }
 
 export interface ObjectConfig {
@@ -100,12 +143,22 @@ export interface SystemConfig {
   readonly serial: readonly (string | undefined)[];
   readonly blockNodes: readonly BlockNodeConfig[];
   readonly disks: readonly DiskConfig[];
+  /** Every -drive. */
+  readonly drives: readonly DriveDraft[];
   readonly netdevs: readonly NetdevConfig[];
   /** Network cards in order, and the netdev of each. */
   readonly nics: readonly { readonly device: DeviceConfig; readonly netdev: string; readonly mac?: string }[];
   readonly shares: readonly ShareConfig[];
   readonly balloon: DeviceConfig | undefined;
   readonly rng: DeviceConfig | undefined;
+  /** Bridges, root ports, input devices and others that are nothing but themselves. */
+  readonly others: readonly DeviceConfig[];
+  /** The device that has the console ports. */
+  readonly console: DeviceConfig | undefined;
+  readonly consolePorts: readonly ConsolePortConfig[];
+  readonly fwCfg: readonly FwCfgConfig[];
+  readonly smbios: SmbiosConfig;
+  readonly acpiTables: readonly AcpiTableConfig[];
   /** Every device, the disks and cards too, in the order in which they were given. */
   readonly devices: readonly DeviceConfig[];
   readonly objects: readonly ObjectConfig[];

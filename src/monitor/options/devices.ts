@@ -6,7 +6,7 @@ export interface TypeSpec {
   readonly abstract?: true;
   readonly doc?: string;
   /** Where it is plugged in; without it, the type is no device for -device. */
-  readonly bus?: 'PCI' | 'ISA' | 'SCSI' | 'none';
+  readonly bus?: 'PCI' | 'ISA' | 'SCSI' | 'virtio-serial-bus' | 'none';
   readonly category?: 'Storage' | 'Network' | 'Input' | 'Misc';
   readonly properties?: ParamTable;
 }
@@ -18,7 +18,7 @@ const number = (help: string): ParamSpec => ({ type: 'number', help });
 /** Of every function on a PCI bus. */
 const PCI: ParamTable = {
   addr: text('slot, and function, as in 04.0 or 0x4'),
-  multifunction: toggle('others may be placed in the same slot: off, as only function 0 of a slot is used'),
+  multifunction: toggle('others may be placed in the same slot: without effect, as only function 0 of a slot is used'),
   'acpi-index': number('a number for the name of the device in the guest: only 0, none'),
   rombar: number('a ROM of its own: accepted and without effect, as there is none'),
   romfile: text('the content of that ROM: only the empty name'),
@@ -26,7 +26,7 @@ const PCI: ParamTable = {
 /** Of every virtio device on a PCI bus. */
 const VIRTIO: ParamTable = {
   ...PCI,
-  'disable-legacy': text('there is no legacy interface: on or auto'),
+  'disable-legacy': text('off: the device has the legacy interface too'),
   'disable-modern': toggle('there is only the modern interface: off'),
 };
 const BLOCK: ParamTable = {
@@ -138,6 +138,85 @@ export const TYPES: Readonly<Record<string, TypeSpec>> = {
     doc: 'a port by which the guest ends the emulator',
     properties: { iobase: number('0xf4'), iosize: number('4') },
   },
+  'pcie-root-port': {
+    parent: 'pci-device',
+    bus: 'PCI',
+    category: 'Misc',
+    doc: 'a PCI Express slot that a device can be plugged into; q35',
+    properties: {
+      ...PCI,
+      port: number('accepted and without effect'),
+      chassis: number('accepted and without effect'),
+      slot: number('accepted and without effect: it is numbered by its place'),
+      hotplug: toggle('devices can be plugged in: on'),
+    },
+  },
+  'pci-bridge': {
+    parent: 'pci-device',
+    bus: 'PCI',
+    category: 'Misc',
+    doc: 'a PCI bus with 31 slots',
+    properties: { ...PCI, chassis_nr: number('accepted and without effect') },
+  },
+  'virtio-serial-pci': {
+    parent: 'virtio-pci',
+    bus: 'PCI',
+    category: 'Input',
+    doc: 'ports between guest and host',
+    properties: { ...VIRTIO, max_ports: number('accepted and without effect') },
+  },
+  virtserialport: {
+    parent: 'device',
+    bus: 'virtio-serial-bus',
+    category: 'Input',
+    doc: 'a port of virtio-serial-pci',
+    properties: {
+      chardev: text('where it leads'),
+      name: text('/dev/virtio-ports/NAME'),
+      nr: number('its number: as they come'),
+    },
+  },
+  virtconsole: {
+    parent: 'device',
+    bus: 'virtio-serial-bus',
+    category: 'Input',
+    doc: 'a console on virtio-serial-pci',
+    properties: { chardev: text('where it leads'), name: text('a name'), nr: number('its number: as they come') },
+  },
+  'virtio-keyboard-pci': { parent: 'virtio-pci', bus: 'PCI', category: 'Input', doc: 'a keyboard', properties: VIRTIO },
+  'virtio-mouse-pci': { parent: 'virtio-pci', bus: 'PCI', category: 'Input', doc: 'a mouse', properties: VIRTIO },
+  'virtio-tablet-pci': { parent: 'virtio-pci', bus: 'PCI', category: 'Input', doc: 'a tablet', properties: VIRTIO },
+  pvpanic: {
+    parent: 'isa-device',
+    bus: 'ISA',
+    category: 'Misc',
+    doc: 'the guest says that it panicked',
+    properties: { ioport: number('0x505'), events: number('3') },
+  },
+  'pvpanic-pci': {
+    parent: 'pci-device',
+    bus: 'PCI',
+    category: 'Misc',
+    doc: 'the same on PCI',
+    properties: { ...PCI, events: number('3') },
+  },
+  i6300esb: { parent: 'pci-device', bus: 'PCI', category: 'Misc', doc: 'a watchdog', properties: PCI },
+  edu: {
+    parent: 'pci-device',
+    bus: 'PCI',
+    category: 'Misc',
+    doc: 'a device to learn drivers with',
+    properties: { ...PCI, dma_mask: number('0xfffffff') },
+  },
+  'pci-testdev': {
+    parent: 'pci-device',
+    bus: 'PCI',
+    category: 'Misc',
+    doc: 'for tests of accesses to devices',
+    properties: { ...PCI, membar: number('0') },
+  },
+  'pc-testdev': { parent: 'isa-device', bus: 'ISA', category: 'Misc', doc: 'ports for tests of CPUs' },
+  vmcoreinfo: { parent: 'device', bus: 'none', category: 'Misc', doc: 'the guest says how its memory is to be dumped' },
   iothread: { parent: 'object', properties: { 'poll-max-ns': number('accepted and without effect') } },
   'host-memory-backend': { parent: 'object', abstract: true },
   'memory-backend-ram': { parent: 'host-memory-backend' },
@@ -150,8 +229,17 @@ export const TYPES: Readonly<Record<string, TypeSpec>> = {
   'throttle-group': { parent: 'object' },
 };
 
+/** Virtio devices that come with the legacy interface too. */
+const TRANSITIONAL = ['blk', 'net', 'rng', 'balloon', 'scsi', '9p', 'serial'];
+
 /** Other names that QEMU knows a device by. */
 export const DEVICE_ALIASES: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(TRANSITIONAL.map((name) => [`virtio-${name}-pci-transitional`, `virtio-${name}-pci`])),
+  'virtio-serial': 'virtio-serial-pci',
+  'virtio-keyboard': 'virtio-keyboard-pci',
+  'virtio-mouse': 'virtio-mouse-pci',
+  'virtio-tablet': 'virtio-tablet-pci',
+  'virtio-serial-pci-non-transitional': 'virtio-serial-pci',
   'virtio-blk': 'virtio-blk-pci',
   'virtio-net': 'virtio-net-pci',
   'virtio-balloon': 'virtio-balloon-pci',

@@ -67,7 +67,7 @@ export const qomCommands = {
     examples: [],
   }),
   device_add: command({
-    doc: 'Plugs in a device. The machine has no slots for that yet, so it is always refused.',
+    doc: 'Plugs in a device: a virtio disk, network card or source of random bytes, on the bus of a pc or in a pcie-root-port.',
     args: { driver: field(str), bus: optional(str), id: optional(str) },
     since: '0.13',
     features: ['json-cli', 'json-cli-hotplug'],
@@ -75,7 +75,7 @@ export const qomCommands = {
     examples: [],
   }),
   device_del: command({
-    doc: 'Asks the guest to let a device go. No device can be unplugged yet, so it is always refused.',
+    doc: 'Asks the guest to let a device go; DEVICE_DELETED says when it has.',
     args: { id: field(str) },
     since: '0.14',
     examples: [],

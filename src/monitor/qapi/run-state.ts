@@ -135,4 +135,9 @@ export const runStateEvents = {
     },
     since: '1.5',
   }),
+  GUEST_CRASHLOADED: event({
+    doc: 'The guest says that another kernel takes care of its panic.',
+    data: { action: field(enumOf('GuestPanicAction', 'What was done.', ['pause', 'poweroff', 'run'])) },
+    since: '5.0',
+  }),
 } as const;
