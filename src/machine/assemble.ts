@@ -1,14 +1,6 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
 import { UserError } from '../base/index.ts';
-import type {
-  CharPort,
-  Clock,
-  CpuSignals,
-  GuestMemory,
-  SharedNode,
-  ThreadContext,
-  Vcpu,
-} from '../contract/index.ts';
+import type { CharPort, Clock, CpuSignals, GuestMemory, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
 import {
   createPcBoard,
   ELCR_INITIAL,

@@ -166,11 +166,18 @@ export class Emulator {
     }
     if (this.state === 'finish-migrate') throw new UserError('Migration is not finalized yet');
     if (this.state === 'postmigrate' || this.#isIncoming) await this.machine?.command('take-disks');
-    const begins = !this.#started && this.state === 'prelaunch';
-    if (!this.#started) await this.start();
-    if (this.machine === undefined) this.emit('RESUME');
-    // Who begins to run may have stopped again already, for a reason of its own.
-    else if (!begins) await this.machine.command('resume');
+    const begins = !this.#started;
+    if (begins) await this.start();
+    if (this.machine === undefined) {
+      if (begins) this.emit('RESUME');
+      return;
+    }
+    try {
+      await this.machine.command('resume');
+    } catch (error) {
+      // Who begins to run may have stopped again already, for a reason of its own.
+      if (!(begins && ['guest-panicked', 'shutdown'].includes(this.state))) throw error;
+    }
   }
 
   /** Executes one instruction, then stands still. */
