@@ -5,6 +5,7 @@ import type { QmpSession } from '../qmp/session.ts';
 import { blockHandlers } from './block.ts';
 import { charHandlers } from './char.ts';
 import { controlHandlers } from './control.ts';
+import { dumpHandlers } from './dump.ts';
 import type { Handlers } from './handler.ts';
 import { machineHandlers } from './machine.ts';
 import { migrationHandlers } from './migration.ts';
@@ -18,6 +19,7 @@ const handlers: Handlers = {
   ...controlHandlers,
   ...runStateHandlers,
   ...machineHandlers,
+  ...dumpHandlers,
   ...qomHandlers,
   ...charHandlers,
   ...netHandlers,

@@ -136,7 +136,6 @@ export const machineHandlers: Handlers<keyof typeof machineCommands> = {
   },
   'query-tpm-models': () => [],
   'query-tpm-types': () => [],
-  'query-dump-guest-memory-capability': () => ({ formats: [] }),
   'query-stats': () => [],
   'query-stats-schemas': () => [],
 };

@@ -71,6 +71,10 @@ export class Emulator {
   /** Names of network cards whose cable is unplugged. */
   readonly linksDown = new Set<string>();
   readonly migration: Migration = new Migration(this);
+  /** How the last memory dump went. */
+  lastDump: { status: 'none' | 'completed' | 'failed'; completed: number; total: number } = {
+    ...{ status: 'none', completed: 0, total: 0 },
+  };
   fdsets: SystemConfig['fdsets'];
   readonly sessions = new Set<QmpSession>();
   readonly balloonPolling: BalloonPolling;

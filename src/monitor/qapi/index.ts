@@ -4,6 +4,7 @@ import { blockCommands, blockEvents } from './block.ts';
 import { blockGraphCommands } from './block-graph.ts';
 import { charCommands, charEvents } from './char.ts';
 import { controlCommands } from './control.ts';
+import { dumpCommands } from './dump.ts';
 import { machineCommands, machineEvents } from './machine.ts';
 import { migrationCommands, migrationEvents } from './migration.ts';
 import { miscCommands } from './misc.ts';
@@ -16,6 +17,7 @@ export const commands = {
   ...controlCommands,
   ...runStateCommands,
   ...machineCommands,
+  ...dumpCommands,
   ...qomCommands,
   ...charCommands,
   ...netCommands,

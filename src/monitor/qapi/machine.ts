@@ -192,12 +192,6 @@ export const machineCommands = {
     since: '1.5',
     examples: [{ returns: [] }],
   }),
-  'query-dump-guest-memory-capability': command({
-    doc: 'The formats of memory dumps; there are none.',
-    returns: struct('DumpGuestMemoryCapability', 'Dump formats.', { formats: field(arrayOf(str)) }),
-    since: '2.0',
-    examples: [{ returns: { formats: [] } }],
-  }),
   'query-stats': command({
     doc: 'Counters by provider; there are none yet.',
     args: {

@@ -3,6 +3,7 @@ import { UserError } from '../../base/index.ts';
 import { BlockGraph, GraphError, type TellEvent } from '../../block/index.ts';
 import { memoryHost } from '../../block/testing/memory-drivers.ts';
 import type { Machine, MachineCommandName, MachineEvent, MachineExit, RunState } from '../../machine/index.ts';
+import { X86_CPU } from '../../target/index.ts';
 import { runCommand } from '../commands/index.ts';
 import { blockOptions, diskOptions, diskPath } from '../emulator/disk-options.ts';
 import { Emulator, type EmulatorHost } from '../emulator/emulator.ts';
@@ -87,12 +88,13 @@ export function fakeMachine(config: SystemConfig): FakeMachine {
     balloon: { actualBytes: 64 * 1024 * 1024, reportedBytes: 0, statistics: { freeMemory: 4096 } },
     'read-memory': new Uint8Array(4096),
     'describe-cpu': 'RIP=0',
+    'read-cpu': X86_CPU.initial(),
   };
   return {
     serial: undefined as never,
     consolePorts: [],
     config: undefined as never,
-    memory: undefined as never,
+    memory: { buffer: new SharedArrayBuffer(4096), ranges: [{ base: 0, size: 4096, offset: 0 }] },
     notes: {},
     accelerator: {},
     asked,
