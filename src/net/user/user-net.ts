@@ -2,7 +2,6 @@
  * The user-mode network: a gateway, a name server and a DHCP server in front of
  * the host's sockets. Needs no privileges; the guest reaches what the host's user reaches.
  */
-import { UserError } from '../../base/index.ts';
 import type {
   Clock,
   HostEndpoint,
@@ -19,7 +18,7 @@ import { DHCP_PORT } from '../wire/dhcp.ts';
 import { buildDhcpv6Reply, DHCPV6_PORT, parseDhcpv6, serverDuid } from '../wire/dhcpv6.ts';
 import { DNS_PORT } from '../wire/dns.ts';
 import { type IpPacket, ipHeaderBytes } from '../wire/ip.ts';
-import { type IpAddress, ipKey, ipText, isUnspecified } from '../wire/ip-address.ts';
+import { type IpAddress, ipText, isUnspecified } from '../wire/ip-address.ts';
 import { ALL_NODES, NDP_HOP_LIMIT, routerAdvert } from '../wire/ndp.ts';
 import { TFTP_PORT } from '../wire/tftp.ts';
 import { UDP_HEADER_BYTES, type UdpDatagram } from '../wire/udp.ts';
@@ -27,7 +26,8 @@ import { MemoryBudget } from './budget.ts';
 import { checkUserNet, type UserNetConfig, type UserNetOptions } from './config.ts';
 import { DhcpServer } from './dhcp-server.ts';
 import { DnsForwarder, dnsStream } from './dns-forwarder.ts';
-import { type GuestForward, type HostForward, parseGuestForward, parseHostForward } from './forward-text.ts';
+import { type HostForward, parseHostForward } from './forward-text.ts';
+import { type GuestForwardRule, GuestForwards } from './guest-forwards.ts';
 import { GuestInput } from './guest-input.ts';
 import { HostForwards } from './host-forwards.ts';
 import { type Flow, IpOutput } from './ip-output.ts';
@@ -67,7 +67,7 @@ export interface UserNet {
   removeHostForward(text: string): boolean;
   hostForwards(): HostForward[];
   /** Throws UserError. With `open`, the stream comes from there instead of the text's target. */
-  addGuestForward(rule: string | (Omit<GuestForward, 'target'> & { readonly open: OpenStream })): void;
+  addGuestForward(rule: GuestForwardRule): void;
   removeGuestForward(address: IpAddress, port: number): boolean;
   statistics(): UserNetStatistics;
   /** Ends all connections and gives up all sockets. */
@@ -77,7 +77,6 @@ export interface UserNet {
 const TAKES: NetOffloads = { checksum: true, tcp4: true, tcp6: true };
 const ROUTER_LIFETIME_SECONDS = 1800;
 const ADVERT_INTERVAL_NANOS = 600 * SECOND_NANOS;
-const GUEST_FORWARDS_MAX = 1024;
 const TFTP_HEADER_BYTES = 4;
 
 /** Throws UserError for options that are wrong. */
@@ -100,7 +99,7 @@ class UserNetwork implements UserNet {
   readonly #dhcp: DhcpServer | undefined;
   readonly #tftp: TftpServer | undefined;
   readonly #hostForwards: HostForwards;
-  readonly #guestForwards = new Map<string, { readonly address: IpAddress; readonly open: OpenStream }>();
+  readonly #guestForwards: GuestForwards;
   readonly #advertTimer: StackTimer;
   #isClosed = false;
 
@@ -115,11 +114,12 @@ class UserNetwork implements UserNet {
     this.#output = new IpOutput(this.#frames, timers, config);
     this.#budget = new MemoryBudget(limits.memoryBytes);
     this.#dns = new DnsForwarder({ sockets, resolver, timers, egress, random });
+    this.#guestForwards = new GuestForwards(config, sockets);
     this.#input = new GuestInput({
       config,
       timers,
       output: this.#output,
-      isForwarded: (address) => this.#isForwarded(address),
+      isForwarded: (address) => this.#guestForwards.has(address),
       tcp: (packet, segment) => this.#tcp.receive(packet, segment),
       udp: (packet, datagram) => this.#receiveUdp(packet, datagram),
       advertiseRouter: (to) => this.#advertiseRouter(to),
@@ -183,17 +183,12 @@ class UserNetwork implements UserNet {
     return this.#hostForwards.list();
   }
 
-  addGuestForward(rule: string | (Omit<GuestForward, 'target'> & { readonly open: OpenStream })): void {
-    const { address, port, open } = typeof rule === 'string' ? this.#parseGuestForward(rule) : rule;
-    const key = `${ipKey(address)}${port}`;
-    if (this.#guestForwards.size >= GUEST_FORWARDS_MAX && !this.#guestForwards.has(key)) {
-      throw new UserError(`there cannot be more than ${GUEST_FORWARDS_MAX} guest forwarding rules`);
-    }
-    this.#guestForwards.set(key, { address, open });
+  addGuestForward(rule: GuestForwardRule): void {
+    this.#guestForwards.add(rule);
   }
 
   removeGuestForward(address: IpAddress, port: number): boolean {
-    return this.#guestForwards.delete(`${ipKey(address)}${port}`);
+    return this.#guestForwards.remove(address, port);
   }
 
   statistics(): UserNetStatistics {
@@ -219,29 +214,14 @@ class UserNetwork implements UserNet {
     this.#timers.stopAll();
   }
 
-  #parseGuestForward(text: string): { address: IpAddress; port: number; open: OpenStream } {
-    const { address, port, target } = parseGuestForward(text, this.#config);
-    const { sockets } = this.#ports;
-    if (target.kind !== 'command') return { address, port, open: (events) => sockets.connect(target, events) };
-    const { spawn } = sockets;
-    if (spawn === undefined) throw new UserError(`guestfwd=${text}: this host cannot run programs`);
-    return { address, port, open: (events) => spawn(target.command, events) };
-  }
-
-  #isForwarded(address: IpAddress): boolean {
-    const key = ipKey(address);
-    for (const rule of this.#guestForwards.values()) if (ipKey(rule.address) === key) return true;
-    return false;
-  }
-
   #searchDomains(): readonly string[] {
     const { restrict, searchDomains } = this.#config;
     return searchDomains ?? (restrict ? [] : this.#ports.resolver.searchDomains());
   }
 
   #decideTcp({ local, localPort }: Flow): TcpDecision {
-    const forwarded = this.#guestForwards.get(`${ipKey(local)}${localPort}`);
-    if (forwarded !== undefined) return { kind: 'open', open: forwarded.open };
+    const forwarded = this.#guestForwards.find(local, localPort);
+    if (forwarded !== undefined) return { kind: 'open', open: forwarded };
     const route = routeOf(this.#config, local);
     if (route === 'group' || route === 'invalid') return { kind: 'drop' };
     if (this.#config.restrict) return { kind: 'drop' };
