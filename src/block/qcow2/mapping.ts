@@ -124,38 +124,65 @@ async function locate(image: Image, offset: number): Promise<{ page: Page; at: n
   return { page: found instanceof Promise ? await found : found, at };
 }
 
-async function checkEntry(image: Image, entry: Entry, offset: number): Promise<void> {
+/** What is wrong with an entry, if anything. */
+function faultOf(image: Image, entry: Entry, offset: number): string | undefined {
   const { clusterBytes } = image.geometry;
   if (entry.compressed) {
-    if (entry.host + entry.compressedBytes > LIMITS.offset) await corrupt(image, `disk offset ${offset} lies too far`);
-    if (hasDataFile(image)) await corrupt(image, `disk offset ${offset} is compressed, beside an external data file`);
+    if (entry.host + entry.compressedBytes > LIMITS.offset) return `disk offset ${offset} lies too far`;
+    if (hasDataFile(image)) return `disk offset ${offset} is compressed, beside an external data file`;
   } else if (entry.host % clusterBytes !== 0 || entry.host > LIMITS.offset - clusterBytes) {
-    await corrupt(image, `disk offset ${offset} lies at 0x${entry.host.toString(16)}, which is no cluster`);
+    return `disk offset ${offset} lies at 0x${entry.host.toString(16)}, which is no cluster`;
   } else if ((entry.allocBits & entry.zeroBits) !== 0) {
-    await corrupt(image, `disk offset ${offset} has subclusters that are both stored and zeros`);
+    return `disk offset ${offset} has subclusters that are both stored and zeros`;
   }
+  return undefined;
+}
+
+async function checkEntry(image: Image, entry: Entry, offset: number): Promise<void> {
+  const fault = faultOf(image, entry, offset);
+  if (fault !== undefined) await corrupt(image, fault);
+}
+
+function absentRun({ geometry }: Image, offset: number, length: number): Run {
+  const rest = geometry.l2Coverage - (offset % geometry.l2Coverage);
+  return { kind: KIND.unallocated, length: Math.min(length, rest), host: 0, copied: false };
 }
 
 /** What is at `offset`, and for how many of the next `length` bytes the same holds. */
 export async function lookup(image: Image, offset: number, length: number): Promise<Run> {
+  const found = await locate(image, offset);
+  if (found === undefined) return absentRun(image, offset, length);
+  const entry = decodeEntry(image, found.page.view, found.at);
+  if (entry.host !== 0) await checkEntry(image, entry, offset);
+  return runAt(image, found.page, found.at, entry, offset, length);
+}
+
+/** The same without waiting: undefined where the table must be read first, or is wrong. */
+export function lookupCached(image: Image, offset: number, length: number): Run | undefined {
+  const { geometry, l1, l2 } = image;
+  const table = l1.tables[Math.floor(offset / geometry.l2Coverage)];
+  if (table === 0) return absentRun(image, offset, length);
+  const byte = Math.floor((offset % geometry.l2Coverage) / geometry.clusterBytes) * geometry.l2EntryBytes;
+  const at = byte % l2.pageBytes;
+  const page = l2.peek(table + byte - at);
+  if (page === undefined) return undefined;
+  const entry = decodeEntry(image, page.view, at);
+  if (entry.host !== 0 && faultOf(image, entry, offset) !== undefined) return undefined;
+  return runAt(image, page, at, entry, offset, length);
+}
+
+/** The run that begins with `first`, the entry at `from` of a page. */
+function runAt(image: Image, page: Page, from: number, first: Entry, offset: number, length: number): Run {
   const { geometry } = image;
   const { clusterBytes, subclusterBytes } = geometry;
-  const found = await locate(image, offset);
-  if (found === undefined) {
-    const rest = geometry.l2Coverage - (offset % geometry.l2Coverage);
-    return { kind: KIND.unallocated, length: Math.min(length, rest), host: 0, copied: false };
-  }
-  const { page } = found;
   const inCluster = offset % clusterBytes;
-  let { at } = found;
-  let entry = decodeEntry(image, page.view, at);
-  if (entry.host !== 0) await checkEntry(image, entry, offset);
+  let at = from;
+  let entry = first;
   let subcluster = Math.floor(inCluster / subclusterBytes);
   const kind = kindOf(image, entry, subcluster);
   if (kind === KIND.compressed) {
     return { kind, length: Math.min(length, clusterBytes - inCluster), host: entry.host, copied: false, entry };
   }
-  const first = entry;
   const hasPlace = kind === KIND.normal || kind === KIND.zeroAllocated || kind === KIND.reserved;
   let end = (subcluster + 1) * subclusterBytes;
   for (let clusters = 0; end < inCluster + length; end += subclusterBytes) {

@@ -15,6 +15,8 @@ export interface MetadataCache {
   readonly dirtyCount: number;
   /** The page that begins at `offset`, a multiple of `pageBytes`; not a promise when it is here already. */
   get(offset: number): Page | Promise<Page>;
+  /** The same when it is here, else undefined. */
+  peek(offset: number): Page | undefined;
   /** Copies [offset, offset + target.length), both multiples of `pageBytes`, as it is now, and keeps nothing. */
   copy(offset: number, target: Uint8Array): Promise<void>;
   /** Puts zeros at [offset, offset + length) without reading what is there; they are dirty. */
@@ -74,6 +76,7 @@ export function metadataCache(file: BlockNode, pageBytes: number, maxPages: numb
       if (promise === undefined) loading.set(offset, (promise = load(offset)));
       return promise;
     },
+    peek: (offset) => pages.get(offset),
     async copy(offset, target) {
       await readPadded(file, offset, target);
       if (dirty.size === 0) return;

@@ -20,6 +20,7 @@ import {
   unknownAutoclear,
 } from './header.ts';
 import { cacheFor, commit, commitDisk, corrupt, geometryOf, type Image, readL1, settle, writeFlags } from './image.ts';
+import { immediateOf } from './immediate.ts';
 import { preallocate, resizeDisk } from './l1.ts';
 import { diskExtents, readDisk } from './read.ts';
 import { openRefcounts, readRefcountTable } from './refcounts.ts';
@@ -180,12 +181,25 @@ function infoOf(image: Image): ImageInfo {
   };
 }
 
+/** Up to here a request costs less than the promises of the long way. */
+const SMALL_BYTES = 64 * 1024;
+const DONE = Promise.resolve();
+
 function nodeOf(image: Image, options: OpenOptions): ImageNode {
   const { name, readOnly, lock, header } = image;
   const within = (offset: number, length: number) => checkRange(name, image.sizeBytes, offset, length);
   const changes = (offset: number, length: number) => {
     checkWritable(name, readOnly);
     within(offset, length);
+  };
+  const immediate = immediateOf(image);
+  const read = async (offset: number, target: Uint8Array) => {
+    within(offset, target.length);
+    await lock.shared(() => readDisk(image, offset, target));
+  };
+  const write = async (offset: number, source: Uint8Array) => {
+    changes(offset, source.length);
+    await writeDisk(image, offset, source);
   };
   return {
     format: 'qcow2',
@@ -198,13 +212,12 @@ function nodeOf(image: Image, options: OpenOptions): ImageNode {
     readOnly,
     limits: { alignmentBytes: 1, preferredBytes: image.geometry.clusterBytes },
     ...(image.backing === undefined ? {} : { backing: image.backing }),
-    async read(offset, target) {
-      within(offset, target.length);
-      await lock.shared(() => readDisk(image, offset, target));
+    immediate,
+    read(offset, target) {
+      return target.length <= SMALL_BYTES && immediate.read(offset, [target]) ? DONE : read(offset, target);
     },
-    async write(offset, source) {
-      changes(offset, source.length);
-      await writeDisk(image, offset, source);
+    write(offset, source) {
+      return source.length <= SMALL_BYTES && immediate.write(offset, [source]) ? DONE : write(offset, source);
     },
     async flush() {
       if (!readOnly) await lock.exclusive(() => commitDisk(image));

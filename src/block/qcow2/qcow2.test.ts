@@ -1,4 +1,10 @@
-import { blockNodeSuite } from '../../contract/testing/block-node-suite.ts';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { blockNodeSuite, compare, exercise } from '../../contract/testing/block-node-suite.ts';
+import { randomFrom } from '../../contract/testing/random.ts';
+import { openFileNode } from '../../host/node/index.ts';
 import { memoryNode } from '../memory.ts';
 import { createQcow2, type Qcow2CreateOptions, qcow2 } from './index.ts';
 
@@ -21,5 +27,49 @@ for (const [name, variant] of Object.entries(VARIANTS)) {
       return qcow2.open(file, { name: 'test' });
     },
     reopen: () => qcow2.open(file, { name: 'test' }),
+  });
+}
+
+// Files do small requests within the call, and so do images in them.
+const folder = mkdtempSync(join(tmpdir(), 'vireo-test-'));
+after(() => rmSync(folder, { recursive: true }));
+const IN_FILES = [
+  ['cached', { clusterBytes: 4096 }],
+  ['mixed', { clusterBytes: 16_384, extendedL2: true }],
+] as const;
+
+for (const [io, variant] of IN_FILES) {
+  const path = join(folder, io);
+  const open = () => qcow2.open(openFileNode(path, { io }), { name: 'test' });
+  blockNodeSuite(`qcow2 in a file, ${io}, ${JSON.stringify(variant)}`, {
+    async create(sizeBytes) {
+      const file = openFileNode(path, { create: true });
+      await createQcow2(file, { ...variant, sizeBytes });
+      await file.close();
+      return open();
+    },
+    reopen: open,
+  });
+}
+
+for (const io of ['cached', 'mixed'] as const) {
+  test(`what lies on a backing file is read and written as a plain array is: ${io}`, async () => {
+    const [path, below] = [join(folder, `top-${io}`), join(folder, `below-${io}`)];
+    const model = new Uint8Array(2 ** 20);
+    model.set(randomFrom(1).bytes(500_000));
+    // Shorter than what stands on it, and its end in the middle of a cluster.
+    writeFileSync(below, model.subarray(0, 500_000));
+    const file = openFileNode(path, { create: true });
+    await createQcow2(file, { sizeBytes: model.length, clusterBytes: 8192, backing: { filename: below } });
+    await file.close();
+    for (const seed of [1, 2]) {
+      const node = await qcow2.open(openFileNode(path, { io }), {
+        name: 'test',
+        resolveBacking: async ({ filename }) => openFileNode(filename, { io, readOnly: true }),
+      });
+      await exercise(node, model, seed);
+      await compare(node, model);
+      await node.close();
+    }
   });
 }

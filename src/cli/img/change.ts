@@ -6,6 +6,7 @@ import { alignUp, type ImageNode, isZero, type Preallocation, readPadded, zeroRa
 import { oneName, parseArguments, parseBytes } from './arguments.ts';
 import { chainExtents } from './chain.ts';
 import { formatDriverNamed, type OpenedImage, openImage, openOptions, resolveName, withImage } from './images.ts';
+import { type Pace, paceOf } from './pipeline.ts';
 import { progressBar, snapshotTable } from './text.ts';
 
 const SHRINK_WARNING =
@@ -173,6 +174,7 @@ export async function commitCommand(argv: readonly string[]): Promise<number> {
   } as const;
   const args = parseArguments(specs, argv);
   const name = oneName(args);
+  const pace = paceOf(args.get('r'));
   // The one that is emptied in the end, held so that nobody else changes it meanwhile.
   await withImage(name, { ...openOptions(args), writable: true, withoutBacking: true }, async (top) => {
     const { format: _, ...shared } = openOptions(args);
@@ -185,7 +187,7 @@ export async function commitCommand(argv: readonly string[]): Promise<number> {
       const base = await openImage(filename, { ...shared, imageOpts: false, format: node.format, writable: true });
       try {
         const above = { ...chain, backings: chain.backings.slice(0, depth) };
-        await commitTo(base.node, above, (fraction) => progress.report(fraction));
+        await commitTo(base.node, above, pace, (fraction) => progress.report(fraction));
       } finally {
         await base.node.close();
       }
@@ -218,7 +220,12 @@ function realName(name: string): string {
 }
 
 /** Writes to `base` all that the images above it hold. */
-async function commitTo(base: ImageNode, above: OpenedImage, report: (fraction: number) => void): Promise<void> {
+async function commitTo(
+  base: ImageNode,
+  above: OpenedImage,
+  pace: Pace,
+  report: (fraction: number) => void,
+): Promise<void> {
   const { node } = above;
   if (node.sizeBytes > base.sizeBytes) {
     if (base.resize === undefined) throw new UserError('the base image is smaller, and cannot grow');
@@ -233,6 +240,7 @@ async function commitTo(base: ImageNode, above: OpenedImage, report: (fraction: 
     }
     for (let done = 0; done < length; done += buffer.length) {
       const part = buffer.subarray(0, Math.min(buffer.length, length - done));
+      await pace(part.length);
       await node.read(offset + done, part);
       await base.write(offset + done, part);
     }

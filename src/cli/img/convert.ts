@@ -12,6 +12,7 @@ import { bitmapsToCopy, copyBitmaps } from './copy-bitmaps.ts';
 import { checkCreateValues, createImage, createValues, optionsHelp } from './create.ts';
 import { secretOptions } from './creators.ts';
 import { filenameOf, formatDriverNamed, type OpenedImage, openImage, openOptions } from './images.ts';
+import { paceOf } from './pipeline.ts';
 import { progressBar } from './text.ts';
 
 const PARALLEL_MAX = 16;
@@ -106,6 +107,7 @@ async function convert(args: Arguments, sources: readonly OpenedImage[], targetN
     sparseBytes: sparse === undefined ? DEFAULT_SPARSE_BYTES : parseBytes(sparse, 'sparse size'),
     targetIsZero: isMade && isZeroWhenMade(targetName, formatName) ? !topOnly : args.has('target-is-zero'),
     compress,
+    pace: paceOf(args.get('r')),
     topOnly,
     parallel: parallelOf(args),
     anyOrder: args.has('W'),

@@ -3,7 +3,7 @@ import { alignDown, alignUp, type ImageNode, isZero, zeroRange } from '../../blo
 import type { FileCopier } from '../../host/node/block.ts';
 import { chainExtents } from './chain.ts';
 import type { OpenedImage } from './images.ts';
-import { bufferPool, inOrder, type Turn } from './pipeline.ts';
+import { bufferPool, inOrder, type Pace, type Turn } from './pipeline.ts';
 
 export interface CopyOptions {
   /** Neighbouring zeros, at least this many bytes, become holes; 0 writes everything. */
@@ -11,6 +11,8 @@ export interface CopyOptions {
   /** Where the target is not written it reads as zeros already. */
   readonly targetIsZero: boolean;
   readonly compress: boolean;
+  /** Waits so that the copy keeps to its rate. */
+  readonly pace: Pace;
   /** Copy only what the source's top image holds itself. */
   readonly topOnly: boolean;
   /** Most pieces under way at once. */
@@ -57,6 +59,7 @@ export async function copyImage(
         await turns.room(options.parallel);
       }
     } else if (piece.kind === 'data') {
+      await options.pace(piece.length);
       const buffer = await buffers.take();
       const bytes = buffer.subarray(0, piece.length);
       const turn = turns.next();

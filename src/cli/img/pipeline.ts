@@ -1,4 +1,6 @@
 /** Many requests under way at once, in bounded memory. */
+import { UserError } from '../../base/index.ts';
+import { parseBytes } from './arguments.ts';
 
 export interface BufferPool {
   readonly bufferBytes: number;
@@ -87,5 +89,21 @@ export function inOrder(anyOrder: boolean): Turns {
       while (running.size > 0) await Promise.all(running);
       check();
     },
+  };
+}
+
+/** Waits before `bytes` more are moved, so that they stay below a rate on the whole; without a rate it never does. */
+export type Pace = (bytes: number) => Promise<void>;
+
+/** @param text Bytes a second, as `-r` gives them */
+export function paceOf(text: string | undefined, nowMillis = () => performance.now()): Pace {
+  if (text === undefined) return async () => {};
+  const perSecond = parseBytes(text, 'rate limit');
+  if (perSecond === 0) throw new UserError('Invalid rate limit: it must be at least 1 byte a second');
+  let free = nowMillis();
+  return async (bytes) => {
+    const wait = free - nowMillis();
+    free = Math.max(free, nowMillis()) + (bytes / perSecond) * 1000;
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
   };
 }

@@ -52,6 +52,24 @@ function mixedTransfer(fd: number, here: Transfer, there: Transfer): Transfer {
     write: (offset, source) =>
       source.length < LARGE_BYTES && !queue.busy ? here.write(offset, source) : queue.write(offset, source),
     flush: () => there.flush(),
+    immediate: blockingImmediate(here, () => queue.busy),
+  };
+}
+
+/** Small requests, one buffer each, that wait for the disk if they must: for programs that do nothing else meanwhile. */
+function blockingImmediate(here: Transfer, isBusy: () => boolean): BlockImmediate {
+  const attempt = (buffers: readonly Uint8Array[], move: (buffer: Uint8Array) => void) => {
+    if (buffers.length !== 1 || buffers[0].length >= LARGE_BYTES) return false;
+    try {
+      move(buffers[0]);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  return {
+    read: (offset, targets) => attempt(targets, (target) => void here.read(offset, target)),
+    write: (offset, sources) => !isBusy() && attempt(sources, (source) => void here.write(offset, source)),
   };
 }
 
