@@ -52,6 +52,7 @@ const UNSTABLE = (index: number) =>
 const SHADOW = { movSs: 1, sti: 2 } as const;
 const TSC_TOLERANCE_PPM = 250;
 const XSAVE_HEADER = 512;
+const X87_AND_SSE = 3;
 const XSAVE_BASE_BYTES = 576;
 const XSAVE_AVX_BYTES = 832;
 
@@ -152,6 +153,8 @@ export function fromRecord(record: X86CpuRecord, { powerUp, tscKhz, cpuid }: Rec
     throw new StateError('xsave', `at most ${powerUp.xsave.length} bytes`, record.xsave);
   const xsave = new Uint8Array(powerUp.xsave.length);
   xsave.set(record.xsave);
+  // Components that XCR0 keeps from the guest are in none of its registers; a host without XSAVE refuses them.
+  xsave[XSAVE_HEADER] &= Number(record.xcr0 & 0xffn) | X87_AND_SSE;
   const named = Object.entries(NAMED_MSRS).map(([name, index]): [number, bigint] => [
     index,
     record.msrs[name as keyof typeof NAMED_MSRS],
