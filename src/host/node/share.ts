@@ -244,11 +244,13 @@ class HostFile implements SharedFile {
   }
 
   setSize(sizeBytes: number): void {
+    if (!Number.isSafeInteger(sizeBytes)) throw new FileError(ERRNO.invalid);
     this.#calls.ftruncate(this.#fd, BigInt(sizeBytes));
   }
 
   list(from: bigint, bytesMax: number) {
-    if (from !== this.#position) this.#calls.lseek(this.#fd, from, SEEK_SET);
+    // A place beyond the largest signed number is a negative one for the kernel, which refuses it.
+    if (from !== this.#position) this.#calls.lseek(this.#fd, BigInt.asIntN(64, from), SEEK_SET);
     const bytes = new Uint8Array(Math.min(Math.max(bytesMax, LIST_BYTES.min), LIST_BYTES.max));
     const length = this.#calls.getdents64(this.#fd, bytes, BigInt(bytes.length));
     const entries = decodeEntries(bytes.subarray(0, length));

@@ -45,7 +45,7 @@ test('the BIOS data area tells COM ports, the extended data area and 639 KiB of 
 });
 
 test('damaged kernels of every kind load or are refused, and nothing else', { timeout: 60_000 }, () => {
-  const seed = Number(process.env.VIREO_SEED ?? Date.now() % 2 ** 31);
+  const seed = Number(process.env.VIREO_SEED ?? 1);
   console.log(`seed ${seed} (set VIREO_SEED to repeat)`);
   const random = mulberry32(seed);
   const memory = testMemory(16 * MIB);
