@@ -23,6 +23,17 @@ export function isProtocolName(name: string): boolean {
   return PROTOCOLS.some(({ parse }) => parse?.(name) !== undefined);
 }
 
+/** Makes the image that a name of a protocol leads to; false where such images cannot be made, only used. */
+export async function createByProtocol(name: string, sizeBytes: number): Promise<boolean> {
+  for (const { parse, create } of PROTOCOLS) {
+    const options = create && parse?.(name);
+    if (options === undefined) continue;
+    await create!(options, sizeBytes);
+    return true;
+  }
+  return false;
+}
+
 function below(child: string, options: DriverOptions): DriverOptions {
   return new Map([...options].map(([key, value]) => [`${child}.${key}`, value]));
 }

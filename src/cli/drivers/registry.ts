@@ -41,6 +41,8 @@ export interface Protocol {
   readonly parse?: (name: string) => DriverOptions | undefined;
   /** Takes the options that it knows out of `options`; what is left is refused by the caller. */
   readonly open: (options: DriverOptions, how: OpenHow) => Promise<BlockNode> | BlockNode;
+  /** Makes an image of zeros; absent where one can only use what is there. */
+  readonly create?: (options: DriverOptions, sizeBytes: number) => Promise<void>;
 }
 
 /** A node that stands on another one, `file` (or `image`) in its options. */
@@ -98,7 +100,17 @@ function httpProtocol(name: 'http' | 'https'): Protocol {
   };
 }
 
-export const PROTOCOLS: readonly Protocol[] = [fileProtocol, nbdProtocol, httpProtocol('http'), httpProtocol('https')];
+const rbdProtocol: Protocol = {
+  name: 'rbd',
+  parse: (name) => (name.startsWith('rbd:') ? new Map([['filename', name]]) : undefined),
+  open: async (options, how) => (await import('./rbd.ts')).rbdDriver.open(options, how),
+  create: async (options, sizeBytes) => (await import('./rbd.ts')).rbdDriver.create(options, sizeBytes),
+};
+
+export const PROTOCOLS: readonly Protocol[] = [
+  ...[fileProtocol, nbdProtocol, rbdProtocol],
+  ...[httpProtocol('http'), httpProtocol('https')],
+];
 
 /** Filters by name; their code is loaded when one is asked for. */
 export const FILTERS: readonly Filter[] = (['throttle', 'copy-on-read'] as const).map((name) => ({

@@ -1,7 +1,7 @@
 /** vireo-img create, and making the target of other commands. */
 import { UserError } from '../../base/index.ts';
 import { alignUp } from '../../block/core.ts';
-import { isProtocolName } from '../drivers/names.ts';
+import { createByProtocol, isProtocolName } from '../drivers/names.ts';
 import { type Objects, parseObjects } from '../drivers/objects.ts';
 import { type Arguments, parseArguments, parseBytes, parseKeyValues } from './arguments.ts';
 import { type CreateValues, creatorFor } from './creators.ts';
@@ -37,13 +37,14 @@ export async function createImage(
   await checkCreateValues(formatName, values);
   const creator = await creatorFor(formatName);
   if (!isProtocolName(path)) return creator.create(path, values, sizeBytes, objects);
-  if (formatName === 'raw') return useExport(path, sizeBytes, objects);
-  if (creator.format === undefined) {
+  if (formatName !== 'raw' && creator.format === undefined) {
     throw new UserError(`${path}: only raw and qcow2 can be created there; ${formatName} works with -n`);
   }
+  const isMade = await createByProtocol(path, formatName === 'raw' ? sizeBytes : 0);
+  if (formatName === 'raw') return isMade ? undefined : useExport(path, sizeBytes, objects);
   const { node } = await openImage(path, { format: 'raw', writable: true, objects });
   try {
-    await creator.format(node, values, sizeBytes, objects);
+    await creator.format!(node, values, sizeBytes, objects);
   } finally {
     await node.close();
   }

@@ -2,6 +2,7 @@
 
 export * from './block.ts';
 export { type HttpSource, type HttpSourceOptions, openHttpSource } from './block-http.ts';
+export { createRbdImage, openRbdNode, type RbdNodeOptions, type RbdPlace } from './block-rbd.ts';
 export { openCharBackend } from './char-backends.ts';
 export { type Discard, nodeDiscard } from './discard.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
