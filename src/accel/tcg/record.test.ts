@@ -5,35 +5,21 @@ import { StateError } from '../../base/index.ts';
 import type { RunExit } from '../../contract/index.ts';
 import { state, X86_CPU } from '../../target/index.ts';
 import { Random } from './testing/differential/random.ts';
-import { dataSize, randomProgram } from './testing/random-program.ts';
+import { dataSize, dataStart, programStart, startRandomProgram } from './testing/random-program.ts';
 import { hex, type SmallGuest, smallGuest, tiers } from './testing/small-guest.ts';
 
-const at = 0x1_0100;
-const data = 0x2_0800;
 const programs = 60;
 
 /** What a program can see of its CPU, which time is no part of. */
 function visible(guest: SmallGuest): unknown {
   const { tsc: _tsc, ...record } = X86_CPU.load(guest.vcpu.snapshot());
-  return { record, data: Buffer.from(guest.ram.slice(data, data + dataSize)).toString('hex') };
+  return { record, data: Buffer.from(guest.ram.slice(dataStart, dataStart + dataSize)).toString('hex') };
 }
 
 /** The guest's RAM and CPU go to another one. */
 function move(from: SmallGuest, to: SmallGuest): void {
   to.write(0, [...from.ram.subarray(0, 0x3_0000)]);
   to.vcpu.restore(from.vcpu.snapshot());
-}
-
-function start(guest: SmallGuest, r: Random): void {
-  const code = randomProgram(r);
-  guest.write(at, code);
-  guest.write(
-    data,
-    Array.from({ length: dataSize }, () => r.below(256)),
-  );
-  guest.cpu.bytes.fill(0, state.xmm[0].offset, state.xmm[0].offset + 512);
-  const registers = Object.fromEntries(state.gpr.map((f) => [f.name, r.u32()]));
-  guest.setEntry(at, { ...registers, rsp: 0xa000, rbp: data, r15: 200 + r.below(500) });
 }
 
 describe('the record of a CPU', () => {
@@ -43,10 +29,10 @@ describe('the record of a CPU', () => {
     const r = new Random(31, 0);
     let moves = 0;
     for (let i = 0; i < programs; i++) {
-      start(plain, new Random(30, i));
+      startRandomProgram(plain, new Random(30, i));
       assert.equal(plain.run().kind, 'halt');
       let guest = guests[i % guests.length];
-      start(guest, new Random(30, i));
+      startRandomProgram(guest, new Random(30, i));
       let exit: RunExit = { kind: 'slice' };
       for (let slices = 0; exit.kind === 'slice'; slices++) {
         assert.ok(slices < 10_000, `program ${i} does not end`);
@@ -66,9 +52,9 @@ describe('the record of a CPU', () => {
 
   it('is the same when it is taken from a CPU that it was given to', async () => {
     const [one, other] = [await smallGuest('interpreter'), await smallGuest('translator')];
-    start(one, new Random(32, 0));
+    startRandomProgram(one, new Random(32, 0));
     // FLD1, FLDPI: two x87 registers are in use.
-    one.write(at, hex('D9 E8 D9 EB F4'));
+    one.write(programStart, hex('D9 E8 D9 EB F4'));
     one.run();
     other.vcpu.restore(one.vcpu.snapshot());
     assert.deepEqual({ ...other.vcpu.snapshot(), tsc: 0n }, { ...one.vcpu.snapshot(), tsc: 0n });
@@ -76,7 +62,7 @@ describe('the record of a CPU', () => {
 
   it('keeps the time-stamp counter going', async () => {
     const [one, other] = [await smallGuest('interpreter'), await smallGuest('interpreter')];
-    start(one, new Random(33, 0));
+    startRandomProgram(one, new Random(33, 0));
     const record = X86_CPU.load(one.vcpu.snapshot());
     const tsc = 1n << 62n;
     other.vcpu.restore(X86_CPU.save({ ...record, tsc }));
@@ -86,7 +72,7 @@ describe('the record of a CPU', () => {
 
   it('is refused by the name of the field that this CPU cannot have', async () => {
     const guest = await smallGuest('interpreter');
-    start(guest, new Random(34, 0));
+    startRandomProgram(guest, new Random(34, 0));
     const record = X86_CPU.load(guest.vcpu.snapshot());
     const cases: readonly (readonly [Partial<typeof record>, string])[] = [
       [{ xcr0: 0xe7n }, 'xcr0'],

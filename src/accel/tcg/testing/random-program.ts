@@ -1,7 +1,11 @@
 /** Random programs of integer and SSE instructions with any control flow, that end. */
+import { state } from '../../../target/index.ts';
 import type { Random } from './differential/random.ts';
-import { dword } from './small-guest.ts';
+import { dword, type SmallGuest } from './small-guest.ts';
 
+/** Where `startRandomProgram` puts programs and what they read and write. */
+export const programStart = 0x1_0100;
+export const dataStart = 0x2_0800;
 /** Bytes of memory from RBP that programs read and write. */
 export const dataSize = 0x1800;
 const [RSP, RBP, R15] = [4, 5, 15];
@@ -118,4 +122,16 @@ export function randomProgram(r: Random): number[] {
     link(starts[i] + block.length - 4, r.pick(starts));
   });
   return code;
+}
+
+/** Puts a program, its data and its registers into the guest, which is about to run it then. */
+export function startRandomProgram(guest: SmallGuest, r: Random): void {
+  guest.write(programStart, randomProgram(r));
+  guest.write(
+    dataStart,
+    Array.from({ length: dataSize }, () => r.below(256)),
+  );
+  guest.cpu.bytes.fill(0, state.xmm[0].offset, state.xmm[0].offset + 512);
+  const registers = Object.fromEntries(state.gpr.map((f) => [f.name, r.u32()]));
+  guest.setEntry(programStart, { ...registers, rsp: 0xa000, rbp: dataStart, r15: 200 + r.below(500) });
 }
