@@ -13,6 +13,8 @@ const writableStart = pageTable + 0x1000;
 const int3 = 0xcc;
 /** Instructions of a way whose end is not known. */
 const listed = 20;
+/** Instructions that are executed one by one. */
+const singles = 500;
 /** Time enough for one instruction, and for any program's way to a breakpoint (in the guests' clock). */
 const longNanos = 1e6;
 /** How many instructions may belong to a slice of so many taken branches, at the most. */
@@ -158,13 +160,33 @@ function narrow(pair: Lockstep, { from, end, differences }: Parting): LockstepDi
   for (const [i, address] of way.entries()) {
     if (seen.has(address)) continue;
     seen.add(address);
-    const found = meet(pair, from, way, i);
+    const found = meet(pair, from, i);
+    // What was come to again in between may be at fault.
+    if (found.length > 0 && i > before + 1) break;
     if (found.length > 0) return { instructions: listing(pair, from, way.slice(before, i)), differences: found };
     before = i;
   }
+  const single = oneByOne(pair, from);
+  if (single) return single;
   // They differ only where they are not stopped on their way.
   const length = way.indexOf(end, 1);
   return { instructions: listing(pair, from, way.slice(0, length > 0 ? length : listed)), differences };
+}
+
+/** Stops both at every instruction, which shows what goes wrong only when it is come to again. */
+function oneByOne(pair: Lockstep, from: Moment): LockstepDifference | undefined {
+  goBack(pair, from);
+  const { stepped } = pair;
+  for (let i = 0; i < singles && isRunning(stepped); i++) {
+    const before = moment(pair);
+    const address = rip(stepped);
+    // A breakpoint at the same instruction would be met before it is executed.
+    do step(stepped);
+    while (isRunning(stepped) && rip(stepped) === address);
+    const differences = stopThere(pair);
+    if (differences.length > 0) return { instructions: listing(pair, before, [address]), differences };
+  }
+  return undefined;
 }
 
 /** Addresses of the instructions that are executed from there on. */
@@ -179,12 +201,17 @@ function wayFrom(pair: Lockstep, from: Moment): number[] {
   return way;
 }
 
-/** What differs when both come to the instruction of that number for the first time. */
-function meet(pair: Lockstep, from: Moment, way: readonly number[], count: number): readonly string[] {
+/** What differs when both come to the instruction of that number, which is new on the way, for the first time. */
+function meet(pair: Lockstep, from: Moment, count: number): readonly string[] {
   goBack(pair, from);
+  for (let i = 0; i < count; i++) step(pair.stepped);
+  return stopThere(pair);
+}
+
+/** Runs the translated guest to where the other one is; what differs then. */
+function stopThere(pair: Lockstep): readonly string[] {
   const { translated, stepped } = pair;
-  for (let i = 0; i < count; i++) step(stepped);
-  const address = way[count];
+  const address = rip(stepped);
   if (!isRunning(stepped)) {
     translated.vcpu.run(longNanos);
     return compare(pair);
