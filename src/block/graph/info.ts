@@ -1,4 +1,5 @@
 /** What QMP tells of nodes and of the devices that stand on them. */
+import type { SnapshotInfo } from '../format.ts';
 import { bitmapInfos } from './bitmaps.ts';
 import type { Attachment, GraphCommands, GraphState, Limits } from './graph.ts';
 import { chainOfNode, type GraphNode, imageOf, infoOf, nodeOf } from './node.ts';
@@ -101,15 +102,20 @@ function imageInfo(state: GraphState, node: GraphNode, withChain: boolean): Reco
     ...(snapshots.length === 0
       ? {}
       : {
-          snapshots: snapshots.map((one) => ({
-            id: one.id,
-            name: one.name,
-            'vm-state-size': one.vmStateBytes,
-            'date-sec': one.dateSeconds,
-            'date-nsec': one.dateNanos,
-            'vm-clock-sec': Math.floor(one.vmClockNanos / 1e9),
-            'vm-clock-nsec': one.vmClockNanos % 1e9,
-          })),
+          snapshots: snapshots.map(snapshotInfo),
         }),
+  };
+}
+
+/** An internal snapshot as QMP's SnapshotInfo. */
+export function snapshotInfo(one: SnapshotInfo) {
+  return {
+    id: one.id,
+    name: one.name,
+    'vm-state-size': one.vmStateBytes,
+    'date-sec': one.dateSeconds,
+    'date-nsec': one.dateNanos,
+    'vm-clock-sec': Math.floor(one.vmClockNanos / 1e9),
+    'vm-clock-nsec': one.vmClockNanos % 1e9,
   };
 }

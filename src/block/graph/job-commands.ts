@@ -123,10 +123,28 @@ function mirror(state: GraphState, args: Arguments, target: GraphNode): void {
   refuseBusy(target);
   const root = rootOf(source);
   const spec = specOf(state, args, 'mirror', root);
-  let stays = false;
   const edge = edgeTo(target, 'target');
-  const options = { target: edge, sync, stay: () => (stays ? ('source' as const) : ('target' as const)) };
-  const job = begin(root, source, spec.id, [edge], () => mirrorJob(root.live, { ...options, ...speedOf(args, state) }));
+  addMover({ state, spec, root, node: source, edge, to: target }, (stay) =>
+    begin(root, source, spec.id, [edge], () =>
+      mirrorJob(root.live, { target: edge, sync, stay, ...speedOf(args, state) }),
+    ),
+  );
+}
+
+/** A job at whose end the guest goes on with the target, unless it is told to stay. */
+interface Mover {
+  readonly state: GraphState;
+  readonly spec: ReturnType<typeof specOf>;
+  readonly root: Root;
+  /** What the guest writes to meanwhile. */
+  readonly node: GraphNode;
+  readonly edge: Edge;
+  readonly to: GraphNode;
+}
+
+function addMover({ state, spec, root, node, edge, to }: Mover, start: (stay: () => 'source' | 'target') => Job): void {
+  let stays = false;
+  const job = start(() => (stays ? 'source' : 'target'));
   state.jobs.add(
     {
       ...spec,
@@ -135,9 +153,9 @@ function mirror(state: GraphState, args: Arguments, target: GraphNode): void {
         job.complete();
       },
       async settle() {
-        if (!stays) await adopt(state, root, source, edge);
+        if (!stays) await adopt(state, root, node, edge);
       },
-      clean: () => done(state, root, edge, target),
+      clean: () => done(state, root, edge, to),
     },
     job,
   );
@@ -366,22 +384,8 @@ interface Commit {
 
 /** What the guest writes to goes down, and the guest goes on with the image below. */
 function commitActive({ state, args, spec, root, active, base, edge, depth }: Commit): void {
-  let stays = false;
-  const stay = () => (stays ? ('source' as const) : ('target' as const));
-  const job = commitJob(root.live, { base: edge, depth, stay, ...speedOf(args, state) });
-  state.jobs.add(
-    {
-      ...spec,
-      finish(how) {
-        stays = how === 'stay';
-        job.complete();
-      },
-      async settle() {
-        if (!stays) await adopt(state, root, active, edge);
-      },
-      clean: () => done(state, root, edge, base),
-    },
-    job,
+  addMover({ state, spec, root, node: active, edge, to: base }, (stay) =>
+    commitJob(root.live, { base: edge, depth, stay, ...speedOf(args, state) }),
   );
 }
 

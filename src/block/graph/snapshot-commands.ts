@@ -2,6 +2,7 @@
 import type { ImageNode } from '../format.ts';
 import { GraphError } from './error.ts';
 import { type Arguments, driveOf, findRoot, type GraphCommands, type GraphState, refuseBusy } from './graph.ts';
+import { snapshotInfo } from './info.ts';
 import { backingOptions } from './job-commands.ts';
 import { chainOfNode, cut, type GraphNode, imageOf, moveRoot, nodeOf, rootOf } from './node.ts';
 import { findNode, openNode, release, reopenNode } from './open.ts';
@@ -151,13 +152,5 @@ async function deleteInternal(state: GraphState, { device, id, name }: Arguments
     );
   }
   await rootOf(node).live.drained(() => image.snapshots!.delete(found.id));
-  return {
-    id: found.id,
-    name: found.name,
-    'vm-state-size': found.vmStateBytes,
-    'date-sec': found.dateSeconds,
-    'date-nsec': found.dateNanos,
-    'vm-clock-sec': Math.floor(found.vmClockNanos / 1e9),
-    'vm-clock-nsec': found.vmClockNanos % 1e9,
-  };
+  return snapshotInfo(found);
 }
