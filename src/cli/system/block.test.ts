@@ -3,18 +3,11 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type DefaultGuest, defaultGuest } from '../../host/node/index.ts';
 import { runImg } from '../img/program.ts';
 import { connectQmp, startEmulator, temporaryFolder } from './testing/emulator.ts';
+import { guestOrReason } from './testing/guest.ts';
 
-let guest: DefaultGuest | undefined;
-const skip = await defaultGuest().then(
-  (found) => {
-    guest = found;
-    return false as const;
-  },
-  (error: Error) => error.message,
-);
+const { guest, skip } = await guestOrReason();
 
 /** Writes a number into every MiB of the disk, again and again; `stop` ends it with what is there to be checked. */
 const WRITER = `n=0; while [ ! -e /stop ]; do n=$((n+1)); for i in 0 1 2 3 4 5 6 7; do

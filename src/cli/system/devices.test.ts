@@ -3,19 +3,12 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type DefaultGuest, defaultGuest } from '../../host/node/index.ts';
 import { bzImage } from '../../hw/testing/kernels.ts';
 import { runImg } from '../img/program.ts';
 import { connectQmp, startEmulator, temporaryFolder } from './testing/emulator.ts';
+import { guestOrReason } from './testing/guest.ts';
 
-let guest: DefaultGuest | undefined;
-const skip = await defaultGuest().then(
-  (found) => {
-    guest = found;
-    return false as const;
-  },
-  (error: Error) => error.message,
-);
+const { guest, skip } = await guestOrReason();
 
 async function boot(words: readonly string[]) {
   const folder = await temporaryFolder();

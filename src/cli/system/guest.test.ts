@@ -3,18 +3,11 @@ import assert from 'node:assert/strict';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type DefaultGuest, defaultGuest } from '../../host/node/index.ts';
 import { runImg } from '../img/program.ts';
 import { connectQmp, startEmulator, temporaryFolder } from './testing/emulator.ts';
+import { guestOrReason } from './testing/guest.ts';
 
-let guest: DefaultGuest | undefined;
-const skip = await defaultGuest().then(
-  (found) => {
-    guest = found;
-    return false as const;
-  },
-  (error: Error) => error.message,
-);
+const { guest, skip } = await guestOrReason();
 
 /** A folder with the guest's kernel and RAM disk, and the options that boot them. */
 async function bootFolder() {

@@ -10,20 +10,13 @@ import type { AddressInfo } from 'node:net';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type DefaultGuest, defaultGuest } from '../../host/node/index.ts';
 import { connectQmp, type Emulator, type QmpClient, startEmulator, temporaryFolder } from './testing/emulator.ts';
+import { guestOrReason } from './testing/guest.ts';
 
 const MIGRATIONS = Number(process.env.VIREO_MIGRATIONS ?? 3);
 const SECTOR = 512;
 
-let guest: DefaultGuest | undefined;
-const skip = await defaultGuest().then(
-  (found) => {
-    guest = found;
-    return false as const;
-  },
-  (error: Error) => error.message,
-);
+const { guest, skip } = await guestOrReason();
 
 interface Side extends AsyncDisposable {
   readonly emulator: Emulator;
