@@ -11,6 +11,7 @@ import {
   type PendingEvents,
   rightsBits,
   type System,
+  shadowAtLinear,
   state,
   type X86CpuRecord,
   type X86State,
@@ -61,12 +62,17 @@ export class TcgSystem {
     return this.cpu.get(state.nmiBlocked) === 0;
   }
 
-  /** True when interrupts are shadowed at this boundary (after STI, MOV SS); they are not at the next one. */
-  takeShadow(): boolean {
-    if (this.cpu.get(state.interruptShadow) === 0) return false;
-    this.cpu.set(state.interruptShadow, 0);
-    this.cpu.set(state.budget, 0);
-    return !this.halted;
+  /** What holds interrupts back from the instruction at `linear` (after STI, MOV SS): one of `shadows`. */
+  get shadow(): number {
+    return shadowAtLinear(this.cpu);
+  }
+
+  /** The instruction at `linear`, which a shadow covered, was not run after all. */
+  keepShadow(kind: number): void {
+    const { cpu } = this;
+    if (kind === state.shadows.none) return;
+    cpu.set(state.interruptShadow, kind);
+    cpu.set(state.interruptShadow, this.shadow);
   }
 
   // --- Events. Those that deliver go on at state `linear`.
@@ -93,7 +99,7 @@ export class TcgSystem {
     if (!steps && !this.stepped && cpu.get(state.pendingDebug) === 0) return false;
     this.stepped = steps;
     // A load of SS holds its own trap back, and it is lost.
-    if (cpu.get(state.interruptShadow) === state.shadows.stackSegment) this.system.cancelStep();
+    if (this.shadow === state.shadows.stackSegment) this.system.cancelStep();
     if (!this.system.stepBoundary()) return false;
     this.setIpOfLinear();
     this.system.deliverTrap(state.vector.DB);

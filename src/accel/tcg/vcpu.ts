@@ -230,7 +230,11 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     const low = cpu.get(state.linear);
     const high = cpu.high(state.linear);
     this.hasStepped = true;
+    // A shadow lasts for one instruction, whichever comes after it; what is run now may cast another.
+    const { shadow } = system;
+    cpu.set(state.interruptShadow, state.shadows.none);
     const why = interpreter.run(start) as keyof EngineCounters['exits'];
+    if (why === exit.fetch || why === exit.hot) system.keepShadow(shadow);
     this.parts.counters.exits[why]++;
     switch (why) {
       case exit.fault:
@@ -303,7 +307,11 @@ export class TcgVcpu implements Vcpu, EngineCpu {
     }
     if (system.isShutdown) return { kind: 'shutdown', reason: 'triple fault' };
     if (system.deliverPendingDebug()) return undefined;
-    if (system.takeShadow()) return undefined;
+    if (system.shadow) {
+      // Past one branch the shadow is over: interrupts that wait are seen there.
+      system.cpu.set(state.budget, 1);
+      return undefined;
+    }
     if (this.pendingNmi && system.acceptsNmi) {
       this.pendingNmi = false;
       system.deliverNmi();

@@ -19,7 +19,7 @@ export * from './operand.ts';
 export * from './pattern.ts';
 export * as state from './state.ts';
 export { stateSize } from './state.ts';
-export { isCanonical, type SystemContext } from './system/context.ts';
+export { isCanonical, type SystemContext, shadowAtLinear } from './system/context.ts';
 export * from './system/index.ts';
 export { fastRounding } from './table/fp.ts';
 export {

@@ -141,8 +141,10 @@ export const miscEnable = field('miscEnable', 'i64');
 export const tscOffset = field('tscOffset', 'i64');
 export const tscAdjust = field('tscAdjust', 'i64');
 
-/** 1 after STI, MOV SS or POP SS: no interrupt before the next instruction is done (the engine clears it then). */
+/** Not 0 after STI, MOV SS or POP SS: no interrupt before the instruction at `shadowed` is done. Means nothing elsewhere. */
 export const interruptShadow = field('interruptShadow', 'i32');
+/** The instruction under the shadow (a linear address). */
+export const shadowed = field('shadowed', 'i64');
 /** Values of `interruptShadow`: who holds interrupts back for one instruction. */
 export const shadows = { none: 0, sti: 1, stackSegment: 2 } as const;
 /** What the CPU is doing: see `activities`. */

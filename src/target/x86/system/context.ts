@@ -1,6 +1,20 @@
 /** What every part of the system side works on, and the questions all of them ask. */
 import type { Field } from '../../ir/index.ts';
-import { cpl, cr0, cr4, cs, efer, eflags, flag, gpr, linear, nextIp } from '../state.ts';
+import {
+  cpl,
+  cr0,
+  cr4,
+  cs,
+  efer,
+  eflags,
+  flag,
+  gpr,
+  interruptShadow,
+  linear,
+  nextIp,
+  shadowed,
+  shadows,
+} from '../state.ts';
 import type { X86State } from './cpu.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { CpuModel } from './models.ts';
@@ -123,6 +137,20 @@ export function setLinear(cpu: X86State, low: number, high: number): void {
 export function jumpTo(cpu: X86State, low: number, high: number): HelperResult {
   setLinear(cpu, low, high);
   return outcome.jumped;
+}
+
+/** Holds interrupts back until the next instruction is done. */
+export function castShadow(cpu: X86State, kind: number): void {
+  cpu.set(interruptShadow, kind);
+  const [low, high] = [cpu.get(nextIp), cpu.high(nextIp)];
+  if (in64(cpu)) cpu.setPair(shadowed, low, high);
+  else cpu.setPair(shadowed, cpu.get(cs.base) + low, 0);
+}
+
+/** What holds interrupts back from the instruction at `linear`: one of `shadows`. */
+export function shadowAtLinear(cpu: X86State): number {
+  const isHere = cpu.get(shadowed) === cpu.get(linear) && cpu.high(shadowed) === cpu.high(linear);
+  return isHere ? cpu.get(interruptShadow) : shadows.none;
 }
 
 /** Leaves to the engine's loop; execution will go on after this instruction. */

@@ -4,7 +4,7 @@ import type { Field } from '../../ir/index.ts';
 import type { X86CpuRecord } from '../cpu-record.ts';
 import { featureLeaves, requireFeatures } from '../feature-record.ts';
 import * as state from '../state.ts';
-import type { SystemContext } from './context.ts';
+import { type SystemContext, shadowAtLinear } from './context.ts';
 import type { X86State } from './cpu.ts';
 import { leafKey } from './features.ts';
 import { isTscFrequency } from './models.ts';
@@ -79,7 +79,7 @@ export function saveCpu(s: SystemContext, pending: PendingEvents): X86CpuRecord 
     tscHertz: BigInt(s.ports.tscHertz),
     xsave: saveExtendedState(s),
     activity: activityNames[cpu.get(state.activity)],
-    interruptShadow: shadowNames[cpu.get(state.interruptShadow)],
+    interruptShadow: shadowNames[shadowAtLinear(cpu)],
     nmiBlocked: cpu.get(state.nmiBlocked) !== 0,
     ...pending,
     pendingDebug: cpu.get(state.pendingDebug) >>> 0,
@@ -147,6 +147,7 @@ export function loadCpu(s: SystemContext, record: X86CpuRecord): void {
   const linear = is64(cpu) ? record.rip : BigInt.asUintN(32, record.rip + record.segments.cs.base);
   for (const f of [state.currentIp, state.nextIp]) cpu.setBig(f, record.rip);
   cpu.setBig(state.linear, linear);
+  cpu.setBig(state.shadowed, linear);
   s.ports.flushTlb(false);
   s.ports.modeChanged();
 }

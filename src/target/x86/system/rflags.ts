@@ -13,10 +13,10 @@ import {
   flagsOverride,
   flagsResult,
   flagsSource,
-  interruptShadow,
+  shadows,
   vector,
 } from '../state.ts';
-import { type HelperResult, inV86, iopl, outcome, privilege, type SystemContext } from './context.ts';
+import { castShadow, type HelperResult, inV86, iopl, outcome, privilege, type SystemContext } from './context.ts';
 import type { X86State } from './cpu.ts';
 import { raise, raiseGp } from './fault.ts';
 
@@ -165,7 +165,7 @@ export function cli(s: SystemContext): HelperResult {
 export function sti(s: SystemContext): HelperResult {
   const { cpu } = s;
   requireIopl(cpu);
-  if ((cpu.get(eflags) & flag.IF) === 0) cpu.set(interruptShadow, 1);
+  if ((cpu.get(eflags) & flag.IF) === 0) castShadow(cpu, shadows.sti);
   writeFlags(s, flag.IF, flag.IF);
   return outcome.next;
 }

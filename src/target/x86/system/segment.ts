@@ -8,7 +8,6 @@ import {
   gdtr,
   gs,
   idtr,
-  interruptShadow,
   ldtr,
   type SegmentFields,
   segments,
@@ -18,6 +17,7 @@ import {
   vector,
 } from '../state.ts';
 import {
+  castShadow,
   cr4Bits,
   type HelperResult,
   in64,
@@ -66,7 +66,7 @@ export function loadSegment(s: SystemContext): HelperResult {
   } else {
     loadRealSegment(cpu, segments[number], selector);
   }
-  if (number === ssNumber) cpu.set(interruptShadow, shadows.stackSegment);
+  if (number === ssNumber) castShadow(cpu, shadows.stackSegment);
   if (!in64(cpu)) s.ports.modeChanged();
   return outcome.next;
 }

@@ -33,7 +33,10 @@ import {
   gpr,
   gs,
   idtr,
+  interruptShadow,
   kernelGsBase,
+  shadowed,
+  shadows,
   tscAux,
   tscOffset,
 } from '../state.ts';
@@ -168,7 +171,13 @@ const sti: Semantics = (b) => {
   b.if(
     b.get(cpl),
     () => b.helper('sti'),
-    () => b.put(eflags, or(b.get(eflags), i32(flag.IF))),
+    () => {
+      b.if(eqz(and(b.get(eflags), i32(flag.IF))), () => {
+        b.put(interruptShadow, i32(shadows.sti));
+        b.put(shadowed, b.nextIp());
+      });
+      b.put(eflags, or(b.get(eflags), i32(flag.IF)));
+    },
   );
 };
 
