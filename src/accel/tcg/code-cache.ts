@@ -170,6 +170,7 @@ export class CodeCache {
     this.covered.clear();
     this.crossing.clear();
     this.flushes++;
+    Atomics.add(this.words, codeChanges >> 2, 1);
   }
 
   get statistics(): Pick<
@@ -200,7 +201,9 @@ export class CodeCache {
   /** The same, by the page's entry table. */
   ensureIn(table: number, offset: number): void {
     const page = this.pageOfTable.get(table);
-    if (page && !this.full && this.recordIn(table, offset) === 0) this.decodeBlock(page, offset);
+    // A page without code is not guarded against writes.
+    if (!page || this.full || !this.covered.has(page.physical)) return;
+    if (this.recordIn(table, offset) === 0) this.decodeBlock(page, offset);
   }
 
   /** A write changed [base, base + length) of guest physical memory: drops the code of these bytes' pages. Returns true if there was any. */
@@ -351,11 +354,12 @@ export class CodeCache {
   }
 
   private clearTable(table: number): void {
-    this.words[(table + entryTable.drops) >> 2]++;
     for (let at = table >> 2; at < (table + entryTable.pointers) >> 2; at++) {
       const chunk = this.words[at];
       if (chunk !== entryTable.emptyChunk) this.words.fill(0, chunk >> 2, (chunk + entryTable.chunkSize) >> 2);
     }
+    // At last: who has read the new count sees none of the old records.
+    Atomics.add(this.words, (table + entryTable.drops) >> 2, 1);
   }
 
   private cover(physicalPage: number, first: number, last: number): void {
@@ -369,7 +373,7 @@ export class CodeCache {
 
   private dropPage(physicalPage: number): boolean {
     this.covered.delete(physicalPage);
-    this.words[codeChanges >> 2]++;
+    Atomics.add(this.words, codeChanges >> 2, 1);
     for (const page of this.modesOf.get(physicalPage) ?? []) {
       for (const { at, count } of page.records) {
         for (let i = 0; i < count; i++) this.view.setUint16(at + i * record.size + record.op, ops.lookup, true);
@@ -405,15 +409,15 @@ export class CodeCache {
       }
       const instruction = decode(this.table, this.features, page.mode, bytes, run.offset, pageSize);
       if (instruction === 'truncated') {
-        this.enterAt(run);
+        const stop = run.at;
         this.emitSpecial(run, ops.stop, 0);
+        this.enter(page.table, run.offset, stop);
         // These bytes may become a shorter instruction.
         run.offset = pageSize;
         break;
       }
       // A region may take the place of a record that is entered, and would not look for interrupts behind it.
-      if (shadow < 0) this.enterAt(run);
-      const ends = this.emitInstruction(run, instruction);
+      const ends = this.emitInstruction(run, instruction, shadow < 0);
       if (stepping && !ends) {
         this.emitSpecial(run, ops.step, 0);
         break;
@@ -435,17 +439,20 @@ export class CodeCache {
     this.cover(page.physical, start, Math.min(run.offset, pageSize) - 1);
   }
 
-  /** From now on the instruction at the run's offset is reached by the run's next record, unless it has one already. */
-  private enterAt(run: Run): void {
+  /**
+   * From now on the instruction at an offset is reached by a record, which is complete, unless it has one already. The
+   * compiling thread may read it at once.
+   */
+  private enter(table: number, offset: number, at: number): void {
     const { words } = this;
-    const pointer = (run.page.table >> 2) + (run.offset >> entryTable.chunkShift);
+    const pointer = (table >> 2) + (offset >> entryTable.chunkShift);
     if (words[pointer] === entryTable.emptyChunk) {
       this.end -= entryTable.chunkSize;
       words.fill(0, this.end >> 2, (this.end + entryTable.chunkSize) >> 2);
-      words[pointer] = this.end;
+      Atomics.store(words, pointer, this.end);
     }
-    const entry = (words[pointer] >> 2) + (run.offset & (entryTable.chunkBytes - 1));
-    if (!words[entry]) words[entry] = run.at;
+    const entry = (words[pointer] >> 2) + (offset & (entryTable.chunkBytes - 1));
+    if (!words[entry]) Atomics.store(words, entry, at);
   }
 
   private emitSpecial(run: Run, op: number, target: number): void {
@@ -461,9 +468,14 @@ export class CodeCache {
     this.view.setInt32(at + record.target, target, true);
   }
 
-  /** Writes the next record of a block; true when it ends the block. */
-  private emitInstruction(run: Run, decoded: Instruction | 'undefined' | 'too-long' | 'truncated'): boolean {
+  /** Writes the next record of a block, and enters it if it may be come to; true when it ends the block. */
+  private emitInstruction(
+    run: Run,
+    decoded: Instruction | 'undefined' | 'too-long' | 'truncated',
+    isEntered: boolean,
+  ): boolean {
     const length = this.writeInstruction(run.at, run.offset, decoded);
+    if (isEntered) this.enter(run.page.table, run.offset, run.at);
     if (typeof decoded === 'string') {
       run.at += record.size;
       // All that may have made it undefined: a change there may define it.

@@ -59,7 +59,7 @@ export const copyBuffer = { base: 0xf000, size: 0x1000 } as const;
 /** A tag that no address has: bits below 12 are set. */
 export const noTag = -1n;
 
-/** An i32 that counts how often decoded code was dropped because its page changed. */
+/** An i32 that counts how often decoded code was dropped, because its page changed or for want of room. */
 export const codeChanges = tlb.base + tlb.sets * tlb.stride;
 
 /**
@@ -100,7 +100,7 @@ export const entryTable = {
 /** The record that an entry table has for `offset`, or 0. */
 export function recordIn(words: Int32Array, table: number, offset: number): number {
   const chunk = words[(table >> 2) + (offset >> entryTable.chunkShift)];
-  return words[(chunk >> 2) + (offset & (entryTable.chunkBytes - 1))];
+  return Atomics.load(words, (chunk >> 2) + (offset & (entryTable.chunkBytes - 1)));
 }
 
 /** Guest RAM. */

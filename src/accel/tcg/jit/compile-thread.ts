@@ -105,9 +105,15 @@ function answer(
 ): Answer {
   const begin = context.monotonicNanos();
   const millis = () => (context.monotonicNanos() - begin) / 1e6;
-  const made = compiler.compile(request);
-  if (typeof made === 'string') return { id, made, module: undefined, millis: millis() };
-  const { bytes, ...region } = made;
-  const module = compileModule(bytes, request.isFinal ? 'best' : 'quick');
-  return { id, made: region, module, millis: millis() };
+  const { changes } = compiler;
+  try {
+    const made = compiler.compile(request);
+    if (typeof made === 'string') return { id, made, module: undefined, millis: millis() };
+    const { bytes, ...region } = made;
+    const module = compileModule(bytes, request.isFinal ? 'best' : 'quick');
+    return { id, made: region, module, millis: millis() };
+  } catch (e) {
+    if (changes === compiler.changes) throw e;
+    return { id, made: 'refused', module: undefined, millis: millis() };
+  }
 }

@@ -12,7 +12,7 @@ import {
   normalVariant,
 } from '../../../target/index.ts';
 import { buildFunctionModule, type ModuleShape, trialLinks } from '../emit/module.ts';
-import { entryTable, ramBase, record, recordIn, regionArea } from '../layout.ts';
+import { codeChanges, entryTable, ramBase, record, recordIn, regionArea } from '../layout.ts';
 import { executeTableIn } from '../tlb.ts';
 import { RegionEmitter } from './emit-region.ts';
 import { seenSlots } from './frame.ts';
@@ -32,6 +32,7 @@ const maxEntries = 8;
 const coldShift = 7;
 /** The most pages of a region. */
 const maxPages = 8;
+const maxInstructionBytes = 15;
 
 export interface CompilerOptions {
   readonly buffer: SharedArrayBuffer;
@@ -79,7 +80,8 @@ export interface RegionCode {
 interface SourcePage {
   readonly table: number;
   readonly drops: number;
-  readonly bytes: Uint8Array;
+  /** Engine address of its bytes. */
+  readonly host: number;
 }
 
 /** What a region is made from: its entry's page and place, and the other pages near it. */
@@ -94,6 +96,7 @@ export class RegionCompiler {
   private readonly words: Int32Array;
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
+  private readonly instructionBytes = new Uint8Array(maxInstructionBytes);
   private readonly emitter: RegionEmitter;
   private readonly repeatHandlers = new Map<string, number>();
   private readonly able = new Map<string, boolean>();
@@ -111,6 +114,11 @@ export class RegionCompiler {
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);
     this.emitter = new RegionEmitter({ view: this.view, words: this.words, repeatHandlers: this.repeatHandlers });
+  }
+
+  /** Changes when code was dropped: what is made meanwhile may be anything, and of no use. */
+  get changes(): number {
+    return Atomics.load(this.words, codeChanges >> 2);
   }
 
   /** The region; 'refused' when there is nothing that can be translated, 'full' when all code must be forgotten first. */
@@ -174,12 +182,22 @@ export class RegionCompiler {
 
   private read(table: number): SourcePage {
     const drops = Atomics.load(this.words, (table + entryTable.drops) >> 2);
-    const host = this.view.getUint32(table + entryTable.host, true);
-    return { table, drops, bytes: this.bytes.slice(host, host + 4096) };
+    return { table, drops, host: this.view.getUint32(table + entryTable.host, true) };
+  }
+
+  /**
+   * The instruction at an offset of a page, which has a record. Its bytes are read now that it has: as long as the
+   * page's code is not dropped, they are those that the record was made from. Before, they may have been others.
+   */
+  private decode({ host }: SourcePage, mode: number, offset: number): ReturnType<typeof decode> {
+    const { table, features } = this.options;
+    const length = Math.min(maxInstructionBytes, 4096 - offset);
+    this.instructionBytes.set(this.bytes.subarray(host + offset, host + offset + length));
+    return decode(table, features, mode, this.instructionBytes, 0, length);
   }
 
   private source({ table: first, mode, low, high, tlbSet, isFinal, offset: entry }: CompileRequest): Source {
-    const { table, features, decodeAt } = this.options;
+    const { decodeAt } = this.options;
     const pages = new Map<number, SourcePage | undefined>([[0, this.read(first)]]);
     const page = (delta: number): SourcePage | undefined => {
       if (!pages.has(delta)) pages.set(delta, isFinal && mode & modeBits.long64 ? near(delta) : undefined);
@@ -204,12 +222,14 @@ export class RegionCompiler {
       const delta = pageOf(offset);
       const from = page(delta);
       if (!from) return undefined;
-      const decoded = decode(table, features, mode, from.bytes, offset - delta, 4096);
-      if (typeof decoded === 'string') return undefined;
       decodeAt?.(from.table, offset - delta);
-      const at = { offset, instruction: decoded, record: recordIn(this.words, from.table, offset - delta) };
+      const found = recordIn(this.words, from.table, offset - delta);
       // What was never decoded was never run.
-      return at.record > 0 && this.isAble(at) ? at : undefined;
+      if (found <= 0) return undefined;
+      const decoded = this.decode(from, mode, offset - delta);
+      if (typeof decoded === 'string') return undefined;
+      const at = { offset, instruction: decoded, record: found };
+      return this.isAble(at) ? at : undefined;
     };
     const seenTargets = (at: RegionInstruction): number[] => {
       const slots = this.seen.get(at.record);
