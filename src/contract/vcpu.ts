@@ -81,6 +81,8 @@ export interface Vcpu extends CpuSignals {
 export interface VcpuDebug {
   /** INT3 at a linear address for which this says true comes back from `run` as `debug`, before it was executed. */
   isBreakpoint: (low: number, high: number) => boolean;
+  /** The same addresses, for an accelerator that can also watch some of them without an INT3; set after `isBreakpoint`. */
+  watch?(addresses: readonly bigint[]): void;
   /** The next `run` executes one instruction, takes no interrupt before it, and comes back as `debug`. */
   step(): void;
 }

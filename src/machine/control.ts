@@ -194,6 +194,7 @@ export class MachineControl implements RunControl {
         const known = new Set(addresses);
         const linear = (low: number, high: number) => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
         debug().isBreakpoint = (low, high) => known.has(linear(low, high));
+        debug().watch?.(addresses);
         return undefined;
       },
       'debug-step': () => {

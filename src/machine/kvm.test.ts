@@ -257,6 +257,46 @@ test('a debugger: registers, single steps, and the guest goes on', { skip }, asy
   await reader.read(); // it prints again
 });
 
+test('breakpoints: as many as there are debug registers without an INT3, more of them with one', { skip }, async () => {
+  const [ENTRY, PLACES, INT3] = [0x20_0200, 6, 0xcc];
+  // l: inc eax, twice for each place; jmp l
+  const code = [...PRINT_K, ...Array.from({ length: PLACES * 2 }, () => [0xff, 0xc0]).flat(), 0xeb, 0xfe - PLACES * 4];
+  const addresses = Array.from({ length: PLACES }, (_, i) => ENTRY + PRINT_K.length + i * 4);
+  const linear = addresses.map(BigInt);
+  await using machine = await machineOf(code, { cpus: 2 });
+  let stopped = Promise.withResolvers<void>();
+  machine.onEvent((event) => {
+    if (event.kind === 'state' && event.state === 'debug') stopped.resolve();
+  });
+  await machine.start();
+  await machine.serial[0].readable.getReader().read();
+  await machine.command('pause');
+  const go = async (command: 'resume' | 'debug-step') => {
+    stopped = Promise.withResolvers();
+    await machine.command(command);
+    await stopped.promise;
+    return ((await machine.command('read-cpu')) as { rip: bigint }).rip;
+  };
+  const insert = (address: number, byte: number) =>
+    machine.command('write-memory', { address, bytes: Uint8Array.of(byte) });
+  // The guest's own code is there: the debug registers stop it.
+  await machine.command('set-breakpoints', [linear[2]]);
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await go('resume'), linear[2]);
+    assert.equal(await go('debug-step'), linear[2] + 2n);
+  }
+  for (const address of addresses) await insert(address, INT3);
+  await machine.command('set-breakpoints', linear);
+  for (let i = 3; i < 3 + 2 * PLACES; i++) {
+    const at = i % PLACES;
+    assert.equal(await go('resume'), linear[at]);
+    // As a debugger goes on: the instruction is put back for a step.
+    await insert(addresses[at], 0xff);
+    assert.equal(await go('debug-step'), linear[at] + 2n);
+    await insert(addresses[at], INT3);
+  }
+});
+
 test('guest RAM that a balloon gives up reads as zeros', { skip }, () => {
   for (const backing of ['anonymous', 'memfd'] as const) {
     const { memory, close } = createKvm(nodeKvmHost(), {

@@ -171,8 +171,5 @@ function createVcpus(
   // As a message to its local APIC: a call on the vCPU would wait until it leaves the guest.
   const nmi = () => void vm.signalMsi(NMI_MESSAGE.address, NMI_MESSAGE.data);
   const { host } = system;
-  return new KvmThreads(
-    { mmio, ports, mayContinue, apic, outside, host, vcpus, msrs, clock, nmi, run: pages.buffer },
-    monotonicNanos,
-  );
+  return new KvmThreads({ mmio, ports, mayContinue, apic, outside, host, vcpus, msrs, clock, nmi }, monotonicNanos);
 }

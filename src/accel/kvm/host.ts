@@ -1,5 +1,5 @@
 /** What the KVM accelerator needs of the host: calls of the kernel, injected. */
-import type { VcpuThreadData } from './mailbox.ts';
+import type { THREAD_LAYOUT } from './mailbox.ts';
 
 /** Memory that all threads of the process share, page-aligned. */
 export interface SharedMemory {
@@ -62,8 +62,8 @@ export interface KvmHost {
   takeEvent(fd: number): number;
   /** Interrupts a thread that is, or is about to be, in KVM_RUN. */
   kick(threadId: number): void;
-  /** Starts the thread that runs one vCPU; it ends at the turn `end`, and with the process in any case. */
-  startVcpuThread(data: VcpuThreadData): VcpuThread;
+  /** Starts a thread for each vCPU. Throws UserError when the host has no room for them. */
+  startVcpuThreads(data: VcpuThreadsData): VcpuThreadGroup;
   createWait(): EventWait;
   /** The clock by which the kernel tells times (CLOCK_MONOTONIC). */
   monotonicNanos(): bigint;
@@ -71,10 +71,23 @@ export interface KvmHost {
   readonly isPvm: boolean;
 }
 
-/** A vCPU's thread, as `startVcpuThread` makes it. */
-export interface VcpuThread {
-  /** Resolves when it has ended, however it did: undefined, or what went wrong. */
-  readonly ended: Promise<string | undefined>;
+/** What the threads of vCPUs are given. */
+export interface VcpuThreadsData {
+  readonly layout: typeof THREAD_LAYOUT;
+  readonly vcpuFds: readonly number[];
+  /** An event counter, rung when the machine's thread sleeps and a vCPU asks for something. */
+  readonly doorbellFd: number;
+  readonly requests: { readonly run: number; readonly setSignalMask: number };
+}
+
+/** They end at the turn `end`, and are out of the guest before the memory of the thread that started them goes. */
+export interface VcpuThreadGroup {
+  /** Laid out as mailbox.ts says, for all threads. */
+  readonly words: Int32Array;
+  /** Wakes a vCPU's thread that sleeps until its turn comes. */
+  wake(index: number): void;
+  /** Returns when all have ended, after their turns are `end`. */
+  join(): void;
 }
 
 /** Waits for several things at once, in the thread of a machine on KVM. */

@@ -3,10 +3,10 @@
 /** Whose turn it is: a vCPU's thread waits while it is the machine's. */
 export const TURN = { machine: 0, guest: 1, end: 2 } as const;
 
-/** Indices of Int32 words, a cache line a vCPU; the machine's own line is the first. */
+/** Indices of Int32 words, two cache lines a vCPU; the first are the head, for all. */
 export const WORDS = {
-  perVcpu: 16,
-  /** Of the machine: nonzero while its thread sleeps; whoever has something for it rings its doorbell. */
+  perVcpu: 32,
+  /** Of the head: nonzero while the machine's thread sleeps; whoever has something for it rings its doorbell. */
   machineAsleep: 0,
   /** Of a vCPU, one of TURN. */
   turn: 0,
@@ -19,28 +19,28 @@ export const WORDS = {
   asleep: 4,
 } as const;
 
-/** What a vCPU's thread is given. */
-export interface VcpuThreadData {
-  readonly mailbox: SharedArrayBuffer;
-  readonly words: typeof WORDS;
-  readonly turns: typeof TURN;
-  /** Index of the vCPU's first word. */
-  readonly base: number;
-  readonly vcpuFd: number;
-  readonly doorbellFd: number;
-  /** The page whose second byte makes KVM_RUN return at once. */
-  readonly run: SharedArrayBuffer;
-  readonly runOffset: number;
-  readonly requests: { readonly run: number; readonly setSignalMask: number };
-}
+const WORD_BYTES = 4;
 
-export interface Mailbox {
-  readonly buffer: SharedArrayBuffer;
-  readonly words: Int32Array;
-  baseOf(index: number): number;
-}
+/** The same in bytes, with what threads are told once and do not change. */
+export const THREAD_LAYOUT = {
+  lineBytes: WORDS.perVcpu * WORD_BYTES,
+  turn: WORDS.turn * WORD_BYTES,
+  result: WORDS.result * WORD_BYTES,
+  attention: WORDS.attention * WORD_BYTES,
+  threadId: WORDS.threadId * WORD_BYTES,
+  asleep: WORDS.asleep * WORD_BYTES,
+  vcpuFd: 64,
+  doorbellFd: 68,
+  runPage: 72,
+  headAddress: 80,
+  kickSet: 88,
+  one: 96,
+  /** Two 64-bit zeros. */
+  noTime: 104,
+  machineAsleep: WORDS.machineAsleep * WORD_BYTES,
+  count: 4,
+  processId: 8,
+} as const;
 
-export function createMailbox(count: number): Mailbox {
-  const buffer = new SharedArrayBuffer((count + 1) * WORDS.perVcpu * 4);
-  return { buffer, words: new Int32Array(buffer), baseOf: (index) => (index + 1) * WORDS.perVcpu };
-}
+/** Index of a vCPU's first word. */
+export const baseOf = (index: number) => (index + 1) * WORDS.perVcpu;

@@ -95,6 +95,37 @@ test('INIT and SIPI start a second CPU', { skip }, async () => {
   assert.equal(guest.vcpus.snapshot().length, 2);
 });
 
+test('255 CPUs: the first starts each of the others by itself', { skip }, async () => {
+  const CPUS = 255;
+  const started = new Set<number>();
+  await using guest = rig(
+    [
+      ...[0xb8, 0x00, 0x03, 0xe0, 0xfe], // mov eax, fee00300h: the interrupt command register
+      ...[0xb9, 1, 0, 0, 0], // mov ecx, 1
+      ...[0x89, 0xca, 0xc1, 0xe2, 0x18, 0x89, 0x50, 0x10], // l: mov edx, ecx; shl edx, 24; mov [rax + 10h], edx
+      ...[0xc7, 0x00, 0x00, 0x45, 0, 0], // INIT
+      ...[0xc7, 0x00, 0x09, 0x46, 0, 0], // startup at 9000h
+      ...[0xff, 0xc1, 0x81, 0xf9, CPUS, 0, 0, 0, 0x75, 0xe2], // inc ecx; cmp ecx, CPUS; jne l
+      ...[HLT, 0xeb, 0xfd],
+    ],
+    CPUS,
+    (_port, value) => started.add(value & 0xff),
+  );
+  // In real mode: its number from CPUID: mov eax, 1; cpuid; shr ebx, 24; mov al, bl; out 55h, al; l: hlt; jmp l
+  guest.memory.set(
+    [0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x66, 0xc1, 0xeb, 0x18, 0x88, 0xd8, 0xe6, 0x55, HLT, 0xeb, 0xfd],
+    0x9000,
+  );
+  guest.vcpus.resume();
+  guest.serveUntil(() => started.size === CPUS - 1);
+  guest.vcpus.pause();
+  assert.deepEqual(
+    [...started].sort((a, b) => a - b),
+    [...started].map((_, i) => i + 1),
+  );
+  assert.equal(guest.vcpus.snapshot().length, CPUS);
+});
+
 test('eight CPUs: the first starts the others, each counts, all are paused and go on', { skip }, async () => {
   const CPUS = 8;
   const COUNTERS = 0x7000;

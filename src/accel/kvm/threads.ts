@@ -1,7 +1,6 @@
-/** The vCPUs of a machine: their threads, their turns, and what they ask of devices. */
-import { InternalError, StateError } from '../../base/index.ts';
+/** The vCPUs of a machine: they run, stand still, and are read and written. */
+import { StateError } from '../../base/index.ts';
 import type {
-  AccessSize,
   BootEntry,
   Bus,
   DeviceRecord,
@@ -11,17 +10,17 @@ import type {
   VcpuThreadsEvent,
 } from '../../contract/index.ts';
 import { X86_CPU } from '../../target/index.ts';
+import { createAnswers } from './answers.ts';
 import { readApic, withApic } from './apic-record.ts';
 import { describeState } from './describe.ts';
-import { describeExit, EXIT } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
-import { ERRNO, type EventWait, errnoName, type KvmHost, type VcpuThread } from './host.ts';
+import { errnoName, type KvmHost } from './host.ts';
 import { VCPU } from './ioctls.ts';
 import type { OutsideControllers } from './irqchip.ts';
 import { ExternalInjector, LocalInterrupts } from './local-interrupts.ts';
-import { createMailbox, type Mailbox, TURN, WORDS } from './mailbox.ts';
 import { fromRecord, type RecordContext, toRecord } from './record.ts';
-import { exitHypercall, exitIo, exitMmio, exitMsr, RUN_DATA, runHead } from './structures.ts';
+import { runHead } from './structures.ts';
+import { Turns, wasFetched } from './turns.ts';
 import { type KvmVcpu, MP_STATE } from './vcpu.ts';
 import { atEntry, readState, type VcpuState, writeState } from './vcpu-state.ts';
 
@@ -32,7 +31,6 @@ export interface KvmThreadsOptions {
   readonly ports: Bus;
   /** MSRs that make up a vCPU's state. */
   readonly msrs: readonly number[];
-  readonly run: SharedArrayBuffer;
   /** The only CPU's local APIC, where it is not the kernel's. */
   readonly apic?: LocalApic;
   /** Interrupt controllers beside local APICs that are the kernel's. */
@@ -44,33 +42,16 @@ export interface KvmThreadsOptions {
   mayContinue(): boolean;
 }
 
-/** How long the machine's thread looks for the next request of a vCPU before it sleeps, while they come often. */
-const SPIN_NANOS = 40_000;
-const BUSY_NANOS = 300_000;
-const SPINS_PER_LOOK = 50;
-/** Requests answered in a row before event counters are looked at. */
-const REQUESTS_PER_LOOK = 64;
-/** How long a kicked vCPU may take before it is kicked again. */
-const KICK_AGAIN_NANOS = 1_000_000;
-/** What a hypercall that nobody knows returns, negated. */
-const KVM_ENOSYS = 1000n;
 /** A pause that a guest's clock should not see. */
 const LONG_PAUSE_NANOS = 100_000_000;
-const { exitReason, immediateExit } = runHead.offsets;
+const { immediateExit } = runHead.offsets;
 
 export class KvmThreads implements VcpuThreads {
   readonly count: number;
   readonly #options: KvmThreadsOptions;
-  readonly #mailbox: Mailbox;
-  readonly #words: Int32Array;
-  readonly #doorbell: number;
-  readonly #wait: EventWait;
-  readonly #onEvent = (fd: number) => this.#event(fd);
-  readonly #listeners = new Map<number, () => void>();
-  readonly #threads: VcpuThread[];
+  readonly #turns: Turns;
+  readonly #answer: ReturnType<typeof createAnswers>;
   readonly #powerUp: readonly VcpuState[];
-  /** Whether a vCPU was given the turn and has not given it back. */
-  readonly #isOut: boolean[];
   readonly #events: VcpuThreadsEvent[] = [];
   /** Of a restore that is under way. */
   readonly #apics = new Map<number, LocalApicState>();
@@ -81,27 +62,30 @@ export class KvmThreads implements VcpuThreads {
   #paused = true;
   #pausedAt: { readonly at: number; readonly clock: bigint } | undefined;
   #closed = false;
-  #served = 0;
-  #lastRequest = 0;
   readonly #now: () => number;
   readonly debug: GuestDebug;
 
+  /** Throws UserError when the host has no room for so many threads. */
   constructor(options: KvmThreadsOptions, now: () => number) {
-    const { host, vcpus } = options;
+    const { host, vcpus, mmio, ports, outside } = options;
     this.#options = options;
     this.#now = now;
     this.count = vcpus.length;
-    this.#mailbox = createMailbox(vcpus.length);
-    this.#words = this.#mailbox.words;
-    this.#doorbell = host.eventfd();
-    this.#wait = host.createWait();
-    this.#wait.add(this.#doorbell);
-    this.#isOut = vcpus.map(() => false);
     this.debug = new GuestDebug(vcpus, (change) => this.#whileStill(change));
     this.#local = options.apic && new LocalInterrupts(options.apic, vcpus[0]);
-    this.#outside = options.outside && new ExternalInjector(options.outside.external, vcpus[0]);
+    this.#outside = outside && new ExternalInjector(outside.external, vcpus[0]);
+    this.#answer = createAnswers({
+      mmio,
+      ports,
+      isPvm: host.isPvm,
+      onEoi: (vector) => outside?.onEoi(vector),
+      onHalt: () => {
+        if (this.#local) this.#local.isHalted = true;
+      },
+      stopsForDebugger: (vcpu) => this.debug.stops(vcpu),
+    });
     this.#powerUp = vcpus.map((vcpu) => this.#read(vcpu));
-    this.#threads = vcpus.map((vcpu, index) => this.#startThread(vcpu, index));
+    this.#turns = new Turns(host, vcpus, now);
   }
 
   // --- Running.
@@ -121,26 +105,29 @@ export class KvmThreads implements VcpuThreads {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    this.#halt();
+    this.#halting = true;
+    this.#turns.halt(() => this.serve());
+    this.#halting = false;
     this.#pausedAt = { at: this.#now(), clock: this.#options.clock.read() };
   }
 
   serve(): boolean {
-    let any = false;
-    for (let index = 0; index < this.count; index++) {
-      if (!this.#isOut[index] || !this.#hasRequest(index)) continue;
-      any = true;
-      this.#isOut[index] = false;
-      this.#answer(index);
-      this.#listenAgain(index);
-      if (!this.#paused && this.#events.length === 0 && this.#options.mayContinue()) this.#give(index);
-    }
-    if (any) {
-      this.#lastRequest = this.#now();
-      if (++this.#served % REQUESTS_PER_LOOK === 0) this.#wait.wait(0, this.#onEvent);
-    }
-    return any;
+    return this.#turns.take(this.#taken);
   }
+
+  readonly #taken = (index: number, result: number): void => {
+    const vcpu = this.#options.vcpus[index];
+    const event =
+      result >= 0
+        ? this.#answer(vcpu)
+        : wasFetched(result)
+          ? undefined
+          : ({ kind: 'failure', cpu: index, message: `KVM cannot run CPU ${index}: ${errnoName(-result)}` } as const);
+    if (event !== undefined) this.#events.push(event);
+    // What it was called for is looked at now; a pause wants all.
+    if ((this.#local || this.#outside) && !this.#halting) this.#turns.attend(index);
+    if (!this.#paused && this.#events.length === 0 && this.#options.mayContinue()) this.#give(index);
+  };
 
   nmi(): void {
     if (this.#local) {
@@ -151,13 +138,9 @@ export class KvmThreads implements VcpuThreads {
 
   interruptRequest(): void {
     if ((!this.#local && !this.#outside) || this.#paused) return;
-    if (!this.#isOut[0]) {
-      // Not while its request is being answered: it looks for interrupts after that.
-      if (this.#local?.isHalted) this.#give(0);
-      return;
-    }
-    Atomics.store(this.#words, this.#mailbox.baseOf(0) + WORDS.attention, 1);
-    this.#kick(0);
+    if (this.#turns.isOut(0)) this.#turns.call(0);
+    // Not while its request is being answered: it looks for interrupts after that.
+    else if (this.#local?.isHalted) this.#give(0);
   }
 
   takeEvent(): VcpuThreadsEvent | undefined {
@@ -165,29 +148,20 @@ export class KvmThreads implements VcpuThreads {
   }
 
   spin(): boolean {
-    const start = this.#now();
-    if (start - this.#lastRequest > BUSY_NANOS) return false;
-    do {
-      for (let i = 0; i < SPINS_PER_LOOK; i++) if (this.#anyRequest()) return true;
-    } while (this.#now() < start + SPIN_NANOS);
-    return false;
+    return this.#turns.spin();
   }
 
   wait(nanos: number): boolean {
-    Atomics.store(this.#words, WORDS.machineAsleep, 1);
-    const turn = this.#wait.wait(this.#anyRequest() ? 0 : nanos, this.#onEvent);
-    Atomics.store(this.#words, WORDS.machineAsleep, 0);
-    return turn;
+    return this.#turns.wait(nanos);
   }
 
   /** Calls `listener` in the machine's thread when an event counter is signalled. */
   listen(fd: number, listener: () => void): void {
-    this.#listeners.set(fd, listener);
-    this.#wait.add(fd);
+    this.#turns.listen(fd, listener);
   }
 
   unlisten(fd: number): void {
-    if (this.#listeners.delete(fd)) this.#wait.remove(fd);
+    this.#turns.unlisten(fd);
   }
 
   // --- State, while paused.
@@ -269,10 +243,7 @@ export class KvmThreads implements VcpuThreads {
     if (this.#closed) return;
     this.#closed = true;
     this.pause();
-    for (let index = 0; index < this.count; index++) this.#turn(index, TURN.end);
-    await Promise.all(this.#threads.map(({ ended }) => ended));
-    this.#wait.close();
-    this.#options.host.close(this.#doorbell);
+    this.#turns.end();
   }
 
   /** The guest's clock goes on from where it was paused, and its watchdogs are told. */
@@ -283,53 +254,11 @@ export class KvmThreads implements VcpuThreads {
     for (const { fd } of vcpus) host.ioctl(fd, VCPU.KVMCLOCK_CTRL, 0);
   }
 
-  // --- Turns.
-
-  #startThread(vcpu: KvmVcpu, index: number): VcpuThread {
-    const thread = this.#options.host.startVcpuThread({
-      mailbox: this.#mailbox.buffer,
-      words: WORDS,
-      turns: TURN,
-      base: this.#mailbox.baseOf(index),
-      vcpuFd: vcpu.fd,
-      doorbellFd: this.#doorbell,
-      run: this.#options.run,
-      runOffset: vcpu.run.byteOffset,
-      requests: { run: VCPU.RUN, setSignalMask: VCPU.SET_SIGNAL_MASK },
-    });
-    void thread.ended.then((wrong) => {
-      if (this.#closed) return;
-      this.#isOut[index] = false;
-      this.#events.push({
-        kind: 'failure',
-        cpu: index,
-        message: `the thread of CPU ${index} died: ${wrong ?? 'it ended'}`,
-      });
-    });
-    return thread;
-  }
-
   /** A CPU whose local APIC is not the kernel's stays here while it is halted. */
   #give(index: number): void {
-    if (this.#isOut[index] || (this.#local && !this.#local.enter())) return;
+    if (this.#turns.isOut(index) || (this.#local && !this.#local.enter())) return;
     if (index === 0) this.#outside?.enter();
-    this.#isOut[index] = true;
-    this.#turn(index, TURN.guest);
-  }
-
-  #turn(index: number, turn: number): void {
-    const base = this.#mailbox.baseOf(index);
-    Atomics.store(this.#words, base + WORDS.turn, turn);
-    if (Atomics.load(this.#words, base + WORDS.asleep) !== 0) Atomics.notify(this.#words, base + WORDS.turn);
-  }
-
-  #hasRequest(index: number): boolean {
-    return Atomics.load(this.#words, this.#mailbox.baseOf(index) + WORDS.turn) === TURN.machine;
-  }
-
-  #anyRequest(): boolean {
-    for (let index = 0; index < this.count; index++) if (this.#isOut[index] && this.#hasRequest(index)) return true;
-    return false;
+    this.#turns.give(index);
   }
 
   #whileStill(action: () => void): void {
@@ -337,42 +266,6 @@ export class KvmThreads implements VcpuThreads {
     this.pause();
     action();
     if (ran) this.resume();
-  }
-
-  /** Fetches every vCPU out of the guest. */
-  #halt(): void {
-    const { vcpus } = this.#options;
-    this.#halting = true;
-    const setAttention = (value: number) => {
-      for (const [index] of vcpus.entries())
-        Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, value);
-    };
-    setAttention(1);
-    for (;;) {
-      this.serve();
-      const out = vcpus.filter((_, index) => this.#isOut[index]);
-      if (out.length === 0) break;
-      for (const { id } of out) this.#kick(id);
-      this.#lastRequest = this.#now(); // the answers come soon
-      if (!this.spin()) this.wait(KICK_AGAIN_NANOS);
-    }
-    this.#halting = false;
-    setAttention(0);
-    // What they wrote to doorbells until now is done, too: their counters are in no snapshot.
-    this.#wait.wait(0, this.#onEvent);
-  }
-
-  #kick(index: number): void {
-    const { host, vcpus } = this.#options;
-    Atomics.store(vcpus[index].run, immediateExit, 1);
-    const id = Atomics.load(this.#words, this.#mailbox.baseOf(index) + WORDS.threadId);
-    if (id !== 0) host.kick(id);
-  }
-
-  /** What it was fetched out for is looked at now; a pause wants all. */
-  #listenAgain(index: number): void {
-    if ((this.#local || this.#outside) && !this.#halting)
-      Atomics.store(this.#words, this.#mailbox.baseOf(index) + WORDS.attention, 0);
   }
 
   #contextOf(index: number): RecordContext {
@@ -392,100 +285,4 @@ export class KvmThreads implements VcpuThreads {
     vcpu.enter();
     Atomics.store(vcpu.run, immediateExit, 0);
   }
-
-  #event(fd: number): void {
-    this.#options.host.takeEvent(fd);
-    this.#listeners.get(fd)?.();
-  }
-
-  // --- What vCPUs ask for.
-
-  #answer(index: number): void {
-    const vcpu = this.#options.vcpus[index];
-    const result = Atomics.load(this.#words, this.#mailbox.baseOf(index) + WORDS.result);
-    if (result === -ERRNO.EINTR) return;
-    if (result < 0) {
-      this.#fail(index, `KVM cannot run CPU ${index}: ${errnoName(-result)}`);
-      return;
-    }
-    switch (vcpu.runView.getUint32(exitReason, true)) {
-      case EXIT.io:
-        this.#io(vcpu);
-        return;
-      case EXIT.mmio:
-        this.#mmio(vcpu);
-        return;
-      case EXIT.shutdown:
-        this.#events.push({ kind: 'shutdown', cpu: index, reason: 'triple fault' });
-        return;
-      case EXIT.debug:
-        if (this.debug.stops(vcpu)) this.#events.push({ kind: 'debug', cpu: index });
-        return;
-      case EXIT.intr:
-      case EXIT.irqWindowOpen:
-      case EXIT.busLock:
-      case EXIT.notify:
-        return;
-      case EXIT.rdmsr:
-      case EXIT.wrmsr: // no device has it: #GP
-        vcpu.runView.setUint8(RUN_DATA + exitMsr.offsets.error, 1);
-        return;
-      case EXIT.hypercall:
-        vcpu.runView.setBigInt64(RUN_DATA + exitHypercall.offsets.ret, -KVM_ENOSYS, true);
-        return;
-      case EXIT.ioapicEoi:
-        this.#options.outside?.onEoi(vcpu.runView.getUint8(RUN_DATA));
-        return;
-      case EXIT.hlt:
-        if (this.#local) this.#local.isHalted = true;
-        return;
-      default:
-        this.#fail(index, describeExit(vcpu.run, this.#options.host.isPvm));
-    }
-  }
-
-  #fail(cpu: number, message: string): void {
-    this.#events.push({ kind: 'failure', cpu, message });
-  }
-
-  /** A port, `count` times for string instructions. */
-  #io({ runView }: KvmVcpu): void {
-    const { ports } = this.#options;
-    const isOut = runView.getUint8(RUN_DATA + exitIo.offsets.direction) === 1;
-    const size = runView.getUint8(RUN_DATA + exitIo.offsets.size) as AccessSize;
-    const port = runView.getUint16(RUN_DATA + exitIo.offsets.port, true);
-    const count = runView.getUint32(RUN_DATA + exitIo.offsets.count, true);
-    let at = runView.getUint32(RUN_DATA + exitIo.offsets.dataOffset, true);
-    for (let i = 0; i < count; i++, at += size) {
-      if (isOut) ports.write(port, size, getValue(runView, at, size));
-      else setValue(runView, at, size, ports.read(port, size));
-    }
-  }
-
-  #mmio({ runView }: KvmVcpu): void {
-    const { mmio } = this.#options;
-    const address = runView.getUint32(RUN_DATA, true) + runView.getUint32(RUN_DATA + 4, true) * 0x1_0000_0000;
-    const length = runView.getUint32(RUN_DATA + exitMmio.offsets.length, true);
-    const isWrite = runView.getUint8(RUN_DATA + exitMmio.offsets.isWrite) !== 0;
-    // 8 bytes are two accesses, and odd lengths (of split accesses) are bytes.
-    const step = length === 8 ? 4 : length === 1 || length === 2 || length === 4 ? length : 1;
-    for (let done = 0; done < Math.min(length, 8); done += step) {
-      const at = RUN_DATA + exitMmio.offsets.data + done;
-      if (isWrite) mmio.write(address + done, step as AccessSize, getValue(runView, at, step));
-      else setValue(runView, at, step, mmio.read(address + done, step as AccessSize));
-    }
-  }
-}
-
-function getValue(view: DataView, at: number, size: number): number {
-  if (size === 1) return view.getUint8(at);
-  if (size === 2) return view.getUint16(at, true);
-  if (size === 4) return view.getUint32(at, true);
-  throw new InternalError(`KVM: an access of ${size} bytes`);
-}
-
-function setValue(view: DataView, at: number, size: number, value: number): void {
-  if (size === 1) view.setUint8(at, value);
-  else if (size === 2) view.setUint16(at, value, true);
-  else view.setUint32(at, value, true);
 }

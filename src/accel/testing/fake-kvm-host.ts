@@ -42,7 +42,7 @@ export function fakeKvmHost({
     signalEvent: refused,
     takeEvent: refused,
     kick: refused,
-    startVcpuThread: refused,
+    startVcpuThreads: refused,
     createWait: refused,
     monotonicNanos: () => 0n,
     isPvm: isPvm ?? false,

@@ -1,9 +1,9 @@
 /** The host of the KVM accelerator on Linux: memory, event counters, kicks. */
 import { existsSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
 import { UserError } from '../../base/index.ts';
 import { KICK_SIGNAL, type KvmLibc, kvmLibc } from './kvm-libc.ts';
 import { allocateRam, allocateShared, giveBack, PROT_READ_WRITE } from './kvm-memory.ts';
+import { startVcpuThreads, type ThreadsData } from './kvm-vcpu-threads.ts';
 import { nodeEventWait } from './kvm-wait.ts';
 
 const O_RDWR_CLOEXEC = 0x8_0002;
@@ -46,26 +46,9 @@ export function nodeKvmHost(libc: KvmLibc = kvmLibc()) {
     signalEvent: (fd: number) => void libc.write(fd, ONE, 8),
     takeEvent: (fd: number) => (libc.read(fd, counterBytes, 8) === 8 ? Number(counter[0]) : 0),
     kick: (threadId: number) => void libc.threadKill(process.pid, threadId, KICK_SIGNAL),
-    startVcpuThread: (data: unknown) => startVcpuThread(data),
+    startVcpuThreads: (data: ThreadsData) => startVcpuThreads(libc, data),
     createWait: () => nodeEventWait(libc),
     monotonicNanos: () => process.hrtime.bigint(),
     isPvm: existsSync('/sys/module/kvm_pvm'),
   };
-}
-
-/** A vCPU's thread needs little memory of its own: it calls the kernel and waits. */
-const THREAD_LIMITS = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 };
-
-function startVcpuThread(workerData: unknown) {
-  const entry = new URL(
-    import.meta.url.endsWith('.ts') ? './kvm-vcpu-thread.ts' : './kvm-vcpu-thread.js',
-    import.meta.url,
-  );
-  const worker = new Worker(entry, { workerData, resourceLimits: THREAD_LIMITS });
-  let wrong: string | undefined;
-  worker.on('error', (error) => {
-    wrong = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  });
-  const ended = new Promise<string | undefined>((resolve) => worker.on('exit', () => resolve(wrong)));
-  return { ended };
 }

@@ -24,13 +24,21 @@ export interface KvmLibc {
   /** The address, or -errno. */
   readonly mmap: (address: bigint, length: number, prot: number, flags: number, fd: number, offset: number) => bigint;
   readonly munmap: Call;
-  readonly threadId: () => number;
   readonly threadKill: (processId: number, threadId: number, signal: number) => number;
   readonly setSignalMask: Call;
-  readonly signalTimedWait: Call;
-  readonly timerCreate: Call;
-  readonly timerSet: Call;
-  readonly timerDelete: Call;
+  /** The calls of POSIX threads return an error number. */
+  readonly threadAttributes: Call;
+  readonly threadStackSize: Call;
+  readonly threadCreate: (thread: Uint8Array, attributes: Uint8Array, code: bigint, argument: bigint) => number;
+  readonly threadName: (thread: bigint, name: string) => number;
+  readonly threadJoin: (thread: bigint) => number;
+  /** Wakes a thread that sleeps at this address. */
+  readonly futexWake: (address: bigint) => number;
+  /**
+   * `code(argument)` is called when this thread's environment ends, before its memory goes.
+   * @returns how to forget that
+   */
+  onEnvironmentEnd(code: bigint, argument: bigint): () => void;
   addressOf(bytes: ArrayBufferView | ArrayBufferLike): bigint;
   /** The epoll descriptor of this thread's event loop. */
   readonly eventLoopFd: number;
@@ -51,8 +59,9 @@ interface FullFfi {
 /** Ends KVM_RUN. Above the signals that the C library keeps for itself; nobody handles it. */
 export const KICK_SIGNAL = 44;
 
-const SYS_GETTID = 186;
+const SYS_FUTEX = 202;
 const SYS_TGKILL = 234;
+const FUTEX_WAKE_PRIVATE = 129;
 
 const [i, u, l, p, b, s] = ['int32', 'uint32', 'int64', 'pointer', 'buffer', 'string'];
 
@@ -74,15 +83,20 @@ const CALLS = {
   mlock: ['mlock', i, p, l],
   mmap: ['mmap', p, p, l, i, i, i, l],
   munmap: ['munmap', i, p, l],
-  gettid: ['syscall', l, l],
+  futex: ['syscall', l, l, p, l, l],
   tgkill: ['syscall', l, l, l, l, l],
   setSignalMask: ['pthread_sigmask', i, i, b, b],
-  signalTimedWait: ['sigtimedwait', i, b, p, b],
-  timerCreate: ['timer_create', i, i, b, b],
-  timerSet: ['timer_settime', i, p, i, b, p],
-  timerDelete: ['timer_delete', i, p],
+  threadAttributes: ['pthread_attr_init', i, b],
+  threadStackSize: ['pthread_attr_setstacksize', i, b, l],
+  threadCreate: ['pthread_create', i, b, b, p, p],
+  threadName: ['pthread_setname_np', i, p, s],
+  threadJoin: ['pthread_join', i, p, p],
   uvFd: ['uv_backend_fd', i, p],
   uvTimeout: ['uv_backend_timeout', i, p],
+  // node.h and v8-isolate.h, for addons: AddEnvironmentCleanupHook, RemoveEnvironmentCleanupHook, Isolate::GetCurrent.
+  addHook: ['_ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_', 'void', p, p, p],
+  removeHook: ['_ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_', 'void', p, p, p],
+  isolate: ['_ZN2v87Isolate10GetCurrentEv', p],
 } as const satisfies Record<string, readonly string[]>;
 
 /** Throws UserError where this Node or system cannot call it. */
@@ -111,7 +125,8 @@ export function kvmLibc(): KvmLibc {
   const [read, write, ftruncate, madvise, mlock, munmap] = (
     ['read', 'write', 'ftruncate', 'madvise', 'mlock', 'munmap'] as const
   ).map(call);
-  const [gettid, tgkill] = [call('gettid'), call('tgkill')];
+  const [futex, tgkill] = [call('futex'), call('tgkill')];
+  const [threadStackSize, threadJoin] = [call('threadStackSize'), call('threadJoin')];
   const loop = ffi.getCurrentEventLoop();
   return {
     ioctl: call('ioctl'),
@@ -133,13 +148,19 @@ export function kvmLibc(): KvmLibc {
       return BigInt.asIntN(64, result) === -1n ? -BigInt(ffi.getInt32(errnoAt)) : result;
     },
     munmap: (address, length) => munmap(address, BigInt(length as number)),
-    threadId: () => gettid(...wide(SYS_GETTID)),
     threadKill: (processId, threadId, signal) => tgkill(...wide(SYS_TGKILL, processId, threadId, signal)),
     setSignalMask: call('setSignalMask'),
-    signalTimedWait: call('signalTimedWait'),
-    timerCreate: call('timerCreate'),
-    timerSet: call('timerSet'),
-    timerDelete: call('timerDelete'),
+    threadAttributes: call('threadAttributes'),
+    threadStackSize: (attributes, size) => threadStackSize(attributes, BigInt(size as number)),
+    threadCreate: call('threadCreate'),
+    threadName: call('threadName'),
+    threadJoin: (thread) => threadJoin(thread, 0n),
+    futexWake: (address) => futex(BigInt(SYS_FUTEX), address, BigInt(FUTEX_WAKE_PRIVATE), 1n),
+    onEnvironmentEnd(code, argument) {
+      const isolate = raw.isolate();
+      raw.addHook(isolate, code, argument);
+      return () => void raw.removeHook(isolate, code, argument);
+    },
     addressOf: (bytes) => ffi.getRawPointer(bytes),
     eventLoopFd: call('uvFd')(loop),
     eventLoopTimeout: () => raw.uvTimeout(loop) as number,
