@@ -4,7 +4,8 @@ import { existsSync, fstatSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { findNode, runOn, tooOldMessage } from './node.mjs';
+import { setFlagsFromString } from 'node:v8';
+import { findNode, runOn, tooOldMessage, WASM_FLAGS } from './node.mjs';
 
 const root = new URL('../', import.meta.url);
 
@@ -20,6 +21,7 @@ export async function launch(args, module = 'main') {
     process.exitCode = 1;
   } else if (node === process.execPath) {
     process.argv = [process.execPath, program, ...args];
+    for (const flag of WASM_FLAGS) setFlagsFromString(flag);
     await keepCompiledCode();
     await import(pathToFileURL(program).href);
   } else {

