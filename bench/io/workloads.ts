@@ -1,9 +1,5 @@
 /** What the guest does, and what it prints of it. */
 
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createServer, type Server, type Socket } from 'node:net';
-
 export interface Workload {
   readonly name: string;
   readonly unit: 'MiB/s' | 'requests/s';
@@ -22,37 +18,47 @@ export const WORKLOADS: readonly Workload[] = [
   { name: '9p files made, read and removed', unit: 'requests/s' },
 ];
 
-const NET_MEBIBYTES = 128;
 const SHARE_MEBIBYTES = 256;
 const SMALL_FILES = 400;
 
 export interface ScriptOptions {
+  /** How long each workload of disks and networks runs. */
   readonly seconds: number;
-  readonly sinkPort: number;
-  readonly sourcePort: number;
+  /** How long each of them runs before that without being measured. */
+  readonly warmUpSeconds: number;
+  /** Where iperf3's server listens, on the host's loopback. */
+  readonly iperfPort: number;
   /** Shell commands that make the tools the place where `chroot /t` leads. */
   readonly enterTools: string;
 }
 
-/** Prints a line `INDEX VALUE` for each workload, then `done`. */
-export function scriptOf({ seconds, sinkPort, sourcePort, enterTools }: ScriptOptions): string {
+/** Prints `begin INDEX` and `INDEX VALUE` for each workload, then `done`. */
+export function scriptOf({ seconds, warmUpSeconds, iperfPort, enterTools }: ScriptOptions): string {
   const fio = FIO.map((kind, index) => {
     const isRandom = kind.startsWith('rand');
-    // Fields of fio's terse output, version 3: bandwidth in KiB/s and requests a second.
-    const field = kind.endsWith('read') ? (isRandom ? 8 : 7) : isRandom ? 49 : 48;
+    // Fields of fio's terse output, version 3: bandwidth in KiB/s or requests a second, and milliseconds.
+    const fields = (isRandom ? [8, 9] : [7, 9]).map((field) => field + (kind.endsWith('read') ? 0 : 41));
+    const run = (runSeconds: number) => `fio --name=x --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=16 \\
+      --size=384M --time_based --runtime=${runSeconds} --rw=${kind} --bs=${isRandom ? '4k' : '128k'} \\
+      --output-format=terse --terse-version=3`;
     return `
-    line=$(fio --name=x --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=16 --size=384M --time_based \\
-      --runtime=${seconds} --rw=${kind} --bs=${isRandom ? '4k' : '128k'} --output-format=terse --terse-version=3)
-    echo ${index} $(echo "$line" | cut -d";" -f${field})`;
+    ${warmUpSeconds > 0 ? `${run(warmUpSeconds)} > /tmp/warm-up` : ''}
+    echo begin ${index}
+    line=$(${run(seconds)})
+    echo ${index} $(echo "$line" | cut -d";" -f${fields} --output-delimiter=" ")`;
   });
+  const iperf = (index: number, direction: string) => `
+    echo begin ${index}
+    echo ${index} $(iperf3 -c 10.0.2.2 -p ${iperfPort} -t ${seconds} -O ${warmUpSeconds} -f k ${direction} | grep receiver)`;
   const timed = (index: number, amount: number, command: string) => `
+    echo begin ${index}
     t=$EPOCHREALTIME; ${command}; echo ${index} amount=${amount} from=$t to=$EPOCHREALTIME`;
   return `${enterTools}
   mount -o bind /mnt/work /t/work
   cat > /t/tmp/run <<'END'
     ${fio.join('')}
-    ${timed(4, NET_MEBIBYTES, `socat -u -b 262144 OPEN:/dev/zero,readbytes=${NET_MEBIBYTES * 2 ** 20} TCP:10.0.2.2:${sinkPort}`)}
-    ${timed(5, NET_MEBIBYTES, `socat -u -b 262144 TCP:10.0.2.2:${sourcePort} OPEN:/dev/null`)}
+    ${iperf(4, '')}
+    ${iperf(5, '--reverse')}
     ${timed(6, SHARE_MEBIBYTES, `dd if=/dev/zero of=/work/big bs=1M count=${SHARE_MEBIBYTES} 2>/dev/null`)}
     ${timed(7, SHARE_MEBIBYTES, `dd if=/work/big of=/dev/null bs=1M 2>/dev/null`)}
     rm /work/big
@@ -62,53 +68,33 @@ END
   chroot /t bash /tmp/run`;
 }
 
-/** Values by workload, in its unit. */
-export function parseOutput(output: string): number[] {
+/** What one workload came to. */
+export interface Outcome {
+  /** In the workload's unit. */
+  readonly value: number;
+  /** The same for each second of CPU time instead of each second, which a busy host changes less. */
+  readonly perCpuSecond: number;
+}
+
+/** @param cpuSeconds CPU time that the emulator had used at each line of `output` */
+export function parseOutput(output: string, cpuSeconds: readonly number[]): Outcome[] {
+  const lines = output.split('\n').map((line) => line.trimEnd());
   return WORKLOADS.map(({ unit }, index) => {
-    const line = new RegExp(`^${index} (.*)$`, 'm').exec(output)?.[1] ?? '';
-    const [, amount, from, to] = /^amount=(\d+) from=([\d.]+) to=([\d.]+)$/.exec(line) ?? [];
-    if (amount !== undefined) return Number(amount) / (Number(to) - Number(from));
-    const value = Number.parseFloat(line);
+    const at = lines.findIndex((line) => line.startsWith(`${index} `));
+    const line = lines[at]?.slice(2) ?? '';
+    const [value, seconds] = measuredBy(line, unit);
     if (!(value > 0)) throw new Error(`no value of workload ${index} in:\n${output}`);
-    return unit === 'MiB/s' ? value / 1024 : value;
+    const begin = lines.indexOf(`begin ${index}`);
+    return { value, perCpuSecond: (value * seconds) / (cpuSeconds[at] - cpuSeconds[begin]) };
   });
 }
 
-export interface Peers {
-  readonly sinkPort: number;
-  readonly sourcePort: number;
-  close(): void;
-}
-
-/** Two servers on the host's loopback: one takes everything, one sends what a workload wants. */
-export async function startPeers(): Promise<Peers> {
-  const content = Buffer.alloc(2 ** 20);
-  const sink = createServer((socket) => socket.resume().on('error', () => {}));
-  const source = createServer((socket) => {
-    socket.on('error', () => {});
-    void send(socket, content);
-  });
-  const ports: number[] = [];
-  for (const server of [sink, source]) ports.push(await listen(server));
-  return {
-    sinkPort: ports[0],
-    sourcePort: ports[1],
-    close() {
-      sink.close();
-      source.close();
-    },
-  };
-}
-
-async function listen(server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-async function send(socket: Socket, content: Buffer): Promise<void> {
-  for (let sent = 0; sent < NET_MEBIBYTES && !socket.destroyed; sent++) {
-    if (!socket.write(content)) await once(socket, 'drain').catch(() => {});
-  }
-  socket.end();
+/** A workload's value, and for how long it was at it. */
+function measuredBy(line: string, unit: Workload['unit']): [value: number, seconds: number] {
+  const [, amount, from, to] = /^amount=(\d+) from=([\d.]+) to=([\d.]+)$/.exec(line) ?? [];
+  if (amount !== undefined) return [Number(amount) / (Number(to) - Number(from)), Number(to) - Number(from)];
+  const [, until, kilobits] = /-([\d.]+) +sec .* (\d+) Kbits\/sec /.exec(line) ?? [];
+  if (kilobits !== undefined) return [(Number(kilobits) * 1000) / 8 / 2 ** 20, Number(until)];
+  const [value, millis] = line.split(' ').map(Number);
+  return [unit === 'MiB/s' ? value / 1024 : value, millis / 1000];
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { nodeSockets, systemClock } from '../../host/node/index.ts';
 import { createUserNet } from '../index.ts';
+import { dhcpMessage, dhcpOption } from '../testing/boot-client.ts';
 import { arp, ethernet, expectFrame, icmp, ip, udp } from '../testing/expect.ts';
 import { createWorld, NO_NAMES, settle } from '../testing/fake-host.ts';
 import { address, TestGuest } from '../testing/guest.ts';
@@ -25,22 +26,6 @@ test('ARP finds the gateway and the name server, and nobody else (RFC 826)', () 
   guest.sendArp('request', guest.ipv4, address('10.0.2.77'));
   assert.equal(guest.next(), undefined);
 });
-
-/** A client's message, written out by hand (RFC 2131, figure 1). */
-function dhcpMessage(type: number, options: number[] = []): Uint8Array {
-  const message = new Uint8Array(300);
-  message.set([1, 1, 6, 0, 0x12, 0x34, 0x56, 0x78]);
-  message.set([0x52, 0x54, 0x00, 0x12, 0x34, 0x56], 28);
-  message.set([0x63, 0x82, 0x53, 0x63, 53, 1, type, ...options, 255], 236);
-  return message;
-}
-
-function dhcpOption(reply: Uint8Array, wanted: number): number[] | undefined {
-  for (let at = 240; reply[at] !== 255; at += 2 + reply[at + 1]) {
-    if (reply[at] === wanted) return [...reply.subarray(at + 2, at + 2 + reply[at + 1])];
-  }
-  return undefined;
-}
 
 test('DHCP gives 10.0.2.15, the gateway and the name server (RFC 2131)', () => {
   const { guest } = createWorld({ hostName: 'box', searchDomains: ['example.org'] });
