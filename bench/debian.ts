@@ -3,7 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type CpioEntry, UserError, writeCpio } from '../src/base/index.ts';
 import type { Apt, Architecture } from '../src/host/node/guest/apt.ts';
-import { cachedFile, cacheFolder } from '../src/host/node/guest/cache.ts';
+import { cachedFile } from '../src/host/node/guest/cache.ts';
+import { cacheFolder } from '../src/host/node/guest/cache-folder.ts';
 
 export type { Architecture } from '../src/host/node/guest/apt.ts';
 

@@ -41,7 +41,16 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 };
 
 /** What a room shows to others: its index.ts, and where programs must start fast, a file with less behind it. */
-const FURTHER_FACES: readonly string[] = ['src/block/core.ts', 'src/host/node/block.ts'];
+const FURTHER_FACES: readonly string[] = [
+  'src/accel/kvm/index.ts',
+  'src/accel/tcg/index.ts',
+  'src/block/core.ts',
+  'src/host/node/block.ts',
+  'src/host/node/kvm-host.ts',
+  'src/host/node/machine.ts',
+  'src/host/node/thread.ts',
+  'src/hw/names.ts',
+];
 
 /** The room of a file, e.g. `hw` for `src/hw/bus/bus.ts`, or undefined outside the rooms. */
 function roomOf(path: string): string | undefined {

@@ -15,3 +15,10 @@ export function parseSize(text: string, defaultSuffix = ''): number {
     throw new UserError(`"${text}" is not a size: write digits and K, M or G, like 512M`);
   return bytes;
 }
+
+/** A size for people: '512 bytes', '64 KiB', '13.5 MiB'. */
+export function sizeText(bytes: number): string {
+  if (bytes < 2 ** 10) return `${bytes} bytes`;
+  const [value, unit] = bytes < 2 ** 20 ? [bytes / 2 ** 10, 'KiB'] : [bytes / 2 ** 20, 'MiB'];
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${unit}`;
+}

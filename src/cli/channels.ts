@@ -2,11 +2,8 @@
 import { resolve } from 'node:path';
 import { UserError } from '../base/index.ts';
 import type { CharBackend } from '../contract/index.ts';
-import { openCharBackend } from '../host/node/index.ts';
 import type { ConsolePortOptions, Machine, SerialConsole } from '../machine/index.ts';
 import { UsageError } from './options.ts';
-
-export const CHANNEL_VALUE = 'NAME=PATH';
 
 /** Output and input wait when the other side has this much to take. */
 const OUTPUT_MAX_BYTES = 256 * 1024;
@@ -36,6 +33,8 @@ export function parseChannels(consoles: readonly string[], channels: readonly st
 export async function serveChannels(machine: Machine, channels: readonly Channel[]): Promise<void> {
   const count = machine.consolePorts.length;
   if (channels.length > count) throw new UserError(`the machine's console has ${count} ports, not ${channels.length}`);
+  if (channels.length === 0) return;
+  const { openCharBackend } = await import('../host/node/index.ts');
   const backends: CharBackend[] = [];
   try {
     for (const { path } of channels) backends.push(await openCharBackend(socketAt(path)));

@@ -1,5 +1,5 @@
 /** What the thread runs that translates guest code for a machine with the software CPU. */
-import { serveRegionCompiler } from '../accel/index.ts';
+import { serveRegionCompiler } from '../accel/tcg/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
 import { compileModule } from './compile-module.ts';
 

@@ -47,10 +47,7 @@ test('a PVM host: auto takes the software CPU and says why', async () => {
     note ?? '',
     /KVM without hardware virtualization \(PVM\), which runs small guests and no unmodified kernel/,
   );
-  assert.equal(
-    whyNotKvm('kvm', () => fakeKvmHost({ isPvm: true })),
-    undefined,
-  );
+  assert.equal(await whyNotKvm('kvm', () => fakeKvmHost({ isPvm: true })), undefined);
 });
 
 test('a Node that cannot call KVM, and an order in which the software CPU comes first', async () => {

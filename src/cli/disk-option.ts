@@ -2,10 +2,9 @@
 import { resolve } from 'node:path';
 import type { DiskOptions } from '../machine/index.ts';
 import { formatNamed } from './open-disk.ts';
+import { DISK_VALUE } from './option-values.ts';
 import { splitCommas, suggestion, UsageError } from './options.ts';
 import { PLACE_NAMES, setPlace } from './pci-option.ts';
-
-export const DISK_VALUE = 'FILE[,format=FORMAT,readonly,bus=virtio|scsi,queues=NUMBER,behind=BRIDGE]';
 
 const NAMES = ['format', 'readonly', 'serial', 'bus', 'queues', ...PLACE_NAMES];
 

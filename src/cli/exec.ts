@@ -1,6 +1,7 @@
 /** One command in the default guest: the host's side of the protocol that its init speaks. */
 import { UserError } from '../base/index.ts';
-import { type DefaultGuestOptions, defaultGuest, withExec } from '../host/node/index.ts';
+import type { ThreadHost } from '../contract/index.ts';
+import type { DefaultGuestOptions } from '../host/node/index.ts';
 import type {
   DiskOptions,
   Machine,
@@ -70,7 +71,8 @@ export function guestKernelFor(shares: readonly ShareOptions[] = []): 'cloud' | 
 }
 
 /** A machine that will run `command` when it is started with `runExec`. */
-export async function createExecMachine(command: string, options: ExecOptions): Promise<Machine> {
+export async function createExecMachine(command: string, options: ExecOptions, threads?: ThreadHost): Promise<Machine> {
+  const { defaultGuest, withExec } = await import('../host/node/index.ts');
   const {
     memoryBytes = DEFAULT_MEMORY_BYTES,
     cpu,
@@ -92,7 +94,7 @@ export async function createExecMachine(command: string, options: ExecOptions): 
   const guest = await defaultGuest({ ...options, guestKernel: guestKernelFor(shares) });
   const { commandLine, initramfs } = guest;
   const boot = { kernel: kernel ?? guest.kernel, initrd: withExec(initramfs, command), commandLine };
-  return createMachine({
+  const machine = {
     memoryBytes,
     cpu,
     cpus,
@@ -110,7 +112,8 @@ export async function createExecMachine(command: string, options: ExecOptions): 
     balloon,
     bridges,
     virtio,
-  });
+  };
+  return createMachine(machine, threads);
 }
 
 /**

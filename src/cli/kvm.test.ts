@@ -11,7 +11,7 @@ import { bzImage } from '../hw/testing/kernels.ts';
 import { whyNotKvm } from './create-accelerator.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
-const skip = whyNotKvm('kvm') ?? false;
+const skip = (await whyNotKvm('kvm')) ?? false;
 const PRINT_K = [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x6b, 0xee]; // mov dx, 3f8h; mov al, 'k'; out dx, al
 const ENDINGS = { 'a busy guest': [0xeb, 0xfe], 'a sleeping guest': [0xfb, 0xf4, 0xeb, 0xfd] };
 

@@ -1,6 +1,6 @@
 /** Where bin/vireo begins. */
 import { constants } from 'node:os';
-import { runProgram } from './program.ts';
+import { threadsForMachine } from './machine-threads.ts';
 
 /** What a shell reports for a program that SIGPIPE ended. */
 const BROKEN_PIPE_CODE = 141;
@@ -12,4 +12,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? BROKEN_PIPE_CODE : 1));
 }
-process.exitCode = await runProgram(process.argv.slice(2));
+const args = process.argv.slice(2);
+const threads = args[0] === 'run' || args[0] === 'snapshot' ? threadsForMachine() : undefined;
+const { runProgram } = await import('./program.ts');
+process.exitCode = await runProgram(args, threads);

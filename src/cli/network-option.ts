@@ -5,9 +5,6 @@ import { parseUserNetText } from '../net/index.ts';
 import { splitCommas, UsageError } from './options.ts';
 import { type Placing, setPlace } from './pci-option.ts';
 
-export const NET_VALUE =
-  'user[,hostfwd=tcp::PORT-:PORT,restrict=on,mac=ADDRESS,queues=PAIRS,loss=PERCENT,behind=BRIDGE,SETTING=VALUE]';
-
 /** @throws UsageError that names what is wrong */
 export function parseNetwork(text: string): NetworkOptions {
   const [kind, ...settings] = splitCommas(text);

@@ -1,5 +1,5 @@
 /** Where devices are on the PCI bus: `--bridge`, `--virtio`, and the settings of other options that place a device. */
-import { type BridgeKind, INPUT_KINDS, VIRTIO_PCI_MODES, type VirtioPciMode } from '../hw/index.ts';
+import { type BridgeKind, INPUT_KINDS, VIRTIO_PCI_MODES, type VirtioPciMode } from '../hw/names.ts';
 import type { BridgeOptions, InputOptions, PciPlace } from '../machine/index.ts';
 import { splitCommas, suggestion, UsageError } from './options.ts';
 

@@ -1,6 +1,7 @@
 /** The vireo program: finds the command and says what went wrong in one line. */
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../base/index.ts';
+import type { ThreadHost } from '../contract/index.ts';
 import { suggestion, UsageError } from './options.ts';
 import { RUN_SUMMARY, runCommand } from './run.ts';
 import { SNAPSHOT_SUMMARY, snapshotCommand } from './snapshot.ts';
@@ -8,7 +9,7 @@ import { SNAPSHOT_SUMMARY, snapshotCommand } from './snapshot.ts';
 interface Command {
   readonly summary: string;
   /** @returns the exit code */
-  readonly run: (args: readonly string[]) => Promise<number>;
+  readonly run: (args: readonly string[], threads?: ThreadHost) => Promise<number>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -25,10 +26,13 @@ ${Object.entries(COMMANDS)
 vireo COMMAND -h tells a command's options; vireo --version tells the version.
 `;
 
-/** Runs the program on a command line without its first two words; returns the exit code. */
-export async function runProgram(args: readonly string[]): Promise<number> {
+/**
+ * Runs the program on a command line without its first two words; returns the exit code.
+ * @param threads that its machine is to have; default: this computer's
+ */
+export async function runProgram(args: readonly string[], threads?: ThreadHost): Promise<number> {
   try {
-    return await dispatch(args);
+    return await dispatch(args, threads);
   } catch (error) {
     const isOurs = !(error instanceof UserError);
     process.stderr.write(isOurs ? `vireo: a mistake of ours: ${stackOf(error)}\n` : `vireo: ${error.message}\n`);
@@ -40,7 +44,7 @@ function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-async function dispatch([name, ...rest]: readonly string[]): Promise<number> {
+async function dispatch([name, ...rest]: readonly string[], threads?: ThreadHost): Promise<number> {
   if (name === undefined) throw new UsageError('a command is missing; vireo -h lists them');
   if (name === '-h' || name === '--help' || name === 'help') {
     process.stdout.write(HELP);
@@ -50,7 +54,7 @@ async function dispatch([name, ...rest]: readonly string[]): Promise<number> {
     process.stdout.write(`vireo ${await version()}\n`);
     return 0;
   }
-  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name].run(rest);
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name].run(rest, threads);
   const what = name.startsWith('-') ? 'option' : 'command';
   const near = suggestion(name, what === 'command' ? Object.keys(COMMANDS) : ['--help', '--version']);
   throw new UsageError(`unknown ${what} ${name}${near}`);

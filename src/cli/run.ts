@@ -1,7 +1,9 @@
 /** `vireo run`: one machine on the terminal. */
 import { resolve } from 'node:path';
 import { parseSize, UserError } from '../base/index.ts';
-import { type DefaultGuestOptions, defaultGuest, READY_TEXT } from '../host/node/index.ts';
+import type { ThreadHost } from '../contract/index.ts';
+import type { DefaultGuestOptions } from '../host/node/index.ts';
+import { READY_TEXT } from '../host/node/machine.ts';
 import {
   type BootOptions,
   KVM_MEMORY_MAX_BYTES,
@@ -12,12 +14,11 @@ import {
   MEMORY_MIN_BYTES,
 } from '../machine/index.ts';
 import { ACCEL_OPTIONS, accelOptions } from './accel-option.ts';
-import { CHANNEL_VALUE, type Channel, parseChannels, serveChannels } from './channels.ts';
+import { type Channel, parseChannels, serveChannels } from './channels.ts';
 import { createMachine, restoreMachine } from './create-machine.ts';
-import { DISK_VALUE, parseDisk } from './disk-option.ts';
 import { createExecMachine, DEFAULT_MEMORY_BYTES, guestKernelFor, runExec } from './exec.ts';
 import { readUserFile } from './files.ts';
-import { NET_VALUE, parseNetwork } from './network-option.ts';
+import { CHANNEL_VALUE, DISK_VALUE, NET_VALUE } from './option-values.ts';
 import { describeOptions, type OptionValues, parseOptions, UsageError } from './options.ts';
 import { BRIDGE_VALUE, parseBridge, parseInput, parseVirtioMode } from './pci-option.ts';
 import { PlainText } from './plain-text.ts';
@@ -65,7 +66,7 @@ On a terminal, Ctrl-A x quits and Ctrl-A h helps; Ctrl-C goes to the guest.
 ${describeOptions(RUN_OPTIONS)}`;
 
 /** @returns the exit code */
-export async function runCommand(args: readonly string[]): Promise<number> {
+export async function runCommand(args: readonly string[], threads?: ThreadHost): Promise<number> {
   const options = parseOptions(RUN_OPTIONS, args);
   if (options.help) {
     process.stdout.write(HELP);
@@ -74,10 +75,16 @@ export async function runCommand(args: readonly string[]): Promise<number> {
   const { accel } = accelOptions(options);
   const memoryBytes = memoryOf(options.memory, accel);
   if (options.cpu !== undefined) await checkCpu(options.cpu);
-  return options.exec === undefined ? runInteractive(options, memoryBytes) : runOne(options, options.exec, memoryBytes);
+  const to = { memoryBytes, threads };
+  return options.exec === undefined ? runInteractive(options, to) : runOne(options, options.exec, to);
 }
 
 export type RunOptions = OptionValues<typeof RUN_OPTIONS>;
+
+interface Run {
+  readonly memoryBytes: number;
+  readonly threads: ThreadHost | undefined;
+}
 
 export type Devices = Pick<
   MachineOptions,
@@ -88,13 +95,15 @@ function channelsOf(options: RunOptions): Channel[] {
   return parseChannels(options['virtio-console'] ?? [], options.channel ?? []);
 }
 
-export function devicesOf(options: RunOptions): Devices {
+/** What reads disks and networks is loaded where there are some. */
+export async function devicesOf(options: RunOptions): Promise<Devices> {
   const { disk = [], cdrom = [], net = [], share = [], vsock, input = [], bridge = [], virtio } = options;
   const ports = channelsOf(options).map(({ port }) => port);
   const discs = cdrom.map((path) => ({ file: resolve(path), format: 'raw', readOnly: true, media: 'cdrom' }) as const);
+  const disks = disk.length > 0 ? disk.map((await import('./disk-option.ts')).parseDisk) : [];
   return {
-    disks: [...disk.map(parseDisk), ...discs],
-    networks: net.map(parseNetwork),
+    disks: [...disks, ...discs],
+    networks: net.length > 0 ? net.map((await import('./network-option.ts')).parseNetwork) : [],
     shares: parseShares(share),
     vsock: vsock === undefined ? undefined : parseVsock(vsock),
     console: ports.length > 0 ? { ports } : undefined,
@@ -137,20 +146,17 @@ const progress: DefaultGuestOptions = {
   },
 };
 
-async function runOne(options: RunOptions, command: string, memoryBytes: number): Promise<number> {
+async function runOne(options: RunOptions, command: string, { memoryBytes, threads }: Run): Promise<number> {
   if (options['from-snapshot'] !== undefined) throw new UsageError('--exec does not go with --from-snapshot');
   if (options.initrd !== undefined) throw new UsageError("--exec needs the default guest's initrd, not --initrd");
   if (options.append !== undefined) throw new UsageError('--exec does not go with --append');
-  const devices = devicesOf(options);
+  const devices = await devicesOf(options);
   const kernel = options.kernel === undefined ? undefined : await readUserFile('kernel', options.kernel, memoryBytes);
-  const machine = await createExecMachine(command, {
-    ...progress,
-    memoryBytes,
-    cpu: options.cpu,
-    kernel,
-    ...accelOptions(options),
-    ...devices,
-  });
+  const machine = await createExecMachine(
+    command,
+    { ...progress, memoryBytes, cpu: options.cpu, kernel, ...accelOptions(options), ...devices },
+    threads,
+  );
   sayAccelerator(machine);
   await serveChannels(machine, channelsOf(options));
   const exitCode = await runExec(
@@ -176,13 +182,16 @@ function sayAccelerator({ accelerator }: Machine): void {
   if (accelerator.note !== undefined && process.stderr.isTTY) process.stderr.write(`vireo: ${accelerator.note}\n`);
 }
 
-async function runInteractive(options: RunOptions, memoryBytes: number): Promise<number> {
+async function runInteractive(options: RunOptions, { memoryBytes, threads }: Run): Promise<number> {
   const snapshot = options['from-snapshot'];
-  if (snapshot !== undefined) return runSnapshot(options, snapshot);
+  if (snapshot !== undefined) return runSnapshot(options, snapshot, threads);
   const isDefaultGuest = options.kernel === undefined && options.initrd === undefined;
-  const devices = devicesOf(options);
+  const devices = await devicesOf(options);
   const boot = await bootOptions(options, memoryBytes, devices);
-  const machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...accelOptions(options), ...devices });
+  const machine = await createMachine(
+    { memoryBytes, cpu: options.cpu, boot, ...accelOptions(options), ...devices },
+    threads,
+  );
   sayAccelerator(machine);
   await serveChannels(machine, channelsOf(options));
   await runOnTerminal(machine, { readyText: isDefaultGuest ? READY_TEXT : undefined });
@@ -190,13 +199,14 @@ async function runInteractive(options: RunOptions, memoryBytes: number): Promise
   return exitCodeOf(machine);
 }
 
-async function runSnapshot(options: RunOptions, path: string): Promise<number> {
+async function runSnapshot(options: RunOptions, path: string, threads: ThreadHost | undefined): Promise<number> {
   for (const name of ['kernel', 'initrd', 'append', 'memory', 'cpu', 'share'] as const) {
     if (options[name] !== undefined)
       throw new UsageError(`--${name} does not go with --from-snapshot, which has its own`);
   }
+  const devices = await devicesOf(options);
   const machine = await readSnapshot(path, (source) =>
-    restoreMachine(source, { ...devicesOf(options), accel: accelOptions(options).accel }),
+    restoreMachine(source, { ...devices, accel: accelOptions(options).accel }, threads),
   );
   // What the guest printed last, without the questions that it asked its terminal.
   await write(process.stdout, new PlainText().feed(Buffer.from(machine.notes[LAST_LINE] ?? '', 'latin1')));
@@ -213,7 +223,7 @@ export async function bootOptions(
   variables = terminalVariables(),
 ): Promise<BootOptions> {
   const guestKernel = guestKernelFor(shares);
-  const guest = kernel === undefined ? await defaultGuest({ ...progress, guestKernel }) : undefined;
+  const guest = kernel === undefined ? await loadDefaultGuest({ ...progress, guestKernel }) : undefined;
   const files = {
     kernel: kernel === undefined ? undefined : await readUserFile('kernel', kernel, memoryBytes),
     initrd: initrd === undefined ? undefined : await readUserFile('initrd', initrd, memoryBytes),
@@ -222,6 +232,9 @@ export async function bootOptions(
   const commandLine = [guest.commandLine, ...variables, append ?? ''].join(' ').trimEnd();
   return { kernel: guest.kernel, initrd: files.initrd ?? guest.initramfs, commandLine };
 }
+
+const loadDefaultGuest = async (options: DefaultGuestOptions) =>
+  (await import('../host/node/index.ts')).defaultGuest(options);
 
 /** Linux makes environment variables of init from words with an equals sign that it does not know. */
 function terminalVariables(): string[] {

@@ -1,6 +1,6 @@
 /** The value of `--share`: `FOLDER[:TAG][,readonly][,security_model=MODEL]`; a comma in a name is written twice. */
 import { resolve } from 'node:path';
-import { SECURITY_MODELS, type SecurityModelName } from '../hw/index.ts';
+import { SECURITY_MODELS, type SecurityModelName } from '../hw/names.ts';
 import type { ShareOptions } from '../machine/index.ts';
 import { splitCommas, suggestion, UsageError } from './options.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -40,9 +40,17 @@ test('a guest goes on from its snapshot, as often as one likes', { skip: unavail
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   }
   const whole = readFileSync(join(folder, 'guest.snapshot'));
+  const altered = openSync(join(folder, 'guest.snapshot'), 'r+');
+  const at = whole.length >> 1;
+  writeSync(altered, Uint8Array.of(whole[at] ^ 1), 0, 1, at);
+  closeSync(altered);
   writeFileSync(join(folder, 'half.snapshot'), whole.subarray(0, whole.length >> 1));
   const wrong: readonly (readonly [args: string[], message: RegExp])[] = [
     [['half.snapshot', '--net', 'user'], /^vireo: half\.snapshot: the snapshot is damaged: its end, which is missing/],
+    [
+      ['guest.snapshot', '--net', 'user'],
+      /^vireo: guest\.snapshot: the snapshot is damaged: the checksum of a section/,
+    ],
     [
       ['guest.snapshot'],
       /^vireo: guest\.snapshot: the machine of the snapshot has 1 network card: give as many, not 0$/m,

@@ -1,6 +1,7 @@
 /** `vireo snapshot`: boots a machine to where it waits for somebody, and keeps it in a file. */
 import { UserError } from '../base/index.ts';
-import { READY_TEXT } from '../host/node/index.ts';
+import type { ThreadHost } from '../contract/index.ts';
+import { READY_TEXT } from '../host/node/machine.ts';
 import { type Machine, saveMachine } from '../machine/index.ts';
 import { createMachine } from './create-machine.ts';
 import { describeOptions, parseOptions, UsageError } from './options.ts';
@@ -30,7 +31,7 @@ const PROMPT = '# ';
 const CONSOLE_KEPT = 4096;
 
 /** @returns the exit code */
-export async function snapshotCommand(args: readonly string[]): Promise<number> {
+export async function snapshotCommand(args: readonly string[], threads?: ThreadHost): Promise<number> {
   const options = parseOptions(OPTIONS, args);
   if (options.help) {
     process.stdout.write(HELP);
@@ -43,9 +44,9 @@ export async function snapshotCommand(args: readonly string[]): Promise<number> 
     throw new UsageError('--wait TEXT must say when a guest of your own is ready');
   const memoryBytes = memoryOf(options.memory);
   if (options.cpu !== undefined) await checkCpu(options.cpu);
-  const devices = devicesOf(options);
+  const devices = await devicesOf(options);
   const boot = await bootOptions(options, memoryBytes, devices, ['TERM=vt220']);
-  await using machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...devices });
+  await using machine = await createMachine({ memoryBytes, cpu: options.cpu, boot, ...devices }, threads);
   const lastLine = await untilConsoleShows(machine, wait === undefined ? [READY_TEXT, PROMPT] : [wait]);
   await writeSnapshot(output, saveMachine(machine, { [LAST_LINE]: lastLine }));
   return 0;

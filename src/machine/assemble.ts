@@ -108,6 +108,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     ram: config.ram,
     kernelIrqchip: config.kernelIrqchip,
     monotonicNanos: () => thread.monotonicNanos(),
+    isIncoming: config.isIncoming,
   });
   const { memory } = accelerator;
   const threaded = accelerator.kind === 'threads' ? accelerator : undefined;
@@ -157,7 +158,7 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
     onGone: (id) => outside.tell?.({ kind: 'unplugged', id }),
   });
   if (config.rng) hotplug.keep(config.rng, places.add(virtioRng({ name: 'rng0', fillRandom }), config.rng, SLOT.rng));
-  const giveUp = giveUpOf(memory, threaded, outside.backends);
+  const giveUp = giveUpOf(memory, threaded, outside.backends, config);
   const balloon = config.balloon && virtioBalloon({ ...config.balloon, name: 'balloon0', giveUp });
   const gathered = new GatheredWork(
     () => thread.monotonicNanos(),
@@ -303,12 +304,13 @@ function giveUpOf(
   memory: GuestMemory,
   threaded: ThreadedAccelerator | undefined,
   { discard }: MachineBackends,
+  { hasMappedRam = false }: MachineConfig,
 ): (base: number, length: number) => void {
-  if (threaded !== undefined) return (base, length) => threaded.memory.giveBack(base, length);
+  if (threaded !== undefined && !hasMappedRam) return (base, length) => threaded.memory.giveBack(base, length);
   return (base, length) => {
     const range = memory.ranges.find((one) => base >= one.base && base + length <= one.base + one.size);
     if (range === undefined || discard === undefined) return;
-    discard(memory.buffer, range.offset + base - range.base, length);
+    discard(memory.buffer, range.offset + base - range.base, length, hasMappedRam);
     memory.written(base, length);
   };
 }

@@ -1,9 +1,8 @@
 /** What a machine is made of, and the checks on what a person asks for. */
-import { UserError } from '../base/index.ts';
-import type { SecurityModelName, VirtioPciMode } from '../hw/index.ts';
-import { GUEST_CID, SECURITY_MODELS, sizeText } from '../hw/index.ts';
+import { sizeText, UserError } from '../base/index.ts';
+import { GUEST_CID, SECURITY_MODELS, type SecurityModelName, type VirtioPciMode } from '../hw/names.ts';
 import { DEFAULT_ACTIONS, type MachineActions } from './commands.ts';
-import { checkExtras, type ExtraDevice, type FirmwareOptions } from './extras.ts';
+import { checkExtras, type ExtraDevice, type FirmwareOptions } from './extra-options.ts';
 import {
   type BalloonOptions,
   type BridgeOptions,
@@ -195,6 +194,8 @@ export interface MachineConfig {
   readonly actions: MachineActions;
   /** Its RAM and state come from a snapshot: nothing is loaded to begin with. */
   readonly isIncoming: boolean;
+  /** Pages of its RAM may be a file's, privately: what is given up there does not become zero of itself. */
+  readonly hasMappedRam?: boolean;
   readonly vsock: CheckedVsock | undefined;
   readonly block: BlockServiceOptions | undefined;
   readonly extras: readonly ExtraDevice[];

@@ -36,7 +36,7 @@ export {
   parseMac,
 } from './config.ts';
 export type { MachineExit, MachineExitReason } from './exit.ts';
-export type { ExtraDevice, FirmwareOptions } from './extras.ts';
+export type { ExtraDevice, FirmwareOptions } from './extra-options.ts';
 export type { PlugRequest } from './hotplug.ts';
 export type { Machine } from './machine.ts';
 export { createIncomingMachineOn, createMachineOn } from './machine.ts';

@@ -85,6 +85,8 @@ export type CreateAccelerator = (options: {
   readonly kernelIrqchip?: 'on' | 'off' | 'split';
   /** The machine's thread's clock. */
   readonly monotonicNanos?: () => number;
+  /** It goes on from a snapshot: what it does first is no work that lasts. */
+  readonly isIncoming?: boolean;
 }) => Promise<Accelerator>;
 
 /** A graph of block nodes, and QMP's commands on it. */
@@ -148,7 +150,7 @@ export interface MachineBackends {
   /** Random bytes fit for keys. */
   fillRandom(target: Uint8Array<ArrayBuffer>): void;
   /** Lets go of what lies in the buffer there; zeros are found instead. Absent: memory that guests give up is kept. */
-  discard?(buffer: SharedArrayBuffer, offset: number, length: number): void;
+  discard?(buffer: SharedArrayBuffer, offset: number, length: number, isMapped: boolean): void;
 }
 
 export interface OpenDiskHow {

@@ -1,7 +1,6 @@
 /** Where devices are on the PCI buses, and devices that are nothing but their place and kind. */
 import { UserError } from '../base/index.ts';
-import type { BridgeKind, InputKind, VirtioPciMode } from '../hw/index.ts';
-import { INPUT_KINDS, VIRTIO_PCI_MODES } from '../hw/index.ts';
+import { type BridgeKind, INPUT_KINDS, type InputKind, VIRTIO_PCI_MODES, type VirtioPciMode } from '../hw/names.ts';
 
 /** Where a device is, and how its driver reaches it. */
 export interface PciPlace {

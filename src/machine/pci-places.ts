@@ -3,7 +3,7 @@ import { UserError } from '../base/index.ts';
 import type { Device } from '../contract/index.ts';
 import type { PcBoard, PciFunction, PciSegment, PlacedDevice, RootPort, VirtioDevice } from '../hw/index.ts';
 import type { MachineConfig } from './config.ts';
-import { isPciExtra } from './extras.ts';
+import { isPciExtra } from './extra-options.ts';
 import type { BridgeOptions, PciPlace } from './pci-options.ts';
 
 /** Device numbers that devices may have on each kind of bus. The chipset has 0 and 31 on the root bus. */

@@ -1,7 +1,6 @@
 /** The machine's side of its thread: takes messages, owns the machine, says how it ended. */
 import { UserError } from '../base/index.ts';
 import type { ThreadContext } from '../contract/index.ts';
-import { assemble } from './assemble.ts';
 import type { MachineCommands } from './commands.ts';
 import type { MachineConfig } from './config.ts';
 import { MachineControl } from './control.ts';
@@ -10,8 +9,6 @@ import { PanicWatch } from './panic.ts';
 import type { AssembledMachine, CreateAccelerator, MachineBackends } from './parts.ts';
 import type { FromMachine, ToMachine } from './protocol.ts';
 import { SERIAL_PORTS } from './protocol.ts';
-import { runMachine } from './run-loop.ts';
-import { runThreads } from './run-threads.ts';
 import { SerialPort } from './serial-port.ts';
 
 /** Serves one machine over the thread's port. */
@@ -21,6 +18,8 @@ export function serveMachine(
   backends: MachineBackends,
 ): void {
   const post = (message: FromMachine) => thread.post(message);
+  // Whoever only makes machines has no use for devices. They are loaded while it makes up its mind.
+  const parts = Promise.all([import('./assemble.ts'), import('./run-loop.ts'), import('./run-threads.ts')]);
   const panic = new PanicWatch();
   const serial = Array.from({ length: SERIAL_PORTS }, (_, port) => new SerialPort(port, post));
   const control = new MachineControl(thread, (event) => post({ kind: 'event', event }));
@@ -33,6 +32,7 @@ export function serveMachine(
       noReboot = config.noReboot;
       for (const _ of config.console?.ports ?? []) serial.push(new SerialPort(serial.length, post));
       control.changeActions(config.actions);
+      const [{ assemble }] = await parts;
       machine = await assemble(config, {
         thread,
         serial,
@@ -52,6 +52,7 @@ export function serveMachine(
     if (machine === undefined) return { reason: 'error', message: 'the machine was started before it was created' };
     try {
       const options = { noReboot, serial, panic, control, stopRequested: () => stopRequested };
+      const [, { runMachine }, { runThreads }] = await parts;
       if (machine.vcpus) return await runThreads(machine, machine.vcpus, thread, options);
       return await runMachine(machine, thread, options);
     } catch (error) {

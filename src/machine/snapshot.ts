@@ -51,6 +51,11 @@ export type SnapshotSource =
   | {
       /** @returns how many bytes there were, at most the target's; 0 at the end */
       readInto(target: Uint8Array): number;
+      /**
+       * Only of a snapshot that is known to be whole: makes the next bytes appear in the pages that hold the target,
+       * instead of what was there, for this process alone. False where they must be read.
+       */
+      mapInto?(target: Uint8Array): boolean;
     };
 
 /**
@@ -67,7 +72,8 @@ export async function restoreMachineOn(
   let machine: Machine | undefined;
   try {
     const connect = async () => {
-      machine = await createMachineFrom(threads, threadModule, configOf(reader, options), notesOf(reader.state));
+      const config = { ...configOf(reader, options), hasMappedRam: 'mapInto' in source };
+      machine = await createMachineFrom(threads, threadModule, config, notesOf(reader.state));
       reader.connectMemory(ramOf(machine));
     };
     if ('readInto' in source) await readFrom(source, reader, connect);
@@ -95,7 +101,11 @@ async function readFrom(
   connect: () => Promise<void>,
 ): Promise<void> {
   while (!reader.isDone) {
-    const { target } = reader;
+    const { target, mappable } = reader;
+    if (mappable !== undefined && source.mapInto?.(mappable)) {
+      reader.mapped();
+      continue;
+    }
     const count = source.readInto(target);
     if (count === 0) return;
     reader.filled(count);

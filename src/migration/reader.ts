@@ -1,4 +1,5 @@
 /** A snapshot that arrives in pieces of any size. */
+import { InternalError } from '../base/index.ts';
 import type { DeviceRecord } from '../contract/index.ts';
 import {
   checkPreamble,
@@ -8,6 +9,7 @@ import {
   type Header,
   isRam,
   KIND,
+  PAGE_BYTES,
   PREAMBLE_BYTES,
   paddingBefore,
   payloadChecksum,
@@ -108,6 +110,28 @@ export class SnapshotReader {
     this.#advance();
   }
 
+  /**
+   * A piece of RAM or a file that begins with the next byte, and has its place in memory and in the snapshot at the same
+   * distance from a multiple of 4 KiB; nothing else lies in its pages. Whoever puts it there without reading it says so
+   * by `mapped`. Undefined where something else comes next.
+   */
+  get mappable(): Uint8Array | undefined {
+    const phase = this.#phase;
+    if (phase.kind !== 'payload' || this.#have > 0) return undefined;
+    const { kind } = phase.header;
+    return kind === KIND.ram || kind === KIND.blob ? phase.into : undefined;
+  }
+
+  /** `mappable` is there. Its checksum is not looked at: the snapshot is known to be whole. */
+  mapped(): void {
+    const phase = this.#phase;
+    if (phase.kind !== 'payload') throw new InternalError('nothing to map');
+    this.#offset += phase.into.length;
+    this.#keep(phase.header, phase.into);
+    this.#phase = { kind: 'header' };
+    this.#advance();
+  }
+
   #into(): Uint8Array {
     const phase = this.#phase;
     return phase.kind === 'payload' || phase.kind === 'padding' ? phase.into : this.#scratch;
@@ -181,6 +205,8 @@ export class SnapshotReader {
         return { kind: 'padding', header, into: new Uint8Array(paddingBefore(this.#offset)) };
       case KIND.page:
         return { kind: 'payload', header, into: this.#ram(header) };
+      case KIND.blob:
+        return { kind: 'payload', header, into: ownPages(header.length, this.#offset % PAGE_BYTES) };
       default:
         return { kind: 'payload', header, into: new Uint8Array(header.length) };
     }
@@ -193,8 +219,12 @@ export class SnapshotReader {
     return view;
   }
 
-  #finish({ kind, checksum }: Header, payload: Uint8Array): void {
-    if (payloadChecksum(payload, this.#version) !== checksum) throw damaged('the checksum of a section');
+  #finish(header: Header, payload: Uint8Array): void {
+    if (payloadChecksum(payload, this.#version) !== header.checksum) throw damaged('the checksum of a section');
+    this.#keep(header, payload);
+  }
+
+  #keep({ kind }: Header, payload: Uint8Array): void {
     if (isRam(kind)) return;
     if (kind === KIND.state) this.#state = recordFromText(new TextDecoder().decode(payload));
     else if (kind === KIND.device) this.#addDevice(deviceFromText(new TextDecoder().decode(payload)));
@@ -207,4 +237,13 @@ export class SnapshotReader {
       throw damaged(`its device ${device.name}, there twice,`);
     this.#devices.push(device);
   }
+}
+
+const WASM_PAGE_BYTES = 0x1_0000;
+
+/** Zeros in pages that hold nothing else, `distance` behind the first one's beginning; threads share them. */
+function ownPages(length: number, distance: number): Uint8Array {
+  const pages = Math.ceil((distance + length) / WASM_PAGE_BYTES);
+  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return new Uint8Array(buffer, distance, length);
 }

@@ -4,7 +4,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
-import { cacheFolder } from '../../src/host/node/guest/cache.ts';
+import { cacheFolder } from '../../src/host/node/guest/cache-folder.ts';
 
 /** Where the default guest is in the cache folder. */
 const GUEST = 'guest-debian-cloud-amd64';

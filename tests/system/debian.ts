@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
-import { cachedFile, cachedFolder, cacheFolder } from '../../src/host/node/guest/cache.ts';
+import { cachedFile, cachedFolder } from '../../src/host/node/guest/cache.ts';
+import { cacheFolder } from '../../src/host/node/guest/cache-folder.ts';
 
 /** Where the userland lies in the guest. */
 export const USERLAND_ROOT = 'debian/';

@@ -1,6 +1,7 @@
 /** From the emulator's configuration to a machine. */
 import { resolve } from 'node:path';
 import { UserError } from '../../base/index.ts';
+import type { ThreadHost } from '../../contract/index.ts';
 import { ownAcpiTable } from '../../hw/index.ts';
 import type { AcceleratorName, FirmwareOptions, Machine, MachineOptions } from '../../machine/index.ts';
 import {
@@ -17,14 +18,14 @@ import { readUserFile } from '../files.ts';
 import type { Reporter } from './report.ts';
 
 /** The first accelerator that works. @throws UserError when none does */
-export function chooseAccelerator({ accelerators }: SystemConfig, report: Reporter): AcceleratorName {
+export async function chooseAccelerator({ accelerators }: SystemConfig, report: Reporter): Promise<AcceleratorName> {
   for (const name of accelerators) {
     if (name === 'tcg') {
       if (accelerators[0] !== 'tcg') report.warning('falling back to tcg');
       return name;
     }
     // Where there is a choice, KVM must be able to run whole guests.
-    const complaint = whyNotKvm(accelerators.length > 1 ? 'auto' : 'kvm');
+    const complaint = await whyNotKvm(accelerators.length > 1 ? 'auto' : 'kvm');
     if (complaint === undefined) return 'kvm';
     report.error(`-accel ${name}: failed to initialize ${name}: ${complaint}`);
   }
@@ -35,6 +36,7 @@ export function chooseAccelerator({ accelerators }: SystemConfig, report: Report
 export async function createSystemMachine(
   config: SystemConfig,
   accelerator: AcceleratorName,
+  threads?: ThreadHost,
 ): Promise<Machine | undefined> {
   if (config.machine === 'none') return undefined;
   const { memoryBytes, kernel, initrd, append, balloon, rng } = config;
@@ -65,7 +67,7 @@ export async function createSystemMachine(
     pciHotplug: config.machine.startsWith('pc-i440fx'),
     actions: config.actions,
   };
-  return config.incoming === undefined ? createMachine(options) : createIncomingMachine(options);
+  return config.incoming === undefined ? createMachine(options, threads) : createIncomingMachine(options, threads);
 }
 
 const FIRMWARE_FILE_MAX_BYTES = 64 * 2 ** 20;

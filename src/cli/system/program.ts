@@ -1,6 +1,7 @@
 /** The vireo-system-x86_64 program: qemu-system-x86_64's command line, monitors and exit codes. */
 import { readFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
+import type { ThreadHost } from '../../contract/index.ts';
 import { CPUS_MAX } from '../../machine/index.ts';
 import {
   type Abilities,
@@ -20,8 +21,11 @@ import { runEmulator } from './run.ts';
 /** What machines can have today. */
 const ABILITIES: Abilities = { accelerators: ['tcg'], cpusMax: CPUS_MAX };
 
-/** Runs the program on a command line without its first two words; returns the exit code. */
-export async function runSystem(args: readonly string[]): Promise<number> {
+/**
+ * Runs the program on a command line without its first two words; returns the exit code.
+ * @param threads that its machine is to have; default: this computer's
+ */
+export async function runSystem(args: readonly string[], threads?: ThreadHost): Promise<number> {
   const early = reporter(false);
   try {
     const line = parseCommandLine(args, readConfigFile);
@@ -32,7 +36,7 @@ export async function runSystem(args: readonly string[]): Promise<number> {
     }
     const config = buildConfig(line, ABILITIES);
     if (config.daemonize && !isDaemonChild()) return await becomeDaemon(args, fdsOf(config));
-    return await runEmulator(config);
+    return await runEmulator(config, threads);
   } catch (error) {
     if (error instanceof UserError) early.error(error.message);
     else early.error(`a mistake of ours: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);

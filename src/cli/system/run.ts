@@ -1,6 +1,7 @@
 /** Runs one emulator to its end. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { UserError } from '../../base/index.ts';
+import type { ThreadHost } from '../../contract/index.ts';
 import { addGdbStub, addMonitor, Emulator, joinSerial, type SystemConfig } from '../../monitor/index.ts';
 import { daemonIsReady } from './daemon.ts';
 import { emulatorHost } from './host.ts';
@@ -8,11 +9,11 @@ import { chooseAccelerator, createSystemMachine } from './machine.ts';
 import { reporter } from './report.ts';
 
 /** @returns the exit code @throws UserError when something could not be opened */
-export async function runEmulator(config: SystemConfig): Promise<number> {
+export async function runEmulator(config: SystemConfig, threads?: ThreadHost): Promise<number> {
   const report = reporter(config.timestamps, config.logFile);
   for (const warning of config.warnings) report.warning(warning);
-  const accelerator = chooseAccelerator(config, report);
-  const machine = await createSystemMachine(config, accelerator);
+  const accelerator = await chooseAccelerator(config, report);
+  const machine = await createSystemMachine(config, accelerator, threads);
   const emulator = new Emulator(config, await emulatorHost(report), machine, accelerator);
   const release = holdProcess(emulator);
   try {

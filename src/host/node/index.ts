@@ -4,12 +4,12 @@ export * from './block.ts';
 export { type HttpSource, type HttpSourceOptions, openHttpSource } from './block-http.ts';
 export { createRbdImage, openRbdNode, type RbdNodeOptions, type RbdPlace } from './block-rbd.ts';
 export { openCharBackend } from './char-backends.ts';
-export { type Discard, nodeDiscard } from './discard.ts';
+export type { Discard } from './discard.ts';
 export type { DefaultGuest, DefaultGuestOptions } from './guest/default-guest.ts';
 export { defaultGuest } from './guest/default-guest.ts';
-export { READY_TEXT } from './guest/init-script.ts';
 export { withExec } from './guest/initramfs.ts';
 export { nodeKvmHost } from './kvm-host.ts';
+export * from './machine.ts';
 export {
   byteStreamOf,
   connectByteStream,
@@ -20,7 +20,5 @@ export { loadTlsCredentials, type TlsCredentials, type TlsFiles } from './nbd-tl
 export { systemClock } from './net-clock.ts';
 export { nodeFolder } from './net-folder.ts';
 export { nodeResolver, type ResolverFiles } from './net-resolver.ts';
-export { nodeSockets } from './net-sockets.ts';
 export { openTap, type TapLink } from './net-tap.ts';
 export { openSharedFolder } from './share.ts';
-export { nodeThreads } from './thread.ts';

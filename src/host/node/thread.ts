@@ -28,17 +28,38 @@ const TIMEOUT_MAX_MILLIS = 0x7fff_ffff;
 
 export const nodeThreads: ThreadHost = {
   startThread(moduleUrl) {
-    const doorbell = new SharedArrayBuffer(4);
-    const versioned = getCompileCacheDir();
-    const compileCache = versioned === undefined ? undefined : dirname(versioned);
-    const workerData: ThreadData = { moduleUrl, doorbell, compileCache };
-    const entry = new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url);
-    return hostThread(
-      new Worker(entry, { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MEBIBYTES } }),
-      new Int32Array(doorbell),
-    );
+    return startWorker(moduleUrl).thread;
   },
 };
+
+/**
+ * Threads of which the first with that module begins now, before anybody asks for it. Until somebody does, it keeps no
+ * process from its end.
+ */
+export function threadsWithOneAhead(moduleUrl: string): ThreadHost {
+  let ahead: ReturnType<typeof startWorker> | undefined = startWorker(moduleUrl);
+  ahead.worker.unref();
+  return {
+    startThread(asked) {
+      if (ahead === undefined || asked !== moduleUrl) return nodeThreads.startThread(asked);
+      const { worker, thread } = ahead;
+      ahead = undefined;
+      worker.ref();
+      return thread;
+    },
+  };
+}
+
+function startWorker(moduleUrl: string): { worker: Worker; thread: HostThread } {
+  const doorbell = new SharedArrayBuffer(4);
+  const versioned = getCompileCacheDir();
+  const compileCache = versioned === undefined ? undefined : dirname(versioned);
+  const workerData: ThreadData = { moduleUrl, doorbell, compileCache };
+  const entry = new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url);
+  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MEBIBYTES };
+  const worker = new Worker(entry, { workerData, resourceLimits });
+  return { worker, thread: hostThread(worker, new Int32Array(doorbell)) };
+}
 
 function hostThread(worker: Worker, doorbell: Int32Array): HostThread {
   let ended: string | undefined;

@@ -14,10 +14,11 @@ import type {
   WallClock,
 } from '../../contract/index.ts';
 import { MmioBus, PortBus } from '../bus/index.ts';
+import type { BridgeKind, VirtioPciMode } from '../names.ts';
 import type { Bridge, PciFunction, PciSegment, RootPort, RootPortOptions } from '../pci/index.ts';
 import { AcpiHotplug, conventionalBridge, rootPort } from '../pci/index.ts';
 import { FwCfg } from '../platform/fw-cfg.ts';
-import type { VirtioDevice, VirtioPciMode } from '../virtio/index.ts';
+import type { VirtioDevice } from '../virtio/index.ts';
 import type { Chips } from './chips.ts';
 import {
   acceleratedInterrupts,
@@ -59,8 +60,6 @@ export interface PcOptions {
   /** Told, one line each, what a guest's driver did wrong to its device. */
   onGuestError?(message: string): void;
 }
-
-export type BridgeKind = 'pci-bridge' | 'pcie-root-port';
 
 export interface BridgePlace {
   readonly name: string;

@@ -1,7 +1,8 @@
 /** Virtio devices on a PCI bus. */
 import type { Bus, Device, GuestMemory, IrqLine, MsiSink } from '../../contract/index.ts';
+import type { VirtioPciMode } from '../names.ts';
 import type { PciFunction } from '../pci/index.ts';
-import { VirtioCore, type VirtioDevice, type VirtioPciMode, virtioPci } from '../virtio/index.ts';
+import { VirtioCore, type VirtioDevice, virtioPci } from '../virtio/index.ts';
 
 export interface VirtioPlacement {
   readonly memory: GuestMemory;

@@ -5,5 +5,4 @@ export { loadKernel } from './detect.ts';
 export type { E820Entry } from './e820.ts';
 export { E820_TYPE, e820Map } from './e820.ts';
 export type { BootRequest, LoadedKernel } from './load.ts';
-export { sizeText } from './load.ts';
 export { putSmbios, SMBIOS_FIELDS, type SmbiosOptions } from './smbios.ts';

@@ -3,13 +3,13 @@
  * Spec: the kernel's Documentation/arch/x86/boot.rst ("The Linux/x86 Boot
  * Protocol", 2.12 and later, "64-bit Boot Protocol") and zero-page.rst.
  */
-import { UserError } from '../../base/index.ts';
+import { sizeText, UserError } from '../../base/index.ts';
 import type { GuestMemory } from '../../contract/index.ts';
 import { viewOf } from './bytes.ts';
 import { e820Map } from './e820.ts';
 import { flatGdt, LOW_MEMORY, SELECTORS } from './layout.ts';
 import type { BootRequest, LoadedKernel } from './load.ts';
-import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine, sizeText } from './load.ts';
+import { checkKernelFits, lowRamEnd, placeInitrd, putBytes, putCommandLine } from './load.ts';
 
 /** Offsets in the setup header and in the zero page: they are the same (boot.rst, "Details of header fields"). */
 const FIELD = {

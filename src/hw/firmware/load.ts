@@ -1,8 +1,8 @@
 /** What all kernel loaders share: the request, sizes in words, and putting bytes into guest RAM. */
-import { UserError } from '../../base/index.ts';
+import { sizeText, UserError } from '../../base/index.ts';
 import type { BootEntry, GuestMemory } from '../../contract/index.ts';
 import { utf8 } from './bytes.ts';
-import { KIB, LOW_MEMORY, MIB } from './layout.ts';
+import { LOW_MEMORY, MIB } from './layout.ts';
 
 /** What a person asked to boot. */
 export interface BootRequest {
@@ -17,13 +17,6 @@ export interface BootRequest {
 export interface LoadedKernel {
   readonly protocol: 'linux64' | 'pvh' | 'multiboot';
   readonly entry: BootEntry;
-}
-
-/** A size for people: '512 bytes', '64 KiB', '13.5 MiB'. */
-export function sizeText(bytes: number): string {
-  if (bytes < KIB) return `${bytes} bytes`;
-  const [value, unit] = bytes < MIB ? [bytes / KIB, 'KiB'] : [bytes / MIB, 'MiB'];
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${unit}`;
 }
 
 /** First address above the RAM that starts at guest physical 0. */

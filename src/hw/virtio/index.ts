@@ -1,6 +1,5 @@
 /** Virtio devices over PCI and MMIO: VIRTIO 1.2. */
 export { type ShareOptions, type Virtio9p, virtio9p } from './9p/9p.ts';
-export { SECURITY_MODELS, type SecurityModelName } from './9p/security.ts';
 export {
   BALLOON_STATISTICS,
   type BalloonOptions,
@@ -14,13 +13,11 @@ export { type ConsoleOptions, type ConsolePort, type VirtioConsole, virtioConsol
 export { VirtioCore, type VirtioCoreOptions } from './core.ts';
 export type { DevicePort, Negotiated, QueueSpec, VirtioDevice } from './device.ts';
 export { INPUT_EVENT, type InputEvent, type InputOptions, type VirtioInput, virtioInput } from './input.ts';
-export { INPUT_KINDS, type InputKind, inputDevice, TABLET_MAX } from './input-devices.ts';
+export { inputDevice, TABLET_MAX } from './input-devices.ts';
 export { VIRTIO_MMIO_BYTES, VirtioMmio } from './mmio-transport.ts';
 export { type NetOptions, type VirtioNet, virtioNet } from './net/net.ts';
 export {
-  VIRTIO_PCI_MODES,
   type VirtioPci,
-  type VirtioPciMode,
   type VirtioPciOptions,
   virtioPci,
 } from './pci-transport.ts';
@@ -28,4 +25,4 @@ export { type RngOptions, virtioRng } from './rng.ts';
 export { type ScsiOptions, type VirtioScsi, virtioScsi } from './scsi/scsi.ts';
 export type { ScsiUnitOptions } from './scsi/unit.ts';
 export { openVsockHost, type VsockHost } from './vsock/unix-sockets.ts';
-export { CONNECTIONS_MAX, GUEST_CID, type VirtioVsock, type VsockOptions, virtioVsock } from './vsock/vsock.ts';
+export { CONNECTIONS_MAX, type VirtioVsock, type VsockOptions, virtioVsock } from './vsock/vsock.ts';

@@ -1,8 +1,6 @@
 /** Which events a keyboard, a mouse and a tablet send: codes of Linux's input-event-codes.h, which are virtio's (5.8). */
+import type { InputKind } from '../names.ts';
 import { INPUT_EVENT, type InputOptions, type VirtioInput, virtioInput } from './input.ts';
-
-export type InputKind = 'keyboard' | 'mouse' | 'tablet';
-export const INPUT_KINDS: readonly InputKind[] = ['keyboard', 'mouse', 'tablet'];
 
 /** Of the tablet, in both directions. */
 export const TABLET_MAX = 32_767;

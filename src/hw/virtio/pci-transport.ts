@@ -3,6 +3,7 @@
 import { stateTable, u8 } from '../../base/index.ts';
 import type { AccessSize, Bus, BusDevice, Device, DeviceRecord, IrqLine, MsiSink } from '../../contract/index.ts';
 import { registerWindow } from '../bus/index.ts';
+import type { VirtioPciMode } from '../names.ts';
 import { Msix, type PciCapability, PciFunction } from '../pci/index.ts';
 import { ISR } from './constants.ts';
 import type { VirtioCore } from './core.ts';
@@ -39,13 +40,6 @@ const STRUCTURE = {
 const REGISTER_BAR_BYTES = 0x4000;
 const NOTIFY_MULTIPLIER = 4;
 const PCI_CONFIG_TYPE = 5;
-
-/**
- * Which interfaces there are: that of virtio 1.0 and later; both; the older one alone. Devices that never had the older
- * one are modern whatever is asked for.
- */
-export type VirtioPciMode = 'modern' | 'transitional' | 'legacy';
-export const VIRTIO_PCI_MODES: readonly VirtioPciMode[] = ['modern', 'transitional', 'legacy'];
 
 export interface VirtioPciOptions {
   readonly core: VirtioCore;

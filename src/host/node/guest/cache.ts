@@ -1,14 +1,7 @@
 /** Vireo's folder in the user's cache folder, and what is made there once of Debian's packages. */
 import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { type Apt, type Architecture, openApt } from './apt.ts';
-
-/** Vireo's folder under the user's cache folder (XDG Base Directory Specification). */
-export function cacheFolder(environment: NodeJS.ProcessEnv): string {
-  const base = environment.XDG_CACHE_HOME;
-  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vireo');
-}
 
 /** A file of `cache`; made by `build` with apt and an empty folder when it is not there yet. */
 export async function cachedFile(

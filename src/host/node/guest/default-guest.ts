@@ -7,7 +7,7 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFil
 import { join } from 'node:path';
 import { UserError } from '../../../base/index.ts';
 import { openApt } from './apt.ts';
-import { cacheFolder } from './cache.ts';
+import { cacheFolder } from './cache-folder.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { type GuestKernel, modulesOf } from './modules.ts';
 

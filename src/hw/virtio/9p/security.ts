@@ -7,8 +7,7 @@ import type { FileStatus } from '../../../contract/index.ts';
 import { isFolder, MODE } from './file-mode.ts';
 import type { Handle } from './handles.ts';
 
-export const SECURITY_MODELS = ['none', 'mapped-xattr', 'mapped-file'] as const;
-export type SecurityModelName = (typeof SECURITY_MODELS)[number];
+export { SECURITY_MODELS, type SecurityModelName } from '../../names.ts';
 
 /** What the guest believes of a file; what is absent is as it is on the host. */
 export interface Marks {

@@ -1,12 +1,13 @@
 /** A virtio device on a transport of its own, with a mock driver and everything else in the test's hands. */
 import type { Device, GuestMemory } from '../../../contract/index.ts';
 import { MmioBus, PortBus } from '../../bus/index.ts';
+import type { VirtioPciMode } from '../../names.ts';
 import { FakeLine, FakeMsiSink } from '../../testing/fakes.ts';
 import { testMemory } from '../../testing/kernels.ts';
 import { VirtioCore } from '../core.ts';
 import type { VirtioDevice } from '../device.ts';
 import { VIRTIO_MMIO_BYTES, VirtioMmio } from '../mmio-transport.ts';
-import { type VirtioPciMode, virtioPci } from '../pci-transport.ts';
+import { virtioPci } from '../pci-transport.ts';
 import { type DriverOptions, type DriverTransport, MockDriver, mmioTransport, pciTransport } from './driver.ts';
 import { legacyTransport } from './legacy-transport.ts';
 

@@ -24,9 +24,6 @@ const HOST_PORTS = 2 ** 30;
 /** struct virtio_vsock_event: the transport was reset. */
 const EVENT_BYTES = 4;
 
-/** Guest context ids: 0 to 2 have meanings of their own. */
-export const GUEST_CID = { min: 3, max: 0xffff_fffe };
-
 export interface VsockOptions {
   readonly name: string;
   readonly guestCid: number;
