@@ -30,7 +30,7 @@ function gdb(socket: string, commands: readonly string[]): string {
 }
 
 for (const accel of ['tcg', 'kvm'] as const) {
-  const skip = noGdb || (accel === 'kvm' && (whyNotKvm('kvm') ?? false));
+  const skip = noGdb || (accel === 'kvm' && ((await whyNotKvm('kvm')) ?? false));
   test(`gdb on ${accel}: registers, memory, single steps, breakpoints in code that ran before`, { skip }, async () => {
     const folder = await temporaryFolder();
     await writeFile(join(folder, 'kernel'), bzImage(PROGRAM));
