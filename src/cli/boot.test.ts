@@ -39,6 +39,12 @@ test('--exec: a guest that ends before its command does', { skip: unavailable },
   assert.equal(status, 1);
 });
 
+test('--exec: a guest that powers off by itself; its console tells more', { skip: unavailable }, async () => {
+  const { status, stderr } = await vireo(['run', '--exec', 'poweroff -f'], '');
+  assert.match(stderr, /^vireo: the guest ended .*: the guest powered off; its console said last: ".*Power down"\n$/);
+  assert.equal(status, 1);
+});
+
 test('pipes: plain text, and the end of input ends the guest', { skip: unavailable }, async () => {
   const { status, stdout, stderr } = await vireo(
     ['run', '--memory', '256M'],

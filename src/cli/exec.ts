@@ -5,6 +5,7 @@ import type { DefaultGuestOptions } from '../host/node/index.ts';
 import type {
   DiskOptions,
   Machine,
+  MachineExit,
   MachineOptions,
   NetworkOptions,
   SerialConsole,
@@ -47,6 +48,8 @@ export const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2;
 const DEFAULT_MAX_OUTPUT_BYTES = 64 * 1024 ** 2;
 /** Of the exit code's line; a guest that sends more there does not speak the protocol. */
 const MAX_STATUS_LENGTH = 16;
+/** Of what the console says. */
+const CONSOLE_KEPT_LENGTH = 4096;
 
 /**
  * Boots the default guest, runs `command` in its shell and powers it off.
@@ -125,7 +128,11 @@ export async function runExec(
   onStdout: (bytes: Uint8Array) => void | Promise<void>,
   onStderr: (bytes: Uint8Array) => void | Promise<void>,
 ): Promise<number> {
-  const [, stdout, stderr, status] = machine.serial;
+  const [console, stdout, stderr, status] = machine.serial;
+  let said = '';
+  const listen = (bytes: Uint8Array) => {
+    said = (said + Buffer.from(bytes).toString('latin1')).slice(-CONSOLE_KEPT_LENGTH);
+  };
   let statusText = '';
   const takeStatus = (bytes: Uint8Array) => {
     statusText = (statusText + String.fromCharCode(...bytes.subarray(0, MAX_STATUS_LENGTH))).slice(
@@ -133,11 +140,27 @@ export async function runExec(
       MAX_STATUS_LENGTH,
     );
   };
-  await Promise.all([pump(stdout, onStdout), pump(stderr, onStderr), pump(status, takeStatus), machine.start()]);
+  await Promise.all([
+    pump(console, listen),
+    pump(stdout, onStdout),
+    pump(stderr, onStderr),
+    pump(status, takeStatus),
+    machine.start(),
+  ]);
   const exit = await machine.exited;
   const line = /^(\d{1,3})\n$/.exec(statusText);
-  if (line === null) throw new UserError(`the guest ended before the command did: ${exit.message}`);
+  if (line === null)
+    throw new UserError(`the guest ended before the command did: ${exit.message}${lastWords(exit, said)}`);
   return Number(line[1]);
+}
+
+/** The last line of the console, where nothing else tells why the guest ended. */
+function lastWords({ reason }: MachineExit, said: string): string {
+  const last = said
+    .split(/[\r\n]+/)
+    .filter((line) => line.trim() !== '')
+    .at(-1);
+  return reason === 'panic' || last === undefined ? '' : `; its console said last: ${JSON.stringify(last)}`;
 }
 
 async function pump(port: SerialConsole, onBytes: (bytes: Uint8Array) => void | Promise<void>): Promise<void> {
