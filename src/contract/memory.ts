@@ -11,6 +11,8 @@ export interface GuestMemory {
   /** The backing buffer; a WebAssembly.Memory's buffer, so `ranges[].offset` need not start at 0. */
   readonly buffer: SharedArrayBuffer;
   readonly ranges: readonly RamRange[];
+  /** Whose buffer it is, where it is one of at most 4 GiB that threads can share. */
+  readonly memory?: WebAssembly.Memory;
   /** Bytes of RAM in all. */
   readonly size: number;
   /**

@@ -1,6 +1,6 @@
 /** Machines that move while they run, on the side of whoever made them. */
 import { InternalError } from '../base/index.ts';
-import { type MigratedMachine, SnapshotReader } from '../migration/index.ts';
+import { type MigratedMachine, SnapshotReader, scannerOf } from '../migration/index.ts';
 import type { RunState } from './commands.ts';
 import { deviceSections, machineRecord } from './device-sections.ts';
 import { checkSameHardware, hardwareOf, ramOf, recordAt } from './hardware.ts';
@@ -57,7 +57,7 @@ export class IncomingMachine {
     const taken = reader.feed(bytes);
     if (!reader.isWaitingForMemory) return;
     checkSameHardware(recordAt(reader.state, 'hardware'), hardwareOf(this.#machine.config));
-    reader.connectMemory(ramOf(this.#machine));
+    reader.connectMemory(ramOf(this.#machine), scannerOf(this.#machine.memory).checksum);
     reader.feed(bytes.subarray(taken));
   }
 

@@ -5,7 +5,7 @@ import type { AcceleratorName, MachineConfig } from './config.ts';
 import type { MachineExit } from './exit.ts';
 
 /** The guest's RAM, which both sides share. */
-export type MachineMemory = Pick<GuestMemory, 'buffer' | 'ranges'>;
+export type MachineMemory = Pick<GuestMemory, 'buffer' | 'ranges' | 'memory'>;
 
 export type ToMachine =
   | { readonly kind: 'create'; readonly config: MachineConfig }

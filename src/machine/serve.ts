@@ -41,8 +41,8 @@ export function serveMachine(
         backends,
         tell: (event) => control.tell(event),
       });
-      const { buffer, ranges } = machine.memory;
-      post({ kind: 'created', memory: { buffer, ranges }, ...machine.accelerator });
+      const { buffer, ranges, memory } = machine.memory;
+      post({ kind: 'created', memory: { buffer, ranges, memory }, ...machine.accelerator });
     } catch (error) {
       const forUser = error instanceof UserError;
       post({ kind: 'failed', forUser, message: forUser ? error.message : stackOf(error) });

@@ -1,7 +1,7 @@
 /** Machines to and from snapshots, on the side of whoever made them. */
 import { InternalError, UserError } from '../base/index.ts';
 import type { DeviceRecord, DeviceValue, ThreadHost } from '../contract/index.ts';
-import { damaged, SnapshotReader, snapshotBytes } from '../migration/index.ts';
+import { damaged, SnapshotReader, scannerOf, snapshotBytes } from '../migration/index.ts';
 import { type BootOptions, checkOptions, type MachineConfig, type MachineOptions } from './config.ts';
 import { deviceSections, machineRecord } from './device-sections.ts';
 import { hardwareOf, plain, ramOf, recordAt } from './hardware.ts';
@@ -74,7 +74,7 @@ export async function restoreMachineOn(
     const connect = async () => {
       const config = { ...configOf(reader, options), hasMappedRam: 'mapInto' in source };
       machine = await createMachineFrom(threads, threadModule, config, notesOf(reader.state));
-      reader.connectMemory(ramOf(machine));
+      reader.connectMemory(ramOf(machine), scannerOf(machine.memory).checksum);
     };
     if ('readInto' in source) await readFrom(source, reader, connect);
     else

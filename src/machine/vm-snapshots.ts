@@ -1,7 +1,14 @@
 /** Snapshots of the whole machine in its disks: what its thread does for savevm, loadvm and QMP's jobs. */
 import { UserError } from '../base/index.ts';
 import type { DeviceRecord, GuestMemory } from '../contract/index.ts';
-import { isZeroPage, PAGE_BYTES, type RamView, SnapshotReader, snapshotBytes } from '../migration/index.ts';
+import {
+  PAGE_BYTES,
+  type RamView,
+  SnapshotReader,
+  scannedMemory,
+  scannerOf,
+  snapshotBytes,
+} from '../migration/index.ts';
 import type { VmSnapshotOrder } from './commands.ts';
 import { deviceSections, machineRecord } from './device-sections.ts';
 import { checkSameHardware, ramOf, recordAt } from './hardware.ts';
@@ -40,14 +47,16 @@ export async function loadVm(machine: AssembledMachine, { name, scope }: VmSnaps
   const { vm } = blockOf(machine);
   machine.hold();
   await machine.settled();
-  const scratch = new Uint8Array(PIECE_BYTES);
-  await readAll(vm.read(name, scope), hardware, (_address, length) => scratch.subarray(0, length));
+  const scratch = scannedMemory(PIECE_BYTES);
+  const sink: RamView = (_address, length) => scratch.bytes.subarray(0, length);
+  await readAll(vm.read(name, scope), hardware, (reader) => reader.connectMemory(sink, scratch.checksum));
   const named = new Uint8Array(Math.ceil(machine.memory.size / PAGE_BYTES));
   const ram = ramOf({ memory: machine.memory });
-  const reader = await readAll(vm.read(name, scope), hardware, (address, length) => {
+  const into: RamView = (address, length) => {
     mark(named, machine.memory, address, length);
     return ram(address, length);
-  });
+  };
+  const reader = await readAll(vm.read(name, scope), hardware, (reader) => reader.connectMemory(into, 'known'));
   clearOthers(named, machine.memory);
   await vm.apply(name, scope);
   for (const { base, size } of machine.memory.ranges) machine.memory.written(base, size);
@@ -57,21 +66,21 @@ export async function loadVm(machine: AssembledMachine, { name, scope }: VmSnaps
 async function readAll(
   pieces: AsyncIterable<Uint8Array>,
   hardware: DeviceRecord,
-  ram: RamView,
+  connect: (reader: SnapshotReader) => void,
 ): Promise<SnapshotReader> {
   const reader = new SnapshotReader();
   for await (const piece of pieces) {
     const taken = reader.feed(piece);
     if (!reader.isWaitingForMemory) continue;
     checkSameHardware(recordAt(reader.state, 'hardware'), hardware);
-    reader.connectMemory(ram);
+    connect(reader);
     reader.feed(piece.subarray(taken));
   }
   reader.end();
   return reader;
 }
 
-type Ram = Pick<GuestMemory, 'buffer' | 'ranges'>;
+type Ram = Pick<GuestMemory, 'buffer' | 'ranges' | 'memory'>;
 
 function mark(named: Uint8Array, { ranges }: Ram, address: number, length: number): void {
   let first = 0;
@@ -85,12 +94,14 @@ function mark(named: Uint8Array, { ranges }: Ram, address: number, length: numbe
 }
 
 /** RAM that the snapshot does not name is zero. */
-function clearOthers(named: Uint8Array, { buffer, ranges }: Ram): void {
+function clearOthers(named: Uint8Array, memory: Ram): void {
+  const { buffer, ranges } = memory;
   const bytes = new Uint8Array(buffer);
+  const { isZeroPage } = scannerOf(memory);
   let page = 0;
   for (const { size, offset } of ranges) {
     for (let at = offset; at < offset + size; at += PAGE_BYTES, page++) {
-      if (named[page] === 0 && !isZeroPage(buffer, at)) bytes.fill(0, at, at + PAGE_BYTES);
+      if (named[page] === 0 && !isZeroPage(at)) bytes.fill(0, at, at + PAGE_BYTES);
     }
   }
 }

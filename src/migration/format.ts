@@ -152,3 +152,11 @@ function chainChecksum(bytes: Uint8Array): number {
   for (let at = wordBytes; at < bytes.length; at++) hash = Math.imul(hash ^ bytes[at], FNV_PRIME);
   return hash >>> 0;
 }
+
+export function isZeroPage(buffer: SharedArrayBuffer, offset: number): boolean {
+  const words = new Uint32Array(buffer, offset, PAGE_BYTES / 4);
+  for (let i = 0; i < words.length; i += 4) {
+    if ((words[i] | words[i + 1] | words[i + 2] | words[i + 3]) !== 0) return false;
+  }
+  return true;
+}

@@ -12,4 +12,5 @@ export {
 export { DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 export { type RamView, SnapshotReader } from './reader.ts';
 export { type DeviceSection, recordFromText, recordToText } from './record-text.ts';
-export { isZeroPage, type SnapshotParts, snapshotBytes } from './writer.ts';
+export { scannedMemory, scannerOf } from './scan.ts';
+export { type SnapshotParts, snapshotBytes } from './writer.ts';

@@ -3,15 +3,16 @@
  * rest with the devices' state while it stands still.
  */
 import { UserError } from '../base/index.ts';
-import type { DeviceRecord, GuestMemory } from '../contract/index.ts';
+import type { DeviceRecord } from '../contract/index.ts';
 import { encodeHeader, encodePreamble, KIND, PAGE_BYTES } from './format.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { RamStream } from './ram-stream.ts';
 import { type DeviceSection, deviceToText, recordToText } from './record-text.ts';
+import type { Ram } from './scan.ts';
 
 /** The machine as its sender sees it. */
 export interface MigratedMachine {
-  readonly memory: Pick<GuestMemory, 'buffer' | 'ranges'>;
+  readonly memory: Ram;
   /** What machine it is, for the other side to compare. */
   readonly state: DeviceRecord;
   startDirtyLog(): Promise<void>;

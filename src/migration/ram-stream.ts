@@ -1,7 +1,6 @@
 /** RAM that changes while it is copied, as sections of a stream. */
-import type { GuestMemory } from '../contract/index.ts';
-import { checksumOf, encodeHeader, HEADER_BYTES, KIND, PAGE_BYTES } from './format.ts';
-import { isZeroPage } from './writer.ts';
+import { encodeHeader, HEADER_BYTES, KIND, PAGE_BYTES } from './format.ts';
+import { type Ram, type Scanner, scannedMemory, scannerOf } from './scan.ts';
 
 /** As much goes out in one write, about. */
 const CHUNK_BYTES = 1024 * 1024;
@@ -23,17 +22,24 @@ export class RamStream {
   readonly counts: RamCounts = { zeroPages: 0, normalPages: 0, sentBytes: 0 };
   /** Sections so far, for the stream's end. */
   sections = 0;
-  readonly #memory: Pick<GuestMemory, 'buffer' | 'ranges'>;
+  readonly #memory: Ram;
+  readonly #scanner: Scanner;
   readonly #bytes: Uint8Array;
   readonly #send: (bytes: Uint8Array) => Promise<void>;
-  readonly #chunk = new Uint8Array(CHUNK_BYTES + HEADER_BYTES + RUN_PAGES * PAGE_BYTES);
+  readonly #chunk: Uint8Array;
+  /** Of the chunk. */
+  readonly #checksum: Scanner['checksum'];
   #used = 0;
 
   /** @param send the bytes may be used again once it has settled */
-  constructor(memory: Pick<GuestMemory, 'buffer' | 'ranges'>, send: (bytes: Uint8Array) => Promise<void>) {
+  constructor(memory: Ram, send: (bytes: Uint8Array) => Promise<void>) {
     this.#memory = memory;
+    this.#scanner = scannerOf(memory);
     this.#bytes = new Uint8Array(memory.buffer);
     this.#send = send;
+    const chunk = scannedMemory(CHUNK_BYTES + HEADER_BYTES + RUN_PAGES * PAGE_BYTES);
+    this.#chunk = chunk.bytes;
+    this.#checksum = chunk.checksum;
   }
 
   /**
@@ -75,14 +81,14 @@ export class RamStream {
     { base, offset }: { readonly base: number; readonly offset: number },
     zeros: boolean,
   ): number {
-    const { buffer } = this.#memory;
+    const { isZeroPage } = this.#scanner;
     const isSet = (at: number) => (bitmap[(first + at) >> 3] & (1 << ((first + at) & 7))) !== 0;
-    const isZero = isZeroPage(buffer, offset + page * PAGE_BYTES);
+    const isZero = isZeroPage(offset + page * PAGE_BYTES);
     let last = page;
     do {
       bitmap[(first + last) >> 3] &= ~(1 << ((first + last) & 7));
       last++;
-    } while (last < end && isSet(last) && isZeroPage(buffer, offset + last * PAGE_BYTES) === isZero);
+    } while (last < end && isSet(last) && isZeroPage(offset + last * PAGE_BYTES) === isZero);
     const length = (last - page) * PAGE_BYTES;
     const address = base + page * PAGE_BYTES;
     if (isZero) {
@@ -93,7 +99,7 @@ export class RamStream {
     this.counts.normalPages += last - page;
     const at = this.#used + HEADER_BYTES;
     this.#chunk.set(this.#bytes.subarray(offset + page * PAGE_BYTES, offset + last * PAGE_BYTES), at);
-    this.#header(KIND.page, address, length, checksumOf(this.#chunk.subarray(at, at + length)));
+    this.#header(KIND.page, address, length, this.#checksum(this.#chunk.subarray(at, at + length)));
     this.#used += length;
     return last - page;
   }
@@ -107,7 +113,7 @@ export class RamStream {
   /** Sends one section of another kind. */
   async section(kind: (typeof KIND)[keyof typeof KIND], payload: Uint8Array): Promise<void> {
     await this.flush();
-    const header = encodeHeader({ kind, address: 0, length: payload.length, checksum: checksumOf(payload) });
+    const header = encodeHeader({ kind, address: 0, length: payload.length, checksum: this.#checksum(payload) });
     this.sections++;
     await this.raw(header);
     await this.raw(payload);

@@ -6,6 +6,7 @@ import type { DeviceRecord } from '../contract/index.ts';
 import { PAGE_BYTES } from './format.ts';
 import { SnapshotReader } from './reader.ts';
 import { deviceFromText, deviceToText, recordFromText, recordToText } from './record-text.ts';
+import { scannerOf } from './scan.ts';
 import { ramPieces, snapshotBytes } from './writer.ts';
 
 const state: DeviceRecord = {
@@ -101,7 +102,10 @@ test('it waits for memory once it is known what machine it is', () => {
 });
 
 test('pages of zeros are left out, and short gaps of them are not', () => {
-  const found = [...ramPieces(source)].map(({ address, bytes }) => [address / PAGE_BYTES, bytes.length / PAGE_BYTES]);
+  const found = [...ramPieces(source, scannerOf(source))].map(({ address, bytes }) => [
+    address / PAGE_BYTES,
+    bytes.length / PAGE_BYTES,
+  ]);
   assert.deepEqual(found, [
     [0, 3],
     [9, 3],
@@ -110,7 +114,8 @@ test('pages of zeros are left out, and short gaps of them are not', () => {
     [292, 1],
     [319, 1],
   ]);
-  assert.deepEqual([...ramPieces(memory())], []);
+  const zeros = memory();
+  assert.deepEqual([...ramPieces(zeros, scannerOf(zeros))], []);
 });
 
 test('RAM lies at multiples of a page in the file', () => {

@@ -1,7 +1,6 @@
 /** A machine that stands still as a snapshot, piece by piece. */
-import type { DeviceRecord, GuestMemory } from '../contract/index.ts';
+import type { DeviceRecord } from '../contract/index.ts';
 import {
-  checksumOf,
   encodeHeader,
   encodePreamble,
   HEADER_BYTES,
@@ -13,12 +12,13 @@ import {
   paddingBefore,
 } from './format.ts';
 import { type DeviceSection, deviceToText, recordToText } from './record-text.ts';
+import { type Ram, type Scanner, scannerOf } from './scan.ts';
 
 export interface SnapshotParts {
   readonly state: DeviceRecord;
   /** What the state refers to and is too large for text: a kernel, an initrd. */
   readonly blobs: readonly Uint8Array[];
-  readonly memory: Pick<GuestMemory, 'buffer' | 'ranges'>;
+  readonly memory: Ram;
   readonly devices: readonly DeviceSection[];
 }
 
@@ -31,10 +31,11 @@ const RAM_PIECE_BYTES = LENGTH_MAX[KIND.ram];
  * before the guest runs again.
  */
 export function* snapshotBytes({ state, blobs, memory, devices }: SnapshotParts): Generator<Uint8Array, void> {
+  const scanner = scannerOf(memory);
   let offset = PREAMBLE_BYTES;
   let sections = 0;
   function* section(kind: Kind, address: number, payload: Uint8Array): Generator<Uint8Array, void> {
-    yield encodeHeader({ kind, address, length: payload.length, checksum: checksumOf(payload) });
+    yield encodeHeader({ kind, address, length: payload.length, checksum: scanner.checksum(payload) });
     offset += HEADER_BYTES;
     if (kind === KIND.ram) {
       const padding = new Uint8Array(paddingBefore(offset));
@@ -49,16 +50,16 @@ export function* snapshotBytes({ state, blobs, memory, devices }: SnapshotParts)
   const encoder = new TextEncoder();
   yield* section(KIND.state, 0, encoder.encode(recordToText(state)));
   for (const blob of blobs) yield* section(KIND.blob, 0, blob);
-  for (const { address, bytes } of ramPieces(memory)) yield* section(KIND.ram, address, bytes);
+  for (const { address, bytes } of ramPieces(memory, scanner)) yield* section(KIND.ram, address, bytes);
   for (const device of devices) yield* section(KIND.device, 0, encoder.encode(deviceToText(device)));
   yield encodeHeader({ kind: KIND.end, address: 0, length: sections, checksum: 0 });
 }
 
 /** What RAM is not zero, in pieces of whole pages. */
-export function* ramPieces({
-  buffer,
-  ranges,
-}: SnapshotParts['memory']): Generator<{ readonly address: number; readonly bytes: Uint8Array }, void> {
+export function* ramPieces(
+  { buffer, ranges }: Ram,
+  { isZeroPage }: Scanner,
+): Generator<{ readonly address: number; readonly bytes: Uint8Array }, void> {
   for (const { base, size, offset } of ranges) {
     const pages = size / PAGE_BYTES;
     let first = -1;
@@ -68,7 +69,7 @@ export function* ramPieces({
       bytes: new Uint8Array(buffer, offset + first * PAGE_BYTES, (end - first) * PAGE_BYTES),
     });
     for (let page = 0; page < pages; page++) {
-      if (isZeroPage(buffer, offset + page * PAGE_BYTES)) {
+      if (isZeroPage(offset + page * PAGE_BYTES)) {
         zeros++;
         if (first < 0 || zeros < GAP_PAGES) continue;
         yield piece(page + 1 - zeros);
@@ -83,12 +84,4 @@ export function* ramPieces({
     }
     if (first >= 0) yield piece(pages - zeros);
   }
-}
-
-export function isZeroPage(buffer: SharedArrayBuffer, offset: number): boolean {
-  const words = new Uint32Array(buffer, offset, PAGE_BYTES / 4);
-  for (let i = 0; i < words.length; i += 4) {
-    if ((words[i] | words[i + 1] | words[i + 2] | words[i + 3]) !== 0) return false;
-  }
-  return true;
 }
