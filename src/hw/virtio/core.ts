@@ -254,9 +254,12 @@ export class VirtioCore implements Device {
     this.#load(this.#initial());
   }
 
-  /** Only when nothing is in flight: whoever takes a snapshot waits for that first. */
+  /**
+   * Only when nothing is in flight: whoever takes a snapshot waits for that first. What a device holds that has
+   * stopped for its driver's fault is never answered.
+   */
   snapshot(): DeviceRecord {
-    if (this.queues.some((queue) => queue.inFlight > 0)) {
+    if (this.running && this.queues.some((queue) => queue.inFlight > 0)) {
       throw new InternalError(`${this.name}: a snapshot while requests are in flight`);
     }
     return this.#table.save(this.#state);
