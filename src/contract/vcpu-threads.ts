@@ -35,13 +35,14 @@ export interface VcpuThreads {
   interruptRequest(): void;
   /** A non-maskable interrupt for the first. */
   nmi(): void;
-  /** Power-up state of all, and the first at a boot protocol's entry; while paused. */
+  // What follows reads or writes the state of CPUs: it pauses them if they run.
+  /** Power-up state of all, and the first at a boot protocol's entry. */
   reset(entry: BootEntry): void;
-  /** True when all wait for interrupts that they do not let in; while paused. */
+  /** True when all wait for interrupts that they do not let in. */
   readonly haltedForever: boolean;
   /** Registers of one as text. */
   describe(cpu?: number): string;
-  /** The architecture's state, one record a CPU; while paused. */
+  /** The architecture's state, one record a CPU. */
   snapshot(): DeviceRecord[];
   /** Throws a `StateError` naming the field when a record does not fit. */
   restore(records: readonly DeviceRecord[]): void;

@@ -104,10 +104,12 @@ export class MachineControl implements RunControl {
     };
     return {
       pause: () => {
+        machine.vcpus?.pause(); // at once: what follows looks at a guest that stands still
         if (this.#state === 'running') this.enter('paused');
         return undefined;
       },
       stand: (state) => {
+        machine.vcpus?.pause();
         this.enter(state);
         return undefined;
       },
@@ -123,6 +125,7 @@ export class MachineControl implements RunControl {
         return undefined;
       },
       reset: () => {
+        machine.vcpus?.pause();
         machine.reset();
         this.tell({ kind: 'reset', byGuest: false });
         if (this.#state !== 'running') this.enter('prelaunch');

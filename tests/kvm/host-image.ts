@@ -1,6 +1,7 @@
 /** The initramfs of a computer that is a host of guests: busybox, Node, the built project, KVM's modules, a default guest. */
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CpioEntry, writeCpio } from '../../src/base/index.ts';
@@ -9,6 +10,20 @@ import { cacheFolder } from '../../src/host/node/guest/cache-folder.ts';
 /** Where the default guest is in the cache folder. */
 const GUEST = 'guest-debian-cloud-amd64';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Suites of tiny guests, and what they use that is not part of the built project. */
+const SUITES = [
+  'src/accel/kvm/!(ends).test.ts',
+  'src/accel/kvm/testing/*.ts',
+  'src/accel/testing/both.test.ts',
+  'src/accel/tcg/testing/environment.ts',
+];
+
+/** A test without its types, which names other modules as they are named when built. */
+function plainJavaScript(path: string): Uint8Array {
+  const text = stripTypeScriptTypes(readFileSync(path, 'utf8'));
+  return new TextEncoder().encode(text.replaceAll(/(?<='\.\.?\/[^'\n]*)\.ts(?=')/g, '.js'));
+}
 
 /** Loads KVM, runs the suite, and powers off; what the suite prints is between two marks. */
 const INIT = `#!/bin/busybox sh
@@ -40,6 +55,9 @@ export function hostImage(modules: readonly (readonly [string, Uint8Array])[], s
   add('bin/node', process.execPath);
   for (const library of librariesOf(process.execPath)) add(library, library);
   for (const path of globSync('dist/**/*.js', { cwd: ROOT })) add(`vireo/${path}`, join(ROOT, path));
+  for (const path of SUITES.flatMap((pattern) => globSync(pattern, { cwd: ROOT }))) {
+    files.set(`vireo/${path.replace(/^src/, 'dist').replace(/ts$/, 'js')}`, plainJavaScript(join(ROOT, path)));
+  }
   files.set('vireo/suite.mjs', suite);
   files.set('vireo/package.json', new TextEncoder().encode('{"type":"module"}'));
   const guest = join(cacheFolder(process.env), GUEST);

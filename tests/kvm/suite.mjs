@@ -2,9 +2,9 @@
 // Each check prints one line; the last says whether all passed.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createMachine, defaultGuest, exec } from '/vireo/dist/cli/index.js';
+import { createMachine, defaultGuest, exec, restoreMachine, saveMachine } from '/vireo/dist/cli/index.js';
 
 const MIB = 1024 ** 2;
 const accel = ['kvm'];
@@ -55,36 +55,83 @@ await check('Debian on 1 CPU: --exec, a disk, the network', async () => {
   equal(readFileSync('/tmp/disk.raw').subarray(0, 6).toString(), '1\n2\n3\n');
 });
 
-await check('Debian on 2 CPUs', async () => {
-  const out = await run('nproc; for i in 1 2 3 4; do (seq 20000 | md5sum) & done; wait', { cpus: 2 });
-  equal(out.split('\n')[0], '2');
-  equal(new Set(out.trim().split('\n').slice(1)).size, 1);
-});
+/** The console of a machine: what it shows, in order. */
+function consoleOf(machine) {
+  const { readable, writable } = machine.serial[0];
+  const [reader, writer] = [readable.getReader(), writable.getWriter()];
+  let shown = '';
+  return {
+    type: (line) => writer.write(Buffer.from(`${line}\n`)),
+    /** @returns all from the last time on until `text` is there */
+    async until(text) {
+      for (;;) {
+        const at = shown.indexOf(text);
+        if (at >= 0) {
+          const before = shown.slice(0, at);
+          shown = shown.slice(at + text.length);
+          return before;
+        }
+        const { value, done } = await reader.read();
+        if (done) throw new Error(`the guest ended without ${text}: ${shown}`);
+        shown += Buffer.from(value).toString('latin1');
+      }
+    },
+  };
+}
 
-await check('a machine is stopped while its guest runs', async () => {
-  const { kernel, initramfs, commandLine } = await defaultGuest();
-  const boot = { kernel, initrd: initramfs, commandLine };
-  const machine = await createMachine({ accel, cpus: 2, memoryBytes: 192 * MIB, boot });
-  await machine.start();
-  const reader = machine.serial[0].readable.getReader();
-  await reader.read();
-  await machine.stop();
-  equal((await machine.exited).reason, 'stopped');
+await check(
+  'Debian on 2 CPUs, split irqchip: pauses, snapshots for both accelerators, stop and power-off',
+  async () => {
+    const { kernel, initramfs, commandLine } = await defaultGuest();
+    // What the software CPU has, too.
+    const cpu = 'qemu64,-svm,kvm=off';
+    const boot = { kernel, initrd: initramfs, commandLine: `${commandLine} no_timer_check` };
+    const machine = await createMachine({
+      ...{ accel, cpus: 2, cpu, kernelIrqchip: 'split', memoryBytes: 192 * MIB, boot },
+    });
+    await machine.start();
+    const shell = consoleOf(machine);
+    await shell.until('# ');
+    shell.type('nproc; for i in 1 2 3 4; do (seq 20000 | md5sum) & done; wait; echo all $((6*7))');
+    for (let i = 0; i < 5; i++) {
+      await machine.command('pause');
+      const rip = async () => (await machine.command('read-cpu')).rip;
+      equal(String(await rip()), String(await rip()));
+      await machine.command('resume');
+    }
+    const output = await shell.until('all 42');
+    const sums = output.match(/\b[0-9a-f]{32}\b/g);
+    equal([sums.length, new Set(sums).size, /^2\r?$/m.test(output)], [4, 1, true]);
+    await shell.until('# ');
+    const snapshot = await Array.fromAsync(saveMachine(machine), (piece) => piece.slice()); // the pieces share memory
+    await machine.stop();
+    equal((await machine.exited).reason, 'stopped');
+    for (const other of ['tcg', 'kvm']) {
+      const start = performance.now();
+      const copy = await restoreMachine(snapshot, { accel: [other] });
+      await copy.start();
+      const again = consoleOf(copy);
+      again.type('echo back $((6*7))');
+      await again.until('back 42');
+      console.log(`snapshot under ${other}: ${Math.round(performance.now() - start)} ms`);
+      if (other === 'kvm') again.type('exit');
+      else await copy.stop();
+      equal((await copy.exited).reason, other === 'kvm' ? 'poweroff' : 'stopped');
+    }
+  },
+);
+
+await check('the suites of src/accel/kvm', async () => {
+  const files = globSync('/vireo/dist/accel/**/*.test.js');
+  const options = ['--test', '--test-isolation=none', '--test-reporter=spec'];
+  const env = { ...process.env, VIREO_KVM_NO_DEBUG_REGISTERS: "QEMU's SVM loads no debug registers" };
+  const child = spawn(process.execPath, [...options, ...files], { stdio: 'inherit', env });
+  equal(await once(child, 'exit'), [0, null]);
 });
 
 await check('a process ends at once while its guest runs', async () => {
-  const program = `
-    import { createMachine, defaultGuest } from '/vireo/dist/cli/index.js';
-    const { kernel, initramfs, commandLine } = await defaultGuest();
-    const boot = { kernel, initrd: initramfs, commandLine };
-    const machine = await createMachine({ accel: ['kvm'], memoryBytes: ${192 * MIB}, boot });
-    await machine.start();
-    await machine.serial[0].readable.getReader().read();
-    process.exit(7);`;
-  writeFileSync('/tmp/end.mjs', program);
-  const child = spawn(process.execPath, ['/tmp/end.mjs'], { stdio: 'inherit' });
-  const [code] = await once(child, 'exit');
-  equal(code, 7);
+  const child = spawn(process.execPath, ['/vireo/dist/accel/kvm/testing/left-guest.js', 'busy'], { stdio: 'inherit' });
+  equal(await once(child, 'exit'), [7, null]);
 });
 
 console.log(failures === 0 ? 'suite: all passed' : `suite: ${failures} failed`);

@@ -5,7 +5,7 @@ import { nodeKvmHost } from '../../host/node/index.ts';
 import { SlotDirtyLog } from './dirty-log.ts';
 import { DirtyRing, enableDirtyRings } from './dirty-ring.ts';
 import { CAP } from './ioctls.ts';
-import { KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
+import { enterLongMode, KIB, kvmMissing, runExits, tinyGuest } from './testing/tiny-guest.ts';
 
 const skip = kvmMissing;
 const HLT = 0xf4;
@@ -50,6 +50,21 @@ test('a shared WebAssembly.Memory is a slot', { skip }, () => {
   guest.vm.setSlot({ slot: 1, base: 0x2_0000, memory: shared, offset: 0, size: bytes.length });
   runExits(guest.vcpu);
   assert.equal(bytes[0], 0x77);
+});
+
+test('a large shared WebAssembly.Memory with 64-bit addresses above the 4-GiB line', { skip }, () => {
+  const memory = new WebAssembly.Memory({ address: 'i64', initial: 80000n, maximum: 80000n, shared: true } as never);
+  const bytes = new Uint8Array(memory.buffer);
+  using guest = tinyGuest([0xc6, 0x04, 0x25, 0, 0, 0x20, 0, 0x55, HLT]); // mov byte [200000h], 55h
+  enterLongMode(guest);
+  const view = new DataView(guest.memory.buffer, guest.memory.byteOffset);
+  view.setBigUint64(0x4008, BigInt(4 * GIB) | 0x83n, true); // linear 2 MiB is physical 4 GiB
+  const address = guest.system.host.addressOf(bytes);
+  const shared = { buffer: memory.buffer as SharedArrayBuffer, offset: 0, address, sizeBytes: bytes.length };
+  guest.vm.setSlot({ slot: 1, base: 4 * GIB, memory: shared, offset: 0, size: bytes.length });
+  runExits(guest.vcpu);
+  assert.equal(bytes[0], 0x55);
+  assert.ok(bytes.length > 4 * GIB);
 });
 
 test('a read-only slot: reads are memory, writes are exits', { skip }, () => {
@@ -120,6 +135,40 @@ test('dirty ring: the same, a list a vCPU', { skip }, (t) => {
   assert.deepEqual(ring.take(), []);
 });
 
+test('dirty ring: a full one is an exit, and no page is lost', { skip }, (t) => {
+  const [ENTRIES, FIRST, PAGES, RAM_BYTES] = [1024, 0x200, 1500, 8192 * KIB];
+  const dword = (value: number) => [0, 8, 16, 24].map((shift) => (value >> shift) & 0xff);
+  using guest = tinyGuest(
+    [
+      ...[0xbf, ...dword(FIRST * 4 * KIB), 0xb9, ...dword(PAGES)], // mov edi, first page; mov ecx, pages
+      ...[0x88, 0x0f, 0x81, 0xc7, ...dword(4 * KIB), 0xff, 0xc9, 0x75, 0xf4, HLT], // l: mov [rdi], cl; add edi, 4096; dec ecx; jnz l
+    ],
+    { ramBytes: RAM_BYTES, prepare: (vm) => enableDirtyRings(vm, ENTRIES) },
+  );
+  if (guest.vm.capability(CAP.DIRTY_LOG_RING) + guest.vm.capability(CAP.DIRTY_LOG_RING_ACQ_REL) === 0) {
+    t.skip('this KVM has no dirty rings');
+    return;
+  }
+  if (guest.system.host.isPvm) {
+    t.skip('a PVM may emulate more instructions than a ring has entries before it looks whether the ring is full');
+    return;
+  }
+  enterLongMode(guest);
+  const view = new DataView(guest.memory.buffer, guest.memory.byteOffset);
+  for (let i = 1; i < 4; i++) view.setBigUint64(0x4000 + i * 8, BigInt(i * 2048 * KIB) | 0x83n, true);
+  const ring = new DirtyRing(guest.vm, guest.vcpu, ENTRIES);
+  guest.vm.setSlot({ slot: 0, base: 0, memory: guest.ram, offset: 0, size: RAM_BYTES, logDirtyPages: true });
+  const seen = new Set<number>();
+  const kinds: string[] = [];
+  do {
+    kinds.push(runExits(guest.vcpu).at(-1)?.kind ?? '');
+    for (const { page } of ring.take()) seen.add(page);
+  } while (kinds.at(-1) === 'dirtyRingFull');
+  assert.equal(kinds.at(-1), 'hlt');
+  assert.ok(kinds.length > 1, 'the ring was never full');
+  for (let page = FIRST; page < FIRST + PAGES; page++) assert.ok(seen.has(page), `page ${page}`);
+});
+
 test('more than 4 GiB of RAM, above the 4-GiB line too', { skip }, () => {
   const host = nodeKvmHost();
   const ram = host.allocateRam(6 * GIB, {});
@@ -127,7 +176,10 @@ test('more than 4 GiB of RAM, above the 4-GiB line too', { skip }, () => {
   const bytes = new Uint8Array(ram.buffer, ram.offset, 6 * GIB);
   bytes[6 * GIB - 1] = 9;
   assert.equal(new Uint8Array(ram.buffer)[ram.offset + 6 * GIB - 1], 9);
-  using guest = tinyGuest([HLT]);
+  using guest = tinyGuest([0x8a, 0x04, 0x25, 0xff, 0xff, 0x3f, 0, 0xe6, 0x10, HLT]); // mov al, [3fffffh]; out 10h, al
+  enterLongMode(guest);
+  const view = new DataView(guest.memory.buffer, guest.memory.byteOffset);
+  view.setBigUint64(0x4008, BigInt(10 * GIB - 2048 * KIB) | 0x83n, true); // linear 2 MiB is the last of them
   guest.vm.setSlot({ slot: 1, base: 4 * GIB, memory: ram, offset: 0, size: 6 * GIB });
-  assert.equal(runExits(guest.vcpu).at(-1)?.kind, 'hlt');
+  assert.equal(runExits(guest.vcpu)[0].value, 9);
 });

@@ -164,9 +164,10 @@ export class KvmThreads implements VcpuThreads {
     this.#turns.unlisten(fd);
   }
 
-  // --- State, while paused.
+  // --- State. A call for a vCPU waits until it is out of the guest: all are fetched first, and stay out until `resume`.
 
   reset(entry: BootEntry): void {
+    this.pause();
     for (const [index, vcpu] of this.#options.vcpus.entries()) {
       this.#finish(vcpu);
       const first = this.#powerUp[index];
@@ -176,16 +177,14 @@ export class KvmThreads implements VcpuThreads {
   }
 
   describe(cpu = 0): string {
-    const wasPaused = this.#paused;
-    if (!wasPaused) this.pause();
+    this.pause();
     const vcpu = this.#options.vcpus[cpu];
     this.#finish(vcpu);
-    const text = describeState(readState(vcpu, [], false));
-    if (!wasPaused) this.resume();
-    return text;
+    return describeState(readState(vcpu, [], false));
   }
 
   snapshot(): DeviceRecord[] {
+    this.pause();
     return this.#options.vcpus.map((vcpu, index) => {
       this.#finish(vcpu);
       const record = toRecord(this.#read(vcpu), this.#contextOf(index));
@@ -195,6 +194,7 @@ export class KvmThreads implements VcpuThreads {
 
   restore(records: readonly DeviceRecord[]): void {
     if (records.length !== this.count) throw new StateError('vcpus', `${this.count} CPUs`, records);
+    this.pause();
     let clockNanos: bigint | undefined;
     const states = records.map((record, index) => {
       const vcpu = this.#options.vcpus[index];
@@ -217,6 +217,7 @@ export class KvmThreads implements VcpuThreads {
   }
 
   localApic(cpu: number): LocalApicState {
+    this.pause();
     return readApic(this.#options.vcpus[cpu]);
   }
 
@@ -227,6 +228,7 @@ export class KvmThreads implements VcpuThreads {
 
   get haltedForever(): boolean {
     const INTERRUPTS_ON = 0x200n;
+    this.pause();
     if (this.#local)
       return (
         this.#local.isHalted && (this.#options.vcpus[0].regs().rflags & INTERRUPTS_ON) === 0n && !this.#local.nmiPending

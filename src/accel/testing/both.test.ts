@@ -16,7 +16,7 @@ const DEFINE_FLAGS = [0x48, 0x83, 0xc5, 0x01];
 const [HLT, OUT_DONE] = [0xf4, [0xe6, 0x99]]; // out 99h, al: the end is near
 
 /** Integer code of ring 0, which every KVM runs, a PVM too. */
-const PROGRAMS: readonly (readonly [string, readonly number[]])[] = [
+const PROGRAMS: readonly (readonly [name: string, code: readonly number[], mode?: BootEntry['mode']])[] = [
   [
     'arithmetic and flags',
     [0xb8, 0xff, 0xff, 0xff, 0x7f, 0x83, 0xc0, 0x01, 0x0f, 0x92, 0xc3, 0x0f, 0x90, 0xc1, 0x9c, 0x5e],
@@ -38,6 +38,49 @@ const PROGRAMS: readonly (readonly [string, readonly number[]])[] = [
       0xbf, 0, 0x60, 0, 0, 0xb8, 0x61, 0x62, 0x63, 0x64, 0xb9, 0x10, 0, 0, 0, 0xf3, 0xab, 0xbe, 0, 0x60, 0, 0, 0xb9,
       0x20, 0, 0, 0, 0xf3, 0xa4,
     ],
+  ],
+  [
+    'division, and conditional moves',
+    [
+      ...[0xb8, 0xe8, 0x03, 0, 0, 0x31, 0xd2, 0xbb, 0x07, 0, 0, 0, 0xf7, 0xf3], // mov eax, 1000; xor edx, edx; mov ebx, 7; div ebx
+      ...[0x39, 0xc2, 0x0f, 0x42, 0xca, 0x0f, 0x9c, 0xc0], // cmp edx, eax; cmovb ecx, edx; setl al
+      ...[0x48, 0x0f, 0xbe, 0xf3, 0x0f, 0xb7, 0xfb], // movsx rsi, bl; movzx edi, bx
+    ],
+  ],
+  [
+    'bits',
+    [
+      ...[0xb8, 0x50, 0x80, 0, 0, 0x0f, 0xbc, 0xc8, 0x0f, 0xbd, 0xd0], // mov eax, 8050h; bsf ecx, eax; bsr edx, eax
+      ...[0x0f, 0xba, 0xe8, 0x03, 0x0f, 0xba, 0xf0, 0x04, 0x0f, 0xc8], // bts eax, 3; btr eax, 4; bswap eax
+      ...[0xbb, 0x0f, 0x0f, 0, 0, 0x0f, 0xa4, 0xc3, 0x08], // mov ebx, f0fh; shld ebx, eax, 8
+    ],
+  ],
+  [
+    'exchanges in memory',
+    [
+      ...[0xc7, 0x04, 0x25, 0, 0x60, 0, 0, 5, 0, 0, 0, 0xb8, 5, 0, 0, 0, 0xb9, 9, 0, 0, 0], // mov dword [6000h], 5; mov eax, 5; mov ecx, 9
+      ...[0xf0, 0x0f, 0xb1, 0x0c, 0x25, 0, 0x60, 0, 0], // lock cmpxchg [6000h], ecx
+      ...[0xf0, 0x0f, 0xc1, 0x04, 0x25, 0, 0x60, 0, 0, 0x87, 0x0c, 0x25, 4, 0x60, 0, 0], // lock xadd [6000h], eax; xchg [6004h], ecx
+    ],
+  ],
+  [
+    'protected mode: calls, the stack and a loop',
+    [
+      ...[0xbc, 0x00, 0x80, 0, 0, 0xb9, 4, 0, 0, 0, 0x31, 0xc0], // mov esp, 8000h; mov ecx, 4; xor eax, eax
+      ...[0x01, 0xc8, 0x50, 0xe2, 0xfb, 0x5b, 0x5a], // l: add eax, ecx; push eax; loop l; pop ebx; pop edx
+      ...[0xe8, 2, 0, 0, 0, 0xeb, 4, 0xff, 0xc6, 0xc3, 0x90, 0x90], // call f; jmp out; f: inc esi; ret; nop; out: nop
+    ],
+    'protected32',
+  ],
+  [
+    'real mode: segments, words and a string',
+    [
+      ...[0xb8, 0x00, 0x06, 0x8e, 0xc0, 0x8e, 0xd8, 0x31, 0xff], // mov ax, 600h; mov es, ax; mov ds, ax; xor di, di
+      ...[0xb8, 0x34, 0x12, 0xb9, 8, 0, 0xf3, 0xab], // mov ax, 1234h; mov cx, 8; rep stosw
+      ...[0xa1, 2, 0, 0xbb, 3, 0, 0xf7, 0xe3, 0x26, 0xa3, 0x20, 0], // mov ax, [2]; mov bx, 3; mul bx; mov es:[20h], ax
+      ...[0xbc, 0x00, 0x80, 0x50, 0x1e, 0x5e, 0x5f], // mov sp, 8000h; push ax; push ds; pop si; pop di
+    ],
+    'real16',
   ],
 ];
 
@@ -74,18 +117,18 @@ function countingPorts(writes: number[][]) {
   );
 }
 
-async function onTcg(code: readonly number[]): Promise<Ended> {
+async function onTcg(code: readonly number[], entry: BootEntry): Promise<Ended> {
   const writes: number[][] = [];
   const { memory, createVcpu } = await createTcg({ cpuModel: 'max', ramRanges: [{ base: 0, size: RAM_BYTES }] });
   const ram = memory.view(0, RAM_BYTES)!;
   prepare(ram, code);
   const vcpu = createVcpu(plainEnvironment(memory, countingPorts(writes)));
-  vcpu.setEntry(ENTRY);
+  vcpu.setEntry(entry);
   while (vcpu.run(1e7).kind === 'slice');
   return { state: X86_CPU.load(vcpu.snapshot()), writes, memory: ram };
 }
 
-async function onKvm(code: readonly number[]): Promise<Ended> {
+async function onKvm(code: readonly number[], entry: BootEntry): Promise<Ended> {
   const writes: number[][] = [];
   const now = () => performance.now() * 1e6;
   const options = { cpuModel: 'max', ramRanges: [{ base: 0, size: RAM_BYTES }], monotonicNanos: now };
@@ -94,7 +137,7 @@ async function onKvm(code: readonly number[]): Promise<Ended> {
   const ram = kvm.memory.view(0, RAM_BYTES)!;
   prepare(ram, code);
   const vcpus = kvm.createVcpus({ mmio: plainBus(), ports: countingPorts(writes), mayContinue: () => true });
-  vcpus.reset(ENTRY);
+  vcpus.reset(entry);
   vcpus.resume();
   try {
     let record: DeviceRecord;
@@ -111,9 +154,10 @@ async function onKvm(code: readonly number[]): Promise<Ended> {
   }
 }
 
-for (const [name, code] of PROGRAMS) {
+for (const [name, code, mode = 'long64'] of PROGRAMS) {
   test(`equal on KVM and on the software CPU: ${name}`, { skip: kvmMissing }, async () => {
-    const [kvm, tcg] = [await onKvm(code), await onTcg(code)];
+    const entry = mode === 'long64' ? ENTRY : { mode, rip: CODE, registers: { rbp: 0x1234 } };
+    const [kvm, tcg] = [await onKvm(code, entry), await onTcg(code, entry)];
     assert.deepEqual(kvm.writes, tcg.writes);
     assert.deepEqual(Buffer.from(kvm.memory).compare(tcg.memory), 0, 'RAM');
     assert.deepEqual(comparable(kvm.state), comparable(tcg.state));
