@@ -7,7 +7,7 @@ import type { GraphDrivers } from './drivers.ts';
 import { GraphError } from './error.ts';
 import { type Arguments, findRoot, type GraphCommands, type GraphState, type TellEvent } from './graph.ts';
 import { chainOfNode, type GraphNode, nodeOf, type Root, rootOf } from './node.ts';
-import { findNode, release } from './open.ts';
+import { findNode, release, takeTreeBack } from './open.ts';
 
 const EXPORTS_MAX = 256;
 const CONNECTIONS_DEFAULT = 100;
@@ -168,6 +168,8 @@ export function exportCommands(state: GraphState): GraphCommands {
 }
 
 async function addExport(state: GraphState, id: string, node: GraphNode, args: Arguments): Promise<void> {
+  // A machine that is still to come gets the content of this disk by the export: nobody else has the image.
+  if (state.isElsewhere) await takeTreeBack(state, node);
   const contexts: NbdContext[] = args['allocation-depth'] ? [depthContext(rootOf(node).live.current)] : [];
   for (const given of args.bitmaps ?? []) {
     const name: string = typeof given === 'string' ? given : given.name;

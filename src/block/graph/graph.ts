@@ -181,12 +181,13 @@ export class BlockGraph {
   async take(): Promise<void> {
     const { nodes } = this.#state;
     if (!this.#state.isElsewhere) return;
+    const absent = topDown(nodes.values()).filter(({ isGivenUp }) => isGivenUp);
     this.#state.isElsewhere = false;
     try {
-      for (const node of topDown(nodes.values()).toReversed()) await takeBack(this.#state, node);
+      for (const node of absent.toReversed()) await takeBack(this.#state, node);
     } catch (error) {
       this.#state.isElsewhere = true;
-      for (const node of topDown(nodes.values())) await giveUp(node);
+      for (const node of absent) await giveUp(node);
       throw error;
     }
   }

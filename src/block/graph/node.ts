@@ -38,6 +38,8 @@ export interface GraphNode {
   readonly parents: Set<Edge>;
   readonly bitmaps: Map<string, MemoryBitmap>;
   root?: Root;
+  /** Its image is closed, because another process may have it. */
+  isGivenUp?: boolean;
   /** Made by blockdev-add or -blockdev: stays until blockdev-del. */
   isOwned: boolean;
 }

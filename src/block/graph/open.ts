@@ -408,6 +408,7 @@ export async function giveUp(node: GraphNode): Promise<void> {
     extents: gone,
     close: async () => {},
   };
+  node.isGivenUp = true;
   await impl.close();
 }
 
@@ -416,4 +417,13 @@ export async function takeBack(table: NodeTable, node: GraphNode): Promise<void>
   const how = { readOnly: node.isReadOnlyWanted, cache: node.cache };
   node.impl = await openAgain(table, node, how, node.backing?.target);
   node.readOnly = node.isReadOnlyWanted || node.impl.readOnly;
+  node.isGivenUp = false;
+}
+
+/** The same for the node and all that it stands on, of which some may be open. */
+export async function takeTreeBack(table: NodeTable, node: GraphNode): Promise<void> {
+  for (const edge of [node.file, node.backing, node.dataFile]) {
+    if (edge !== undefined) await takeTreeBack(table, edge.target);
+  }
+  if (node.isGivenUp) await takeBack(table, node);
 }

@@ -26,8 +26,15 @@ export function temporaryFolder(): Promise<string> {
   return mkdtemp(join(tmpdir(), 'vireo-system-'));
 }
 
-export function startEmulator(args: readonly string[], folder: string, cleans = true): Emulator {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, stdio: 'pipe' });
+/** @param files that it inherits, from descriptor 3 on */
+export function startEmulator(
+  args: readonly string[],
+  folder: string,
+  cleans = true,
+  files: readonly Socket[] = [],
+): Emulator {
+  const stdio = ['pipe', 'pipe', 'pipe', ...files] as const;
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, stdio: [...stdio] });
   const texts = { stdout: '', stderr: '' };
   let onText = () => {};
   for (const name of ['stdout', 'stderr'] as const) {
