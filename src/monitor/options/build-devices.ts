@@ -11,7 +11,7 @@ import type {
   ShareConfig,
   SystemConfig,
 } from './config.ts';
-import { DEVICE_ALIASES, DEVICE_NAMES, type MachineSpec, TYPES } from './devices.ts';
+import { DEVICE_ALIASES, DEVICE_NAMES, LEGACY_DRIVERS, type MachineSpec, TYPES } from './devices.ts';
 import { addDisk, type DriveDraft } from './disks.ts';
 import { checkParams, ParamReader, type Params } from './opts.ts';
 
@@ -67,15 +67,31 @@ export function makeDevice(draft: Draft, options: Params): DeviceConfig {
   const id = checkedId(draft, reader.text('id') ?? '');
   const slot = slotOf(draft, driver, params, behind);
   const properties = Object.fromEntries(params);
-  const hasLegacy = given.endsWith('-transitional') && !given.endsWith('-non-transitional');
-  const isTransitional = hasLegacy || ['off', 'no', 'false'].includes(properties['disable-legacy'] ?? '');
   const device: DeviceConfig = {
     ...{ driver, id, properties, slot, behind },
-    ...(isTransitional ? { virtio: 'transitional' } : {}),
+    ...(hasLegacy(draft, given, properties, behind) ? { virtio: 'transitional' } : {}),
   };
   draft.devices.push(device);
   place(draft, device, new ParamReader(params));
   return device;
+}
+
+/**
+ * Whether a virtio device has the legacy interface beside the modern one. `disable-legacy=auto`, the default: all but
+ * those behind PCI Express ports have it.
+ */
+function hasLegacy(
+  draft: Draft,
+  given: string,
+  properties: Readonly<Record<string, string>>,
+  behind: string | undefined,
+): boolean {
+  const driver = DEVICE_ALIASES[given] ?? given;
+  if (!LEGACY_DRIVERS.includes(driver) || given.endsWith('-non-transitional')) return false;
+  if (given.endsWith('-transitional')) return true;
+  const disabled = properties['disable-legacy'] ?? 'auto';
+  if (disabled !== 'auto') return ['off', 'no', 'false'].includes(disabled);
+  return !draft.devices.some((one) => one.id === behind && one.driver === 'pcie-root-port');
 }
 
 function checkProperties(

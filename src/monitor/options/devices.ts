@@ -26,7 +26,9 @@ const PCI: ParamTable = {
 /** Of every virtio device on a PCI bus. */
 const VIRTIO: ParamTable = {
   ...PCI,
-  'disable-legacy': text('off: the device has the legacy interface too'),
+  'disable-legacy': text(
+    'off: the device has the legacy interface too; auto (default): unless it is behind an Express port',
+  ),
   'disable-modern': toggle('there is only the modern interface: off'),
 };
 const BLOCK: ParamTable = {
@@ -229,8 +231,9 @@ export const TYPES: Readonly<Record<string, TypeSpec>> = {
   'throttle-group': { parent: 'object' },
 };
 
-/** Virtio devices that come with the legacy interface too. */
 const TRANSITIONAL = ['blk', 'net', 'rng', 'balloon', 'scsi', '9p', 'serial'];
+/** Virtio devices that are older than version 1.0, so that they can have the legacy interface too. */
+export const LEGACY_DRIVERS: readonly string[] = TRANSITIONAL.map((name) => `virtio-${name}-pci`);
 
 /** Other names that QEMU knows a device by. */
 export const DEVICE_ALIASES: Readonly<Record<string, string>> = {

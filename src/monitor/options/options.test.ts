@@ -148,6 +148,30 @@ test('folders of the host: -virtfs, and -fsdev with its device', () => {
   ]);
 });
 
+test('disable-legacy: what is not behind an Express port has the legacy interface too, unless it says so', () => {
+  const devices = {
+    a: 'virtio-net-pci',
+    b: 'virtio-net-pci,disable-legacy=on',
+    c: 'virtio-net-pci-non-transitional',
+    d: 'virtio-net-pci,bus=port',
+    e: 'virtio-net-pci,bus=port2,disable-legacy=off',
+    f: 'virtio-net-pci-transitional,bus=port3',
+    g: 'virtio-net-pci,bus=bridge,addr=0x1',
+    h: 'virtio-keyboard-pci',
+  };
+  const ports = ['port', 'port2', 'port3'].flatMap((id) => ['-device', `pcie-root-port,id=${id}`]);
+  const { devices: built } = configOf([
+    ...['-kernel', 'k', '-machine', 'q35', ...ports, '-device', 'pci-bridge,id=bridge,chassis_nr=1'],
+    ...Object.entries(devices).flatMap(([id, text]) =>
+      text.startsWith('virtio-net')
+        ? ['-netdev', `user,id=n${id}`, '-device', `${text},netdev=n${id},id=${id}`]
+        : ['-device', `${text},id=${id}`],
+    ),
+  ]);
+  const transitional = built.filter(({ virtio }) => virtio === 'transitional').map(({ id }) => id);
+  assert.deepEqual(transitional, ['a', 'e', 'f', 'g']);
+});
+
 test('keys and values: doubled commas, values without a key, switches without a value', () => {
   assert.deepEqual(parseParams('a,,b,server,nowait,path=x,,y=z', 'file'), [
     ['file', 'a,b'],

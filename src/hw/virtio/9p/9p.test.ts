@@ -18,14 +18,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openSharedFolder } from '../../../host/node/index.ts';
-import { Client, encodeMessage } from '../testing/9p-client.ts';
+import { Client, encodeMessage, joined } from '../testing/9p-client.ts';
 import { rig } from '../testing/rig.ts';
 import { virtio9p } from './9p.ts';
 import { FIDS_MAX } from './handles.ts';
 import { COMMON, NO_FID } from './messages.ts';
 import type { SecurityModelName } from './security.ts';
 import { securityModel } from './security-mapped.ts';
-import { Session } from './session.ts';
+import { type Answer, Session } from './session.ts';
 
 const skip = process.platform === 'linux' ? false : 'shared folders need Linux';
 const [RDWR, TRUNC] = [2, 0o1000];
@@ -395,7 +395,7 @@ test('fids and what they hold have a limit, and all is given back', { skip }, (c
 test('messages before a version, malformed or unknown ones are answered with an error', { skip }, (context) => {
   const { session, client, root } = setUp(context);
   const errnoOf = (message: Uint8Array) => {
-    const answer = session.answer(message) as Uint8Array;
+    const answer = joined(session.answer(message) as Answer);
     assert.equal(answer[4], 7);
     return new DataView(answer.buffer, answer.byteOffset).getUint32(7, true);
   };

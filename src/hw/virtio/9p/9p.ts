@@ -7,7 +7,7 @@ import type { Virtqueue } from '../queue.ts';
 import { HEADER_BYTES } from './messages.ts';
 import type { SecurityModelName } from './security.ts';
 import { securityModel } from './security-mapped.ts';
-import { Session } from './session.ts';
+import { type Answer, Session } from './session.ts';
 
 const MOUNT_TAG_FEATURE = 0;
 const QUEUE_SIZE = 128;
@@ -35,6 +35,8 @@ export interface Virtio9p extends VirtioDevice {
 
 export function virtio9p(options: ShareOptions): Virtio9p {
   const { name, root, tag, readOnly = false, security = 'none', onWork = () => {} } = options;
+  /** Where messages are copied to, as large as the largest yet. */
+  let received = new Uint8Array(0);
   const session = new Session({ root, readOnly, security: securityModel(security) });
   const tagBytes = Uint8Array.from(tag.slice(0, TAG_BYTES_MAX), (character) => character.charCodeAt(0));
 
@@ -67,16 +69,23 @@ export function virtio9p(options: ShareOptions): Virtio9p {
       queue.fail(`a message of ${readableBytes} bytes with room for ${writableBytes}`);
       return;
     }
-    const message = new Uint8Array(readableBytes);
+    if (received.length < readableBytes) received = new Uint8Array(readableBytes);
+    const message = received.subarray(0, readableBytes);
     chain.read(0, message);
     const answer = session.answer(message);
-    if (answer instanceof Promise) onWork(answer.then((bytes) => reply(queue, chain, bytes)));
+    if (answer instanceof Promise) onWork(answer.then((parts) => reply(queue, chain, parts)));
     else reply(queue, chain, answer);
   }
 
-  function reply(queue: Virtqueue, chain: Chain, bytes: Uint8Array): void {
+  function reply(queue: Virtqueue, chain: Chain, parts: Answer): void {
     if (!queue.holds(chain)) return;
-    if (bytes.length > chain.writableBytes) queue.fail(`an answer of ${bytes.length} bytes in ${chain.writableBytes}`);
-    else queue.complete(chain, chain.write(0, bytes));
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    if (length > chain.writableBytes) {
+      queue.fail(`an answer of ${length} bytes in ${chain.writableBytes}`);
+      return;
+    }
+    let at = 0;
+    for (const part of parts) at += chain.write(at, part);
+    queue.complete(chain, at);
   }
 }

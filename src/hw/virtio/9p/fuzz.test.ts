@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openSharedFolder } from '../../../host/node/index.ts';
 import { seededRandom } from '../../testing/device-state-suite.test.ts';
-import { Client, encodeMessage } from '../testing/9p-client.ts';
+import { Client, encodeMessage, joined } from '../testing/9p-client.ts';
 import type { Fields } from './codec.ts';
 import { COMMON, LINUX, NO_FID, UNIX } from './messages.ts';
 import { SECURITY_MODELS } from './security.ts';
@@ -60,7 +60,7 @@ for (const security of SECURITY_MODELS) {
           const message = encodeMessage(type, request, body as never, below(4));
           if (random() < 0.05) message[7 + below(Math.max(1, message.length - 7))] = below(256);
           const cut = random() < 0.02 ? message.subarray(0, 7 + below(message.length - 6)) : message;
-          const answer = await session.answer(cut);
+          const answer = joined(await session.answer(cut));
           const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
           assert.equal(view.getUint32(0, true), answer.length);
           assert.ok(answer.length <= 8192);

@@ -1,7 +1,7 @@
 /** One client's session: agrees on a dialect, carries messages out, answers each once. */
 import { ERRNO, FileError } from '../../../base/index.ts';
 import { type Fields, MalformedMessage, Reader, type ValuesOf, Writer } from './codec.ts';
-import { COMMON, ERROR_REPLY, HEADER_BYTES, LINUX, NO_TAG, type Operation, operationTable, UNIX } from './messages.ts';
+import { COMMON, ERROR_REPLY, LINUX, NO_TAG, type Operation, operationTable, UNIX } from './messages.ts';
 import { commonOperations } from './operations-common.ts';
 import { linuxOperations } from './operations-linux.ts';
 import { readFolderStatuses, unixOperations } from './operations-unix.ts';
@@ -11,6 +11,9 @@ import { Tree, type TreeOptions } from './tree.ts';
 export const MESSAGE_BYTES = { min: 4096, max: 1024 * 1024 };
 
 const VERSION = { linux: '9P2000.L', unix: '9P2000.u', unknown: 'unknown' } as const;
+/** A message in pieces. What a file's content is in is borrowed until the next message. */
+export type Answer = readonly Uint8Array[];
+
 /** Before a version is agreed on. */
 const NOTHING: ReadonlyMap<number, Operation> = new Map();
 
@@ -37,7 +40,7 @@ export class Session {
   }
 
   /** Answers one message, which is borrowed until the call returns. Never throws for what a guest sent. */
-  answer(message: Uint8Array): Uint8Array | Promise<Uint8Array> {
+  answer(message: Uint8Array): Answer | Promise<Answer> {
     const header = new Reader(message);
     const [sizeBytes, type, tag] = [header.u32(), header.u8(), header.u16()];
     const fail = (error: unknown) => this.#failure(tag, error);
@@ -65,7 +68,7 @@ export class Session {
     this.#messageBytes = MESSAGE_BYTES.max;
   }
 
-  #version(tag: number, { messageBytes, version }: ValuesOf<typeof COMMON.version.request>): Uint8Array {
+  #version(tag: number, { messageBytes, version }: ValuesOf<typeof COMMON.version.request>): Answer {
     this.reset();
     if (tag !== NO_TAG || messageBytes < MESSAGE_BYTES.min) return this.#failure(tag, new FileError(ERRNO.invalid));
     const agreedBytes = Math.min(messageBytes, MESSAGE_BYTES.max);
@@ -91,13 +94,13 @@ export class Session {
   }
 
   /** Answers after the request that it is about has been answered (flush(9P)). */
-  #flush(tag: number, oldTag: number): Uint8Array | Promise<Uint8Array> {
+  #flush(tag: number, oldTag: number): Answer | Promise<Answer> {
     const answer = encode(COMMON.flush.type + 1, tag, COMMON.flush.reply, {});
     const pending = this.#pending.get(oldTag);
     return pending === undefined ? answer : pending.then(() => answer);
   }
 
-  #failure(tag: number, error: unknown): Uint8Array {
+  #failure(tag: number, error: unknown): Answer {
     const errno =
       error instanceof FileError ? error.errno : error instanceof MalformedMessage ? ERRNO.protocol : undefined;
     if (errno === undefined) throw error;
@@ -106,13 +109,19 @@ export class Session {
   }
 }
 
-function encode(type: number, tag: number, fields: Fields, values: ValuesOf<Fields>): Uint8Array {
-  const { data } = values;
-  const writer = new Writer(HEADER_BYTES + 4 + (data instanceof Uint8Array ? data.length : 200));
+function encode(type: number, tag: number, fields: Fields, values: ValuesOf<Fields>): Answer {
+  const writer = new Writer();
   writer.u32(0);
   writer.u8(type);
   writer.u16(tag);
-  writer.fields(fields, values);
-  writer.patch(0, writer.length);
-  return writer.result();
+  const { data } = values;
+  if (fields.data !== 'data' || !(data instanceof Uint8Array)) {
+    writer.fields(fields, values);
+    writer.patch(0, writer.length);
+    return [writer.result()];
+  }
+  // Content is all that such an answer has, and the last of it: it need not be copied.
+  writer.u32(data.length);
+  writer.patch(0, writer.length + data.length);
+  return [writer.result(), data];
 }

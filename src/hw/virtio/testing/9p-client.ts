@@ -33,7 +33,7 @@ export class Client {
   ): Values<Messages[Name]['reply']> {
     const answer = this.session.answer(encodeMessage(MESSAGES[name].type, MESSAGES[name].request, request, tag));
     if (answer instanceof Promise) throw new Error(`${name} is not answered at once`);
-    return decodeReply(name, answer);
+    return decodeReply(name, joined(answer));
   }
 
   async sendAndWait<Name extends keyof Messages>(
@@ -42,7 +42,7 @@ export class Client {
     tag = 1,
   ): Promise<Values<Messages[Name]['reply']>> {
     const message = encodeMessage(MESSAGES[name].type, MESSAGES[name].request, request, tag);
-    return decodeReply(name, await this.session.answer(message));
+    return decodeReply(name, joined(await this.session.answer(message)));
   }
 
   /** A new fid of the shared folder. */
@@ -81,4 +81,9 @@ function decodeReply<Name extends keyof Messages>(name: Name, answer: Uint8Array
   }
   if (type !== MESSAGES[name].type + 1) throw new Error(`${name} is answered by message ${type}`);
   return body.fields(MESSAGES[name].reply) as Values<Messages[Name]['reply']>;
+}
+
+/** A message of its own. */
+export function joined(parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts));
 }
