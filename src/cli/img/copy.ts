@@ -26,7 +26,8 @@ export interface CopyOptions {
   readonly onProgress: (copiedBytes: number) => void;
 }
 
-const CHUNK_BYTES = 2 * 2 ** 20;
+/** Small enough to stay in the processor's cache between reading and writing. */
+const CHUNK_BYTES = 512 * 1024;
 /** What is read again when a piece cannot be read whole. */
 const SALVAGE_BYTES = 512;
 
@@ -38,9 +39,7 @@ export async function copyImage(
   options: CopyOptions,
 ): Promise<void> {
   const unit = options.compress ? target.limits.preferredBytes : 1;
-  // What is compressed takes long enough in smaller pieces.
-  const chunkBytes = options.compress ? CHUNK_BYTES / 4 : CHUNK_BYTES;
-  const buffers = bufferPool(options.parallel, Math.max(chunkBytes, unit));
+  const buffers = bufferPool(options.parallel, Math.max(CHUNK_BYTES, unit));
   const turns = inOrder(options.anyOrder);
   for await (const piece of piecesOf(source, base, unit, buffers.bufferBytes, options)) {
     if (piece.place !== undefined && isCopied(piece, piece.place, base, options)) {

@@ -1,8 +1,11 @@
 /** Writes of one file, one call at a time: those that wait meanwhile and neighbour each other become one call. */
 import { writev } from 'node:fs';
 
-/** Most bytes of one call: long enough that the way to a thread and back does not count. */
-const BATCH_BYTES = 4 * 2 ** 20;
+/**
+ * Where a batch ends: long enough that the way to a thread and back does not count, and short of what the kernel
+ * would take huge pages of its cache for, which are those that a virtual machine's host may have to find first.
+ */
+const BATCH_BYTES = 512 * 1024;
 /** writev(2): IOV_MAX. */
 const BATCH_PARTS = 1024;
 
