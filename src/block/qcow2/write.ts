@@ -289,9 +289,12 @@ async function zeroCluster(image: Image, offset: number, mayUnmap: boolean): Pro
 export async function discardDisk(image: Image, offset: number, length: number): Promise<void> {
   if (image.header.version < 3 && image.backing !== undefined) return;
   await recordInBitmaps(image, offset, length);
-  await zeroRawDataFile(image, offset, length);
+  const { clusterBytes } = image.geometry;
+  const end = offset + length;
+  const first = alignUp(offset, clusterBytes);
+  const last = end === image.sizeBytes ? end : alignDown(end, clusterBytes);
+  if (first < last) await zeroRawDataFile(image, first, last - first);
   await eachCluster(image, offset, length, true, async (at, part) => {
-    const { clusterBytes } = image.geometry;
     if (at % clusterBytes !== 0 || (part !== clusterBytes && at + part !== image.sizeBytes)) return;
     const old = await entryAt(image, at);
     const isAllocated = old.host !== 0 || old.copied;

@@ -34,6 +34,8 @@ export async function resizeCommand(argv: readonly string[]): Promise<number> {
     if (node.resize === undefined) throw new UserError(`Image format driver ${node.format} cannot resize this image`);
     await node.resize(size);
     if (mode !== 'off') await preallocateNew(node, mode, old);
+    else if (size > old && node.info.specific?.data['data-file-raw'] === true)
+      await preallocateNew(node, 'metadata', old);
     if (!args.has('q')) process.stdout.write('Image resized.\n');
     return 0;
   });

@@ -61,6 +61,8 @@ export function qcow2Options(
   const format = get('backing_fmt');
   const dataFile = get('data_file');
   const extendedL2 = isOn('extended_l2');
+  const rawDataFile = isOn('data_file_raw');
+  const preallocation = preallocationOf(values, ['off', 'metadata', 'falloc', 'full']);
   return {
     sizeBytes,
     version: compat === '0.10' || compat === 'v2' ? 2 : 3,
@@ -69,9 +71,10 @@ export function qcow2Options(
     lazyRefcounts: isOn('lazy_refcounts'),
     extendedL2,
     compression,
-    preallocation: preallocationOf(values, ['off', 'metadata', 'falloc', 'full']),
+    // Nothing of a raw data file is without a place: what others write there, the image has.
+    preallocation: rawDataFile && preallocation === 'off' ? 'metadata' : preallocation,
     ...(filename ? { backing: { filename, ...(format === undefined ? {} : { format }) } } : {}),
-    ...(dataFile === undefined ? {} : { dataFile, rawDataFile: isOn('data_file_raw') }),
+    ...(dataFile === undefined ? {} : { dataFile, rawDataFile }),
   };
 }
 

@@ -126,6 +126,9 @@ test('preallocation and external data', { skip }, async () => {
   await both('compare base.raw ext.qcow2');
   await both('check ext.qcow2');
   assert.deepEqual(readFileSync(join(folder, 'ours/data.raw')), readFileSync(join(folder, 'theirs/data.raw')));
+  await both('create -q -f qcow2 -o data_file=whole.raw,data_file_raw=on whole.qcow2 2M');
+  await both('resize whole.qcow2 3M');
+  await both('map --output=json whole.qcow2', mapShape);
 });
 
 test('convert, every way', { skip }, async () => {
