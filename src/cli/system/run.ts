@@ -7,6 +7,7 @@ import { daemonIsReady } from './daemon.ts';
 import { emulatorHost } from './host.ts';
 import { chooseAccelerator, createSystemMachine } from './machine.ts';
 import { reporter } from './report.ts';
+import { runAs } from './run-as.ts';
 
 /** @returns the exit code @throws UserError when something could not be opened */
 export async function runEmulator(config: SystemConfig, threads?: ThreadHost): Promise<number> {
@@ -21,6 +22,7 @@ export async function runEmulator(config: SystemConfig, threads?: ThreadHost): P
     // Without a machine nobody else would open what the command line names.
     if (machine === undefined && config.blockNodes.length > 0) await emulator.blockCommand('query-node-tree', {});
     const lines = await openLines(emulator);
+    if (config.runAs !== undefined) runAs(config.runAs);
     if (config.daemonize) daemonIsReady();
     if (config.loadVm !== undefined) await emulator.loadVm(config.loadVm);
     if (config.incoming !== undefined) await emulator.migration.listen(config.incoming, !config.startPaused);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -148,4 +148,38 @@ test('a server that waits lets nothing begin before somebody has come', async ()
   assert.match(emulator.errors(), /info: QEMU waiting for connection on: disconnected:unix:a,server=on/);
   using _second = await connectQmp(join(folder, 'b'));
   await client.call('quit');
+});
+
+const isRoot = process.getuid?.() === 0;
+test('-runas: all threads are another user once everything is open', {
+  skip: !isRoot && 'root is needed',
+}, async () => {
+  await using emulator = startEmulator(
+    [...NONE, '-qmp', 'unix:qmp,server=on,wait=off', '-runas', '65534:65534'],
+    await temporaryFolder(),
+  );
+  using qmp = await connectQmp(join(emulator.folder, 'qmp'));
+  const { pid } = emulator.child;
+  while (!(await qmp.call('query-status')).running);
+  const threads = readdirSync(`/proc/${pid}/task`).map((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'),
+  );
+  for (const text of threads) {
+    assert.match(text, /^Uid:\t65534\t65534\t65534\t65534$/m);
+    assert.match(text, /^Gid:\t65534\t65534\t65534\t65534$/m);
+    assert.match(text, /^Groups:\s*$/m);
+  }
+  const wrong = run([...NONE, '-runas', 'nobody-of-that-name']);
+  assert.match(wrong.stderr, /-runas nobody-of-that-name: there is no such user/);
+  assert.equal(wrong.status, 1);
+});
+
+test('what needs a screen or descriptors that come over a socket is refused as QEMU does it', async () => {
+  await using emulator = startEmulator([...NONE, '-qmp', 'unix:qmp,server=on,wait=off'], await temporaryFolder());
+  using qmp = await connectQmp(join(emulator.folder, 'qmp'));
+  const refused = { fdname: 'a' };
+  await assert.rejects(qmp.call('screendump', { filename: 'x' }), /^Error: GenericError: There is no console/);
+  await assert.rejects(qmp.call('getfd', refused), /^Error: GenericError: No file descriptor supplied via SCM_RIGHTS/);
+  await assert.rejects(qmp.call('add-fd'), /^Error: GenericError: No file descriptor supplied via SCM_RIGHTS/);
+  await assert.rejects(qmp.call('closefd', refused), /^Error: GenericError: File descriptor named 'a' not found/);
 });

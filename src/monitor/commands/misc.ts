@@ -21,6 +21,14 @@ export const miscHandlers: Handlers<keyof typeof miscCommands> = {
     emulator.fdsets = left;
     return DONE;
   },
+  getfd: noDescriptor,
+  'add-fd': noDescriptor,
+  closefd(_emulator, { fdname }) {
+    throw new QmpError(`File descriptor named '${fdname}' not found`);
+  },
+  screendump() {
+    throw new QmpError('There is no console to take a screendump from');
+  },
   'query-vnc': () => ({ enabled: false }),
   'query-display-options': () => ({ type: 'none' }),
   'query-mice': () => [],
@@ -40,3 +48,8 @@ export const miscHandlers: Handlers<keyof typeof miscCommands> = {
     'calc-time': 0,
   }),
 };
+
+/** Node's sockets take no file descriptors: for whoever sends one, it is as if none had come. */
+function noDescriptor(): never {
+  throw new QmpError('No file descriptor supplied via SCM_RIGHTS');
+}

@@ -259,6 +259,8 @@ export class Emulator {
     machine.onEvent((event) => {
       switch (event.kind) {
         case 'reset':
+          if (this.config.logItems.includes('cpu_reset'))
+            this.host.log(`CPU reset, asked for by ${event.byGuest ? 'the guest' : 'a monitor'}`);
           this.emit('RESET', { guest: event.byGuest, reason: event.byGuest ? 'guest-reset' : 'host-qmp-system-reset' });
           return;
         case 'shutdown':

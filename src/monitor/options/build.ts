@@ -9,6 +9,7 @@ import type { ChardevConfig, MonitorConfig, ObjectConfig, SmpConfig, SystemConfi
 import { MACHINES, type MachineSpec } from './devices.ts';
 import { addDrive, readBlockdev } from './disks.ts';
 import { readHostMemory } from './host-memory.ts';
+import { readLogItems } from './log-items.ts';
 import { readObject } from './object-option.ts';
 import { ParamReader, type Params } from './opts.ts';
 import type { OptionName } from './table.ts';
@@ -104,6 +105,8 @@ export function buildConfig(line: CommandLine, abilities: Abilities): SystemConf
     pidFile: given.value('pidfile'),
     daemonize: given.has('daemonize'),
     logFile: given.value('D'),
+    logItems: given.all('d').flatMap((option) => forOption(option, () => readLogItems(option.value))),
+    ...(given.has('runas') ? { runAs: given.value('runas')! } : {}),
     timestamps: given.merged('msg', (params) => params.switch('timestamp')) ?? false,
     warnings,
   };

@@ -1,7 +1,9 @@
 /** What a command line says, as one typed configuration. */
+
 import type { CharBackendSpec } from '../../contract/index.ts';
 import type { MachineActions, RamOptions } from '../../machine/index.ts';
 import type { DriveDraft } from './disks.ts';
+import type { LogItem } from './log-items.ts';
 
 export interface ChardevConfig {
   readonly id: string;
@@ -175,6 +177,10 @@ export interface SystemConfig {
   readonly pidFile?: string;
   readonly daemonize: boolean;
   readonly logFile?: string;
+  /** Of -d. */
+  readonly logItems: readonly LogItem[];
+  /** Who the process becomes once everything is open. */
+  readonly runAs?: string;
   /** Messages begin with the time. */
   readonly timestamps: boolean;
   /** Things that were asked for and are done otherwise, one line each. */

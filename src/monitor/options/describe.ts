@@ -1,9 +1,11 @@
 /** Texts that derive from the tables: -h, the help lists of options, query-command-line-options. */
+
 import { UserError } from '../../base/index.ts';
 import { objectOptions, objectTypes } from '../qapi/machine.ts';
 import { chardevHelp } from './char-line.ts';
 import { type GivenOption, isHelp } from './command-line.ts';
 import { DEVICE_ALIASES, DEVICE_NAMES, MACHINES, TYPES } from './devices.ts';
+import { logHelp } from './log-items.ts';
 import { type OptionGroup, optionTable } from './table.ts';
 
 const GROUPS: readonly OptionGroup[] = [
@@ -53,6 +55,7 @@ export async function optionHelp(
     if (name === 'cpu' && (value === 'help' || value === '?')) {
       return `Available CPUs:\n${(await models()).map((model) => `  ${model}\n`).join('')}`;
     }
+    if (name === 'd' && (value === 'help' || value === '?')) return logHelp();
     if (!isHelp(params)) continue;
     if (name === 'machine') return machineHelp();
     if (name === 'accel') return 'Accelerators supported:\nkvm\ntcg\n';

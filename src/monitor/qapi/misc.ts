@@ -34,6 +34,36 @@ export const miscCommands = {
     since: '1.2',
     examples: [],
   }),
+  getfd: command({
+    doc: 'Takes a file descriptor that comes with the command over a unix socket. None is taken: -add-fd gives some at the start.',
+    args: { fdname: field(str) },
+    since: '0.14',
+    examples: [],
+  }),
+  closefd: command({
+    doc: 'Closes a file descriptor that getfd has taken.',
+    args: { fdname: field(str) },
+    since: '0.14',
+    examples: [],
+  }),
+  'add-fd': command({
+    doc: 'As getfd, into a set.',
+    args: { 'fdset-id': optional(int), opaque: optional(str) },
+    returns: struct('AddfdInfo', 'A file descriptor that was added.', { 'fdset-id': field(int), fd: field(int) }),
+    since: '1.2',
+    examples: [],
+  }),
+  screendump: command({
+    doc: 'A picture of the screen. There is no screen.',
+    args: {
+      filename: field(str),
+      device: optional(str),
+      head: optional(int),
+      format: optional(enumOf('ImageFormat', 'Formats of pictures.', ['ppm', 'png'])),
+    },
+    since: '0.14',
+    examples: [],
+  }),
   'query-vnc': command({
     doc: 'The VNC server; there is none.',
     returns: struct('VncInfo', 'The VNC server.', { enabled: field(bool) }),
