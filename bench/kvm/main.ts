@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { kvmMissing } from '../../src/accel/kvm/testing/tiny-guest.ts';
 import { nodeKvmHost } from '../../src/host/node/index.ts';
-import { bareExits, callNanos } from './exits.ts';
+import { bareExits, callNanos, messageNanos } from './exits.ts';
 import { qemuStart, type Start, vireoStart } from './start.ts';
-import { interruptMicros, kickMicros, threadExits } from './threads.ts';
+import { interruptMicros, kickMicros, manyVcpus, threadExits } from './threads.ts';
 
 const EXITS = 50_000;
 const ROUNDS = 5;
@@ -26,9 +26,12 @@ if (kvmMissing) {
   exits();
   const [kicks, interrupts] = [await kickMicros(LATENCIES), await interruptMicros(LATENCIES)];
   line('one call of KVM_CHECK_EXTENSION', `${callNanos(nodeKvmHost(), 200_000).toFixed(0)} ns`);
+  const message = messageNanos(50_000);
+  line('a message to a local APIC', `${message.call.toFixed(0)} ns by a call, ${message.irqfd.toFixed(0)} ns by irqfd`);
   line('exits a second, device and vCPU in two threads', thousands(await threadExits(EXITS)));
   line('a busy vCPU stopped, median', `${median(kicks).toFixed(1)} µs`);
   line("message to a sleeping guest's handler to device, median", `${median(interrupts).toFixed(1)} µs`);
+  line('255 vCPUs made, run and closed', await manyVcpus(255));
   await starts();
 }
 

@@ -24,10 +24,11 @@ interface Rig {
   close(): Promise<void>;
 }
 
-function rig(code: readonly number[], onOut: (port: number) => void): Rig {
+function rig(code: readonly number[], onOut: (port: number) => void, cpus = 1): Rig {
   const now = () => performance.now() * 1e6;
   const kvm = createKvm(nodeKvmHost(), {
     cpuModel: 'max',
+    cpus,
     ramRanges: [{ base: 0, size: 2 << 20 }],
     monotonicNanos: now,
   });
@@ -122,4 +123,17 @@ export async function interruptMicros(count: number): Promise<number[]> {
   await guest.close();
   if (seen - 1 !== count) throw new Error(`${seen - 1} of ${count} interrupts arrived`);
   return times;
+}
+
+/** What so many vCPUs with their threads take of time and memory. */
+export async function manyVcpus(count: number): Promise<string> {
+  const [time, used, memory] = [performance.now(), process.cpuUsage(), process.memoryUsage.rss()];
+  const guest = rig(BUSY, () => {}, count);
+  guest.vcpus.resume();
+  guest.vcpus.pause();
+  const mebibytes = (process.memoryUsage.rss() - memory) / 1024 ** 2;
+  await guest.close();
+  const { user, system } = process.cpuUsage(used);
+  const millis = [performance.now() - time, (user + system) / 1000].map((value) => value.toFixed(0));
+  return `${millis[0]} ms, ${millis[1]} ms of processor time, ${mebibytes.toFixed(0)} MiB`;
 }
