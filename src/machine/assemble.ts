@@ -385,7 +385,7 @@ function addDisks(
     }
   }
   if (units.length === 0) return [];
-  const device = virtioScsi({ name: 'scsi0', units });
+  const device = virtioScsi({ name: 'scsi0', units, gather });
   places.add(device, {}, SLOT.scsi);
   return [device];
 }

@@ -1,4 +1,5 @@
 /** Which of a storage device's requests are carried out now. */
+import type { Virtqueue } from './queue.ts';
 
 /** Requests that are carried out at once; more wait, as many as there are ring entries. Each holds 1 MiB at most. */
 const ACTIVE_MAX = 64;
@@ -57,4 +58,25 @@ export class Schedule {
     else this.#activeBefore--;
     this.#next();
   }
+}
+
+/**
+ * What a queue does when it is notified: `serve`, or with `gather` what it makes of it; while the queue waits for its
+ * moment the driver need not notify again.
+ */
+export function whenNotified(
+  serve: (queue: Virtqueue) => void,
+  gather: ((work: () => void) => void) | undefined,
+): (queue: Virtqueue) => void {
+  if (gather === undefined) return serve;
+  let isWaiting = false;
+  return (queue) => {
+    if (isWaiting) return;
+    isWaiting = true;
+    queue.ignoreNotifications();
+    gather(() => {
+      isWaiting = false;
+      serve(queue);
+    });
+  };
 }

@@ -6,7 +6,7 @@ import type { Chain } from '../chain.ts';
 import type { DevicePort, VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
-import { Schedule } from '../schedule.ts';
+import { Schedule, whenNotified } from '../schedule.ts';
 import { execute, executeNow } from './execute.ts';
 import type { BlkRequest } from './request.ts';
 import { BLK_STATUS, parseRequest, RANGES_MAX, SECTOR_BYTES } from './request.ts';
@@ -90,7 +90,7 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1, gather }: B
     answersOutOfOrder: true,
     pciClass: 0x01_00_00,
     features: featuresOf(node, canDiscard, queues),
-    queues: Array.from({ length: queues }, () => ({ maxSize: QUEUE_SIZE, onNotify: notified() })),
+    queues: Array.from({ length: queues }, () => ({ maxSize: QUEUE_SIZE, onNotify: whenNotified(serve, gather) })),
     attach(given) {
       port = given;
     },
@@ -113,21 +113,6 @@ export function virtioBlk({ name, node, serial = '', queueCount = 1, gather }: B
     resized: () => port?.configChanged(),
     idle: () => schedule.idle(),
   };
-
-  /** What a queue does when it is notified; while it waits for its moment the driver need not notify again. */
-  function notified(): (queue: Virtqueue) => void {
-    if (gather === undefined) return serve;
-    let isWaiting = false;
-    return (queue) => {
-      if (isWaiting) return;
-      isWaiting = true;
-      queue.ignoreNotifications();
-      gather(() => {
-        isWaiting = false;
-        serve(queue);
-      });
-    };
-  }
 
   function serve(queue: Virtqueue): void {
     queue.pump((chain) => {

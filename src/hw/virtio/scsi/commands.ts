@@ -5,7 +5,8 @@ import { blockCount, type ScsiUnit } from './unit.ts';
 
 /** What a command comes to. Offsets and lengths are bytes. */
 export type ScsiAction =
-  | { readonly kind: 'done' | 'flush' }
+  | { readonly kind: 'done' }
+  | { readonly kind: 'flush' }
   /** Bytes to hand to the driver. */
   | { readonly kind: 'answer'; readonly data: Uint8Array }
   | {

@@ -1,4 +1,4 @@
-/** Carrying out a command on a unit's block node, through buffers of our own. */
+/** Carrying out a command on a unit's block node: within the call where it can be, else through buffers of our own. */
 import { UserError } from '../../../base/index.ts';
 import type { BlockNode } from '../../../contract/index.ts';
 import { eachPiece, zeroes } from '../blk/execute.ts';
@@ -27,6 +27,44 @@ export interface Outcome {
   readonly inBytes: number;
 }
 
+/** Does within the call what needs no waiting; undefined: `execute` must. */
+export function executeNow(action: ScsiAction, { node }: ScsiUnit, transfer: Transfer): Outcome | undefined {
+  const { chain, outOffset, outBytes, inOffset, inBytes } = transfer;
+  const { immediate } = node;
+  switch (action.kind) {
+    case 'failed':
+    case 'done':
+    case 'answer':
+      return answered(action, transfer);
+    case 'read': {
+      const length = Math.min(action.length, inBytes);
+      if (immediate === undefined || length === 0) return undefined;
+      const isDone = immediate.read(action.offset, chain.writableViews(inOffset, length));
+      chain.filled(inOffset, length);
+      return isDone ? { expectedBytes: action.length, inBytes: length } : undefined;
+    }
+    case 'write': {
+      const length = Math.min(action.length, outBytes);
+      if (immediate === undefined || length === 0) return undefined;
+      const isDone = immediate.write(action.offset, chain.readableViews(outOffset, length));
+      return isDone ? { expectedBytes: action.length, inBytes: 0 } : undefined;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** What needs no disk. */
+function answered(
+  action: Extract<ScsiAction, { kind: 'failed' | 'done' | 'answer' }>,
+  { chain, inOffset, inBytes }: Transfer,
+): Outcome {
+  if (action.kind === 'failed') return failed(action.sense);
+  if (action.kind === 'done') return { expectedBytes: 0, inBytes: 0 };
+  chain.write(inOffset, action.data.subarray(0, inBytes));
+  return { expectedBytes: action.data.length, inBytes: Math.min(action.data.length, inBytes) };
+}
+
 /** Rejects only by a mistake of ours. */
 export async function execute(action: ScsiAction, unit: ScsiUnit, transfer: Transfer): Promise<Outcome> {
   try {
@@ -46,15 +84,12 @@ async function attempt(action: ScsiAction, unit: ScsiUnit, transfer: Transfer): 
   const { node } = unit;
   switch (action.kind) {
     case 'failed':
-      return failed(action.sense);
     case 'done':
-      return { expectedBytes: 0, inBytes: 0 };
+    case 'answer':
+      return answered(action, transfer);
     case 'flush':
       await node.flush();
       return { expectedBytes: 0, inBytes: 0 };
-    case 'answer':
-      chain.write(inOffset, action.data.subarray(0, inBytes));
-      return { expectedBytes: action.data.length, inBytes: Math.min(action.data.length, inBytes) };
     case 'read': {
       const length = Math.min(action.length, inBytes);
       await eachPiece({ offset: action.offset, length }, async (offset, piece, done) => {

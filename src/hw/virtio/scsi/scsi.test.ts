@@ -94,6 +94,25 @@ test('reads and writes of 6, 10, 12 and 16 bytes', async () => {
   assert.deepEqual((await send(1, [0x28, 0, 0, 0, 0, 2, 0, 0, 1], { room: 2048 })).data, disc.bytes.slice(4096, 6144));
 });
 
+test('what the disk can do at once is answered before the driver goes on', () => {
+  const { disk, driver } = setUp({ immediate: true });
+  const command = (...cdb: number[]) => {
+    const header = new Uint8Array(19 + 32);
+    header.set([1, 0, 0x40, 0]);
+    header.set(cdb, 19);
+    return header;
+  };
+  const content = new Uint8Array(512).fill(7);
+  driver.queues[2].send([command(0x0a, 0, 0, 3, 1), content], [DATA_OFFSET]);
+  driver.queues[2].send([command(0x08, 0, 0, 3, 1)], [DATA_OFFSET, 512]);
+  const [wrote, read] = driver.queues[2].collect();
+  assert.deepEqual([wrote.data[10], read.data[10], read.written], [0, 0, DATA_OFFSET + 512]);
+  assert.deepEqual(read.data.subarray(DATA_OFFSET), content);
+  disk.holding = true;
+  driver.queues[2].send([command(0x08, 0, 0, 3, 1)], [DATA_OFFSET, 512]);
+  assert.equal(driver.queues[2].collect().length, 0, 'this one must wait');
+});
+
 test('caches, unmapping and writing the same reach the disk', async () => {
   const { send, disk } = setUp();
   await send(0, [0x35]);

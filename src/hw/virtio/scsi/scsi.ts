@@ -5,9 +5,9 @@ import type { Chain } from '../chain.ts';
 import type { VirtioDevice } from '../device.ts';
 import { layout } from '../layout.ts';
 import type { Virtqueue } from '../queue.ts';
-import { Schedule } from '../schedule.ts';
+import { Schedule, whenNotified } from '../schedule.ts';
 import { decodeCommand, type ScsiAction } from './commands.ts';
-import { execute } from './execute.ts';
+import { execute, executeNow, type Outcome, type Transfer } from './execute.ts';
 import { SCSI_STATUS, SENSE, senseBytes } from './sense.ts';
 import { type ScsiUnit, type ScsiUnitOptions, scsiUnit } from './unit.ts';
 
@@ -45,6 +45,8 @@ export interface ScsiOptions {
   readonly units: readonly ScsiUnitOptions[];
   /** Request queues; default 1. */
   readonly queueCount?: number;
+  /** Does work later in this turn, so that several notifications are served at once; without it, each at once. */
+  readonly gather?: (work: () => void) => void;
 }
 
 export interface VirtioScsi extends VirtioDevice {
@@ -75,7 +77,7 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
       { maxSize: CONTROL_QUEUE_SIZE, onNotify() {} },
       ...Array.from({ length: queueCount }, () => ({
         maxSize: QUEUE_SIZE,
-        onNotify: (queue: Virtqueue) => queue.pump((chain) => command(queue, chain)),
+        onNotify: whenNotified((queue) => queue.pump((chain) => command(queue, chain)), options.gather),
       })),
     ],
     attach() {},
@@ -125,7 +127,7 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
       queue.complete(chain, inOffset);
       return;
     }
-    schedule.add(() => run(queue, chain, unit, header.slice(HEADER_BYTES), outOffset, inOffset));
+    start(queue, chain, unit, header.subarray(HEADER_BYTES), inOffset);
   }
 
   /** 5.6.6.1: 1, the target, and a unit number in SAM's flat or simple form. */
@@ -135,30 +137,34 @@ export function virtioScsi(options: ScsiOptions): VirtioScsi {
     return (((header[2] & 0x3f) << 8) | header[3]) === 0 ? target : 'no unit';
   }
 
-  async function run(
-    queue: Virtqueue,
-    chain: Chain,
-    unit: ScsiUnit | 'no unit',
-    cdb: Uint8Array,
-    outOffset: number,
-    inOffset: number,
-  ): Promise<void> {
+  function start(queue: Virtqueue, chain: Chain, unit: ScsiUnit | 'no unit', cdb: Uint8Array, inOffset: number): void {
     const isWanted = () => queue.holds(chain);
+    const outOffset = HEADER_BYTES + cdb.length;
     const inBytes = chain.writableBytes - inOffset;
-    const outBytes = chain.readableBytes - outOffset;
-    const transfer = { chain, outOffset, outBytes, inOffset, inBytes, isWanted };
+    const transfer = { chain, outOffset, outBytes: chain.readableBytes - outOffset, inOffset, inBytes, isWanted };
     const action: ScsiAction =
       unit === 'no unit' ? { kind: 'failed', sense: SENSE.noSuchUnit } : decodeCommand(cdb, unit);
-    const outcome = await execute(action, unit === 'no unit' ? units[0] : unit, transfer);
-    if (!isWanted()) return;
+    const served = unit === 'no unit' ? units[0] : unit;
+    const outcome = schedule.isClear ? executeNow(action, served, transfer) : undefined;
+    if (outcome !== undefined) {
+      answer(queue, transfer, outcome);
+      return;
+    }
+    schedule.add(async () => {
+      const later = await execute(action, served, transfer);
+      if (isWanted()) answer(queue, transfer, later);
+    });
+  }
+
+  function answer(queue: Virtqueue, { chain, inOffset, inBytes, outBytes }: Transfer, outcome: Outcome): void {
     const sense = outcome.sense && senseBytes(outcome.sense).subarray(0, inOffset - ANSWER.length);
-    const answer = ANSWER.encode({
+    const bytes = ANSWER.encode({
       senseLength: sense?.length,
       residual: Math.max(0, Math.max(inBytes, outBytes) - outcome.expectedBytes),
       status: sense ? SCSI_STATUS.checkCondition : SCSI_STATUS.good,
       response: RESPONSE.ok,
     });
-    chain.write(0, answer);
+    chain.write(0, bytes);
     if (sense) chain.write(ANSWER.length, sense);
     queue.complete(chain, inOffset + outcome.inBytes);
   }
