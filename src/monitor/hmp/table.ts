@@ -4,8 +4,11 @@ import { execute } from '../commands/index.ts';
 import type { Emulator } from '../emulator/emulator.ts';
 import { QEMU_VERSION_TEXT } from '../emulator/version.ts';
 import { QmpError } from '../qmp/errors.ts';
+import { BLOCK_HMP } from './block.ts';
 import { dumpMemory } from './dump.ts';
+import { HOTPLUG_HMP } from './hotplug.ts';
 import { MIGRATION_HMP, MIGRATION_INFO } from './migration.ts';
+import { need, numberOf } from './values.ts';
 import { VM_SNAPSHOT_HMP, VM_SNAPSHOT_INFO } from './vm-snapshots.ts';
 
 export interface HmpCommand {
@@ -16,17 +19,6 @@ export interface HmpCommand {
   readonly complete?: (emulator: Emulator) => readonly string[];
   /** @returns what is printed, with bare newlines */
   readonly run: (emulator: Emulator, args: readonly string[]) => Promise<string> | string;
-}
-
-function need(args: readonly string[], ...names: readonly string[]): string[] {
-  for (const [index, name] of names.entries()) if (args[index] === undefined) throw new QmpError(`${name} is missing`);
-  return [...args];
-}
-
-function numberOf(text: string, name: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw new QmpError(`'${text}' is not a number for ${name}`);
-  return value;
 }
 
 function switchOf(text: string): boolean {
@@ -143,6 +135,8 @@ export const INFO: Readonly<Record<string, HmpCommand>> = {
 };
 
 export const HMP: Readonly<Record<string, HmpCommand>> = {
+  ...BLOCK_HMP,
+  ...HOTPLUG_HMP,
   ...MIGRATION_HMP,
   ...VM_SNAPSHOT_HMP,
   help: {
