@@ -34,6 +34,11 @@ export class KvmVm {
   readonly host: KvmHost;
   readonly fd: number;
   readonly #vcpus: KvmVcpu[] = [];
+  // Of the two calls that devices make all the time.
+  readonly #message = s.msi.encode({});
+  readonly #messageView = viewOf(this.#message);
+  readonly #level = s.irqLevel.encode({});
+  readonly #levelView = viewOf(this.#level);
 
   constructor(system: KvmSystem, fd: number) {
     this.system = system;
@@ -117,14 +122,19 @@ export class KvmVm {
   }
 
   irqLine(gsi: number, level: boolean): void {
-    this.callStruct('IRQ_LINE', s.irqLevel.encode({ irq: gsi, level: level ? 1 : 0 }));
+    this.#levelView.setUint32(s.irqLevel.offsets.irq, gsi, true);
+    this.#levelView.setUint32(s.irqLevel.offsets.level, level ? 1 : 0, true);
+    this.callStruct('IRQ_LINE', this.#level);
   }
 
   /** False when no CPU takes the message. */
   signalMsi(address: number, data: number, addressHigh = 0): boolean {
-    const message = s.msi.encode({ addressLow: address, addressHigh, data });
+    const { offsets } = s.msi;
+    this.#messageView.setUint32(offsets.addressLow, address, true);
+    this.#messageView.setUint32(offsets.addressHigh, addressHigh, true);
+    this.#messageView.setUint32(offsets.data, data, true);
     // A guest chooses address and data: what it made no sense of goes nowhere.
-    return this.host.ioctlStruct(this.fd, VM.SIGNAL_MSI, message) > 0;
+    return this.host.ioctlStruct(this.fd, VM.SIGNAL_MSI, this.#message) > 0;
   }
 
   /** Replaces all routes. */
