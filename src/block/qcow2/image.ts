@@ -57,6 +57,8 @@ export interface Image {
   isDirtyByUs?: boolean;
   /** Buffers that packed clusters were read into, to be used again. */
   readonly scratch: Uint8Array[];
+  /** A cluster that is written in part is put together here, under the lock. */
+  partBuffer?: Uint8Array;
   /** Where the next compressed cluster goes, or 0. */
   compressedEnd: number;
 }

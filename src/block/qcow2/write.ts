@@ -147,8 +147,9 @@ async function writePart(image: Image, offset: number, source: Uint8Array): Prom
   const { host } = inPlace ? old : await allocateData(image, start, 1);
   let { allocBits, zeroBits } = old.compressed ? { allocBits: 0xffffffff, zeroBits: 0 } : old;
 
-  const cluster = new Uint8Array(clusterBytes);
-  /** Subclusters that the file must get now. */
+  image.partBuffer ??= new Uint8Array(clusterBytes);
+  const cluster = image.partBuffer;
+  /** Subclusters that the file must get now; the rest of the buffer is of no account. */
   const fresh: boolean[] = [];
   for (let i = 0; i < subclusters; i += 1) {
     const [begin, end] = [i * subclusterBytes, (i + 1) * subclusterBytes];
