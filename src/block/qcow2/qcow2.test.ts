@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,6 +6,7 @@ import { after, test } from 'node:test';
 import { blockNodeSuite, compare, exercise } from '../../contract/testing/block-node-suite.ts';
 import { randomFrom } from '../../contract/testing/random.ts';
 import { openFileNode } from '../../host/node/index.ts';
+import { logFilter } from '../filters/index.ts';
 import { memoryNode } from '../memory.ts';
 import { createQcow2, type Qcow2CreateOptions, qcow2 } from './index.ts';
 
@@ -73,3 +75,29 @@ for (const io of ['cached', 'mixed'] as const) {
     }
   });
 }
+
+/** What is read of the file until the disk's first cluster is there. */
+async function readsToBegin(sizeBytes: number): Promise<{ requests: number; bytes: number }> {
+  const file = memoryNode(0, { maxBytes: 2 ** 41 });
+  await createQcow2(file, { sizeBytes });
+  const full = await qcow2.open(file, { name: 'test' });
+  await full.write(0, new Uint8Array(65_536).fill(1));
+  await full.write(sizeBytes - 65_536, new Uint8Array(65_536).fill(2));
+  await full.close();
+  const lengths: number[] = [];
+  const logged = logFilter(file, { onLine: (line) => lengths.push(Number(/^\d+ read \d+ (\d+)/.exec(line)?.[1])) });
+  const node = await qcow2.open(logged, { name: 'test', readOnly: true });
+  const first = new Uint8Array(65_536);
+  await node.read(0, first);
+  assert.ok(first.every((byte) => byte === 1));
+  await node.close();
+  return { requests: lengths.length, bytes: lengths.reduce((sum, length) => sum + length, 0) };
+}
+
+test('a disk of 1 TiB opens with the requests of one of 1 GiB, and reads no more but its L1 table', async () => {
+  const [small, large] = [await readsToBegin(2 ** 30), await readsToBegin(2 ** 40)];
+  assert.ok(small.requests > 0);
+  assert.equal(large.requests, small.requests);
+  const l1Bytes = (sizeBytes: number) => (sizeBytes / 2 ** 29) * 8;
+  assert.equal(large.bytes - small.bytes, l1Bytes(2 ** 40) - l1Bytes(2 ** 30));
+});
