@@ -7,7 +7,7 @@ import { resizeBitmaps } from './bitmaps.ts';
 import { headerFieldOffsets, LIMITS } from './header.ts';
 import { commit, commitWhenFull, encodeL1, hasDataFile, type Image, type L1Table } from './image.ts';
 import { dataEntry, EMPTY_ENTRY, entryAt, makeTableWritable, replaceEntry } from './mapping.ts';
-import { zeroDisk } from './write.ts';
+import { zeroDisk } from './zero.ts';
 
 /** Writes `table` to new clusters and makes it the active one, for a disk of `sizeBytes`; the old table's clusters go. */
 export async function switchL1(

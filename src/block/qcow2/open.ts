@@ -25,7 +25,8 @@ import { preallocate, resizeDisk } from './l1.ts';
 import { diskExtents, readDisk } from './read.ts';
 import { openRefcounts, readRefcountTable } from './refcounts.ts';
 import { readSnapshots, showSnapshot, snapshotsOf } from './snapshots.ts';
-import { discardDisk, emptyDisk, writeCompressedCluster, writeDisk, zeroDisk } from './write.ts';
+import { writeCompressedCluster, writeDisk } from './write.ts';
+import { discardDisk, emptyDisk, zeroDisk } from './zero.ts';
 
 /** Opens the image in `file`. @throws UserError when it is not usable; `file` stays open then */
 export async function openQcow2(file: BlockNode, options: OpenOptions): Promise<ImageNode> {
