@@ -87,6 +87,8 @@ interface Run {
 const maxBlock = 48;
 const maxInstructionBytes = 15;
 const pageSize = 4096;
+/** So many-th of the regions are dropped at once. */
+const evictedPart = 8;
 /** Entry tables, chunks and records of a block and the like of it. */
 const blockReserve = 2 * entryTable.size + maxBlock * (entryTable.chunkSize + 4 * record.size);
 const firstFree = entryTable.emptyChunk + entryTable.chunkSize;
@@ -115,6 +117,8 @@ export class CodeCache {
   private pageOfTable = new Map<number, CodePage>();
   /** By the records that lead into them. */
   private regions = new Map<number, CodeRegion>();
+  /** Those that there are, the one that was seen at work last at the end. */
+  private readonly inUse = new Set<CodeRegion>();
   /** Copies of records that lead or led into regions. */
   private shadows = new Map<number, number>();
   private readonly scratch = new Uint8Array(32);
@@ -158,7 +162,8 @@ export class CodeCache {
 
   /** Forgets all code. Only when none of it runs; the caller forgets the execute TLB. */
   flush(): void {
-    for (const region of new Set(this.regions.values())) this.onRegionDropped(region);
+    for (const region of this.inUse) this.onRegionDropped(region);
+    this.inUse.clear();
     this.regions.clear();
     this.shadows.clear();
     this.pageOfTable.clear();
@@ -183,7 +188,7 @@ export class CodeCache {
       codeBytes: this.next - code.base + (code.base + code.size - this.end),
       codeLimitBytes: code.size,
       codeFlushes: this.flushes,
-      regions: new Set(this.regions.values()).size,
+      regions: this.inUse.size,
     };
   }
 
@@ -307,10 +312,24 @@ export class CodeCache {
     return this.regions.get(at);
   }
 
+  /** It is at work. */
+  noteUse(region: CodeRegion): void {
+    this.inUse.delete(region);
+    this.inUse.add(region);
+  }
+
+  /** Makes room when there are as many regions as there may be: drops those that were not seen at work for longest. */
+  evictRegions(most: number): void {
+    if (this.inUse.size < most) return;
+    const kept = most - Math.ceil(most / evictedPart);
+    for (const region of [...this.inUse].slice(0, this.inUse.size - kept)) this.dropRegion(region);
+  }
+
   /** From now on its entries, which have shadows, lead into the region, and not into one that they led into before. */
   installRegion(region: CodeRegion): void {
     for (const at of region.entries) if (at) this.dropRegion(this.regions.get(at));
     for (const physical of region.pages) this.page(physical, region.mode).regions.add(region);
+    this.inUse.add(region);
     for (const [i, at] of region.entries.entries()) {
       if (!at) continue;
       this.regions.set(at, region);
@@ -322,6 +341,7 @@ export class CodeCache {
 
   private dropRegion(region: CodeRegion | undefined): void {
     if (!region) return;
+    this.inUse.delete(region);
     for (const at of region.entries) {
       if (!at) continue;
       this.regions.delete(at);

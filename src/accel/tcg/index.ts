@@ -45,6 +45,8 @@ export interface TcgOptions {
    * the vCPUs' thread translates.
    */
   readonly startCompiler?: () => HostThread;
+  /** The most translated regions that are kept (default 4096), of some 45 KiB each with V8's own. */
+  readonly maxRegions?: number;
 }
 
 export { type CompileModule, serveRegionCompiler } from './jit/compile-thread.ts';
@@ -79,7 +81,7 @@ function createEngine(
   memory: TcgMemory,
   model: CpuModel,
   mmio: Bus,
-  { tier = 'auto', monotonicNanos = () => 0, startCompiler }: TcgOptions,
+  { tier = 'auto', monotonicNanos = () => 0, startCompiler, maxRegions = 4096 }: TcgOptions,
 ): EngineParts {
   const cpu = new X86State(memory.buffer, stateBase);
   const mmu = new Mmu(memory, cpu, mmio);
@@ -137,6 +139,7 @@ function createEngine(
                     features: [...features],
                   })
                 : undefined,
+            maxRegions,
             monotonicNanos,
           },
           tier === 'translator',

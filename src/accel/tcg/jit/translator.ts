@@ -55,6 +55,8 @@ export interface TranslatorParts {
   readonly compiler: RegionCompiler;
   /** Compiles meanwhile. */
   readonly thread: CompilerThread | undefined;
+  /** Regions beyond these take the place of others. */
+  readonly maxRegions: number;
   /** The host's clock. */
   monotonicNanos(): number;
 }
@@ -82,12 +84,16 @@ export class Translator {
     this.parts = parts;
     this.atOnce = atOnce;
     this.view = new DataView(parts.memory.buffer);
-    parts.code.onRegionDropped = (region) => parts.interpreter.removeHandler(region.handler);
+    parts.code.onRegionDropped = (region) => {
+      parts.interpreter.removeHandler(region.handler);
+      for (const at of region.entries) this.samples.delete(at);
+    };
   }
 
   /** A time slice ended at the instruction of a record; true when it is hot and there is something to translate. */
   sample(entryRecord: number): boolean {
     const region = this.parts.code.regionAt(entryRecord);
+    if (region) this.parts.code.noteUse(region);
     if (region?.isFinal || this.pending.has(entryRecord)) return false;
     const count = (this.samples.get(entryRecord) ?? 0) + 1;
     if (this.samples.size >= maxWatched) this.samples.clear();
@@ -185,6 +191,7 @@ export class Translator {
     }
     const there = code.regionAt(entryRecord);
     if (there && (there.isFinal || !isFinal)) return;
+    code.evictRegions(this.parts.maxRegions);
     for (const [i, at] of made.entries.entries())
       this.view.setInt32(made.cells + 4 * i, code.shadow(pages[0], mode, at), true);
     const entries = made.entries.map((at, i) => (i > 0 && code.regionAt(at)?.isFinal ? 0 : at));
