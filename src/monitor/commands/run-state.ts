@@ -1,6 +1,6 @@
 /** Handlers of qapi/run-state.ts. */
 import type { Emulator } from '../emulator/emulator.ts';
-import { panicAction, watchdogAction } from '../options/build.ts';
+import { panicAction, watchdogAction } from '../options/build-actions.ts';
 import type { runStateCommands } from '../qapi/run-state.ts';
 import { QmpError } from '../qmp/errors.ts';
 import { DONE, type Handlers } from './handler.ts';
