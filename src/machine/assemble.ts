@@ -1,39 +1,25 @@
 /** From a configuration to a machine: the one place where the order of construction is read. */
 import { UserError } from '../base/index.ts';
-import type { CharPort, Clock, CpuSignals, GuestMemory, SharedNode, ThreadContext, Vcpu } from '../contract/index.ts';
+import type { CharPort, CpuSignals, GuestMemory, ThreadContext, Vcpu } from '../contract/index.ts';
 import {
   createPcBoard,
   ELCR_INITIAL,
   inputDevice,
   loadKernel,
-  openVsockHost,
   putAcpiTables,
   putSmbios,
   ramRegions,
-  type ScsiUnitOptions,
-  type VsockHost,
-  virtio9p,
   virtioBalloon,
-  virtioBlk,
   virtioConsole,
-  virtioNet,
   virtioRng,
-  virtioScsi,
   virtioVsock,
 } from '../hw/index.ts';
+import { type ChangeHook, closeBackends, openBackends, openDisk } from './attached.ts';
 import { type CountedNode, countNode } from './block-counters.ts';
 import { slicedVcpus } from './by-turns.ts';
 import { VirtualClock } from './clock.ts';
 import type { MachineEvent } from './commands.ts';
-import {
-  DISKS_MAX,
-  type DiskOptions,
-  type MachineConfig,
-  NETWORKS_MAX,
-  type NetworkOptions,
-  parseMac,
-  SHARES_MAX,
-} from './config.ts';
+import type { DiskOptions, MachineConfig, NetworkOptions } from './config.ts';
 import { addExtras } from './extras.ts';
 import { firstOf } from './first-vcpu.ts';
 import { GatheredWork } from './gathered-work.ts';
@@ -41,11 +27,10 @@ import { hardwareOf } from './hardware.ts';
 import { type DiskRow, Hotplug, type NetworkRow } from './hotplug.ts';
 import { IoWatch } from './io-watch.ts';
 import { savedCpus } from './machine-record.ts';
-import { type OwnedDisk, openGraphDisk, openOwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
+import { type OwnedDisk, releaseDisks, takeDisks } from './owned-disk.ts';
 import type { PanicWatch } from './panic.ts';
 import type {
   AssembledMachine,
-  BlockService,
   CreateAccelerator,
   GuestRequest,
   MachineBackends,
@@ -54,6 +39,7 @@ import type {
   ThreadedAccelerator,
 } from './parts.ts';
 import { type PciPlaces, pciPlaces } from './pci-places.ts';
+import { addDisks, addNetworks, addShares, SLOT } from './place-devices.ts';
 import { SERIAL_PORTS } from './protocol.ts';
 import type { SerialPort } from './serial-port.ts';
 import { switchedLink } from './switched-link.ts';
@@ -69,21 +55,6 @@ export interface Outside {
   /** Is told of what happens by itself. */
   tell?(event: MachineEvent): void;
 }
-
-/** PCI device numbers on the root bus; the chipset has 0 and 31. */
-const SLOT = {
-  rng: 1,
-  firstDisk: 2,
-  firstNetwork: 2 + DISKS_MAX,
-  scsi: 2 + DISKS_MAX + NETWORKS_MAX,
-  firstShare: 3 + DISKS_MAX + NETWORKS_MAX,
-  balloon: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
-  console: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
-  input: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
-  vsock: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
-  extra: 3 + DISKS_MAX + NETWORKS_MAX + SHARES_MAX,
-};
-const FIRST_MAC = '52:54:00:12:34:56';
 
 /**
  * RAM first, because it decides how much there is to boot into; then the board
@@ -284,19 +255,8 @@ export async function assemble(config: MachineConfig, outside: Outside): Promise
   };
 }
 
-interface Attached {
-  readonly disks: OwnedDisk[];
-  readonly networks: Network[];
-  readonly shares: SharedNode[];
-  vsock?: VsockHost;
-  block?: BlockService;
-  /** Of each disk. */
-  readonly hooks: ChangeHook[];
-}
-
-/** What is to be done when a disk has another size or medium. */
-interface ChangeHook {
-  onChange?: () => void;
+function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
+  return { sizeBytes, readOnly, counters: counters() };
 }
 
 /** Lets go of pages that the guest has given up, as far as they are RAM. */
@@ -312,113 +272,6 @@ function giveUpOf(
     if (range === undefined || discard === undefined) return;
     discard(memory.buffer, range.offset + base - range.base, length, hasMappedRam);
     memory.written(base, length);
-  };
-}
-
-/** All or none: when one cannot be opened, the others are closed again. */
-async function openBackends(
-  { disks, networks, shares, vsock, block, isIncoming }: MachineConfig,
-  clock: Clock,
-  { backends, tell }: Outside,
-): Promise<Attached> {
-  const opened: Attached = { disks: [], networks: [], shares: [], hooks: [] };
-  try {
-    if (block !== undefined)
-      opened.block = await backends.openBlock?.({ ...block, isElsewhere: isIncoming }, (name, data) =>
-        tell?.({ kind: 'block', name, data }),
-      );
-    for (const disk of disks) {
-      const hook: ChangeHook = {};
-      opened.disks.push(await openDisk(disk, backends, opened.block, hook, isIncoming));
-      opened.hooks.push(hook);
-    }
-    for (const network of networks) opened.networks.push(await backends.openNetwork(network, clock));
-    for (const share of shares) opened.shares.push(await backends.openShare(share));
-    if (vsock !== undefined) opened.vsock = await openVsockHost(vsock.path, backends.sockets);
-    return opened;
-  } catch (error) {
-    await closeBackends(opened);
-    throw error;
-  }
-}
-
-async function openDisk(
-  disk: DiskOptions,
-  backends: MachineBackends,
-  block: BlockService | undefined,
-  hook: ChangeHook,
-  isElsewhere: boolean,
-): Promise<OwnedDisk> {
-  if (disk.node === undefined) return openOwnedDisk(disk, backends, isElsewhere);
-  return openGraphDisk(disk, disk.node, block, () => hook.onChange?.());
-}
-
-async function closeBackends({ disks, networks, shares, vsock, block }: Attached): Promise<void> {
-  vsock?.close();
-  for (const share of shares) share.close();
-  for (const network of networks) network.close();
-  await Promise.all(disks.map((disk) => disk.close()));
-  await block?.close();
-}
-
-function diskState({ sizeBytes, readOnly, counters }: CountedNode) {
-  return { sizeBytes, readOnly, counters: counters() };
-}
-
-/** @returns the SCSI host, which may have requests under way */
-function addDisks(
-  disks: readonly DiskRow[],
-  places: PciPlaces,
-  { hotplug, gather }: { readonly hotplug: Hotplug; readonly gather?: (work: () => void) => void },
-): { idle(): Promise<void> }[] {
-  const units: ScsiUnitOptions[] = [];
-  for (const [index, row] of disks.entries()) {
-    const { options, counted: node } = row;
-    const name = `disk${index}`;
-    const serial = options.serial ?? name;
-    if (isOnScsi(options)) units.push({ kind: options.media ?? 'disk', node, serial });
-    else {
-      const device = virtioBlk({ name, node, serial, queueCount: options.queues, gather });
-      row.onChange = () => device.resized();
-      row.idle = () => device.idle();
-      hotplug.keepDisk(row, places.add(device, options, SLOT.firstDisk));
-    }
-  }
-  if (units.length === 0) return [];
-  const device = virtioScsi({ name: 'scsi0', units, gather });
-  places.add(device, {}, SLOT.scsi);
-  return [device];
-}
-
-function isOnScsi({ bus, media }: DiskOptions): boolean {
-  return bus === 'scsi' || media === 'cdrom';
-}
-
-function addNetworks(networks: readonly NetworkRow[], places: PciPlaces, hotplug: Hotplug): void {
-  for (const [index, row] of networks.entries()) {
-    const { mac: given, queues, ...place } = row.options;
-    const mac = parseMac(given ?? FIRST_MAC);
-    if (given === undefined) mac[5] += index;
-    const device = virtioNet({ name: `net${index}`, link: row.link, mac, pairs: queues });
-    hotplug.keepNetwork(row, places.add(device, place, SLOT.firstNetwork));
-  }
-}
-
-/** Returns what closes them. */
-function addShares(
-  { shares }: MachineConfig,
-  roots: readonly SharedNode[],
-  places: PciPlaces,
-  io: IoWatch,
-): () => void {
-  const onWork = (work: Promise<unknown>) => io.watch(work);
-  const devices = shares.map(({ tag, readOnly, security, ...place }, index) => {
-    const device = virtio9p({ name: `share${index}`, root: roots[index], tag, readOnly, security, onWork });
-    places.add(device, place, SLOT.firstShare);
-    return device;
-  });
-  return () => {
-    for (const device of devices) device.close();
   };
 }
 
