@@ -17,6 +17,9 @@ const SUITES = [
   'src/accel/kvm/testing/*.ts',
   'src/accel/testing/both.test.ts',
   'src/accel/tcg/testing/environment.ts',
+  'src/machine/accelerators.test.ts',
+  'src/machine/testing/*.ts',
+  'src/hw/testing/kernels.ts',
 ];
 
 /** A test without its types, which names other modules as they are named when built. */
@@ -37,6 +40,7 @@ mount -t tmpfs tmpfs /tmp
 ip link set lo up
 for module in irqbypass kvm kvm-amd; do insmod /modules/$module.ko; done
 ulimit -c 0
+echo 4 > /proc/sys/vm/nr_hugepages
 cd /tmp
 node /vireo/suite.mjs </dev/null 2>&1
 echo "suite: exit code $?"

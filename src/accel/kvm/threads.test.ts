@@ -95,8 +95,11 @@ test('INIT and SIPI start a second CPU', { skip }, async () => {
   assert.equal(guest.vcpus.snapshot().length, 2);
 });
 
-test('255 CPUs: the first starts each of the others by itself', { skip }, async () => {
-  const CPUS = 255;
+/** Fewer on a host that is emulated. */
+const MANY_CPUS = Number(process.env.VIREO_KVM_CPUS ?? 255);
+
+test(`${MANY_CPUS} CPUs: the first starts each of the others by itself`, { skip }, async () => {
+  const CPUS = MANY_CPUS;
   const started = new Set<number>();
   await using guest = rig(
     [

@@ -142,7 +142,11 @@ async function onKvm(code: readonly number[], entry: BootEntry): Promise<Ended> 
   try {
     let record: DeviceRecord;
     do {
-      while (writes.at(-1)?.[0] !== 0x99) if (!vcpus.serve()) vcpus.wait(1e7);
+      while (writes.at(-1)?.[0] !== 0x99) {
+        if (!vcpus.serve()) vcpus.wait(1e7);
+        const event = vcpus.takeEvent();
+        if (event !== undefined) throw new Error(`the guest ended before its program: ${JSON.stringify(event)}`);
+      }
       vcpus.pause();
       [record] = vcpus.snapshot();
       vcpus.resume();
