@@ -3,7 +3,16 @@ import { UserError } from '../../base/index.ts';
 import type { BlockCrypto, BlockNode, HashName } from '../../contract/index.ts';
 import { type CipherSpec, SECTOR_BYTES } from '../crypto/sectors.ts';
 import { alignUp } from '../request.ts';
-import { DIGEST_BYTES, encodeLuksHeader, type KeySlot, type LuksHeader, SALT_BYTES, SLOTS, STRIPES } from './header.ts';
+import {
+  DIGEST_BYTES,
+  encodeLuksHeader,
+  ITERATIONS_MAX,
+  type KeySlot,
+  type LuksHeader,
+  SALT_BYTES,
+  SLOTS,
+  STRIPES,
+} from './header.ts';
 import { digestOf, sealSlot } from './keys.ts';
 
 const SLOTS_OFFSET = 4096;
@@ -54,10 +63,11 @@ export async function iterationsFor(
   keyBytes: number,
   iterationMillis: number,
 ): Promise<number> {
-  if (!(iterationMillis > 0) || iterationMillis > 3_600_000)
-    throw new UserError('iter-time must be at least 1 millisecond');
+  if (!(iterationMillis > 0)) throw new UserError('iter-time must be at least 1 millisecond');
   const rate = await crypto.pbkdf2Rate(hash, keyBytes);
-  return Math.min(2 ** 32 - 1, Math.max(ITERATIONS_MIN, Math.floor((rate * iterationMillis) / 1000)));
+  const most = Math.floor((ITERATIONS_MAX * 1000) / rate);
+  if (iterationMillis > most) throw new UserError(`iter-time must be at most ${most} milliseconds on this machine`);
+  return Math.max(ITERATIONS_MIN, Math.floor((rate * iterationMillis) / 1000));
 }
 
 /** Writes a header with one key slot at `offset` of `file`; what lies between it and the data is zeros. */

@@ -14,6 +14,8 @@ export const SALT_BYTES = 32;
 const ACTIVE = 0x00ac71f3;
 const INACTIVE = 0x0000dead;
 const STRIPES_MAX = 10_000;
+/** Of a key slot or a digest: with a good machine some minutes of work, so that an image cannot ask for hours. */
+export const ITERATIONS_MAX = 2 ** 28;
 const KEY_BYTES_MAX = 128;
 
 const fixed = layout({
@@ -68,6 +70,8 @@ function padded(text: string, size: number): Uint8Array {
 
 const HASHES: readonly HashName[] = ['sha1', 'sha256', 'sha512'];
 
+const isCountOfIterations = (count: number): boolean => count > 0 && count <= ITERATIONS_MAX;
+
 /** Reads and checks a header at `offset`. @throws UserError that names the field */
 export async function readLuksHeader(file: BlockNode, name: string, offset = 0): Promise<LuksHeader> {
   const bytes = new Uint8Array(HEADER_BYTES);
@@ -83,13 +87,13 @@ export async function readLuksHeader(file: BlockNode, name: string, offset = 0):
   const cipher = parseMode(textOf(row.cipherMode)) ?? bad(`the mode '${textOf(row.cipherMode)}' is not known`);
   const keySizes = cipher.mode === 'xts' ? [32, 64] : [16, 24, 32];
   if (keyBytes > KEY_BYTES_MAX || !keySizes.includes(keyBytes)) bad(`a key of ${keyBytes} bytes does not fit its mode`);
-  if (digestIterations === 0) bad('its key digest has no iterations');
+  if (!isCountOfIterations(digestIterations)) bad(`its key digest has ${digestIterations} iterations`);
   const slots = Array.from({ length: SLOTS }, (_, i) => slotRow.read(bytes, fixed.size + i * slotRow.size)).map(
     ({ active, ...slot }, i): KeySlot => {
       if (active !== ACTIVE && active !== INACTIVE) bad(`key slot ${i} is neither active nor inactive`);
       const isActive = active === ACTIVE;
       const sectors = Math.ceil((slot.stripes * keyBytes) / SECTOR_BYTES);
-      if (isActive && (slot.stripes === 0 || slot.stripes > STRIPES_MAX || slot.iterations === 0)) {
+      if (isActive && (slot.stripes === 0 || slot.stripes > STRIPES_MAX || !isCountOfIterations(slot.iterations))) {
         bad(`key slot ${i} has ${slot.stripes} stripes and ${slot.iterations} iterations`);
       }
       const isOutside = slot.sector * SECTOR_BYTES < HEADER_BYTES || slot.sector + sectors > payloadSectors;

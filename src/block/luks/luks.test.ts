@@ -122,6 +122,25 @@ test('a split key comes together again, and not without any of its parts', () =>
   }
 });
 
+test('an image cannot ask for hours of work, and none is made that does', async () => {
+  const file = memoryNode(0);
+  await zeroedLuks(file, 4096, {});
+  for (const [place, what] of [
+    [164, /its key digest has 268435457 iterations/],
+    [212, /key slot 0 has 4000 stripes and 268435457 iterations/],
+  ] as const) {
+    const head = new Uint8Array(592);
+    await file.read(0, head);
+    const changed = head.slice();
+    new DataView(changed.buffer).setUint32(place, 2 ** 28 + 1);
+    await file.write(0, changed);
+    await assert.rejects(luks.open(file, openOptions), what);
+    await file.write(0, head);
+  }
+  const tooLong = zeroedLuks(memoryNode(0), 4096, { iterationMillis: 1e12 });
+  await assert.rejects(tooLong, /iter-time must be at most \d+ milliseconds on this machine/);
+});
+
 test('hostile headers are refused with a reason', async () => {
   const file = memoryNode(0);
   await zeroedLuks(file, 4096, {});
@@ -132,7 +151,7 @@ test('hostile headers are refused with a reason', async () => {
   for (let round = 0; round < 100; round += 1) {
     const changed = head.slice();
     for (let i = 0; i < 1 + random.next(3); i += 1) changed[random.next(592)] = random.next(256);
-    // Counts of iterations are honoured up to 2^32: keep them small here, so that the test ends.
+    // Counts of iterations are honoured as far as minutes: keep them small here.
     new DataView(changed.buffer).setUint32(164, 1000);
     for (let slot = 0; slot < 8; slot += 1)
       new DataView(changed.buffer).setUint32(208 + slot * 48 + 4, slot === 0 ? 1000 : 0);
