@@ -141,7 +141,8 @@ export async function runExec(
     );
   };
   await Promise.all([
-    pump(console, listen),
+    // Its console may have a reader already.
+    ...(console.readable.locked ? [] : [pump(console, listen)]),
     pump(stdout, onStdout),
     pump(stderr, onStderr),
     pump(status, takeStatus),
